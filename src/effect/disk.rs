@@ -1,0 +1,428 @@
+//! Files, as a crash leaves them: whole, old or new, never in between.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the one place that touches the file system"
+)]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use nix::{fcntl::OFlag, unistd};
+
+use crate::{effect::random, id::Timestamp, resource::Owner};
+
+/// When what was written must survive a power failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Before the call returns: the file is synced, renamed, and its directory synced.
+    Now,
+    /// After the next [`Disk::sync_fs`] on the same file system.
+    Batch,
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone)]
+pub struct ReadFile {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Who owns it.
+    pub owner: Owner,
+    /// When the content last changed, UTC.
+    pub modified: Timestamp,
+}
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A pipe, socket or device.
+    Special,
+}
+
+/// What stands at a path, the last component not followed.
+#[derive(Debug, Clone, Copy)]
+pub struct Stat {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Who owns it.
+    pub owner: Owner,
+    /// When it last changed, UTC.
+    pub modified: Timestamp,
+}
+
+/// Everything lorectl does with files. Nothing follows a symbolic link in the last component unless it says so.
+pub trait Disk {
+    /// Reads a regular file of at most `limit` bytes; `None` when there is none.
+    ///
+    /// # Errors
+    /// A link, pipe or device (never a hang), a larger file, or what the system says.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Option<ReadFile>>;
+
+    /// What stands at a path; `None` when nothing does.
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+
+    /// Replaces a file whole, through a temporary file of a random name in the same directory.
+    fn write(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+        owner: Option<Owner>,
+        durability: Durability,
+    ) -> io::Result<()>;
+
+    /// Appends to a file that is made when missing; synced when `durability` says so.
+    fn append(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+        durability: Durability,
+    ) -> io::Result<()>;
+
+    /// Makes a directory and its parents where missing; the last one gets exactly this mode and owner.
+    fn make_dir(&self, path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()>;
+
+    /// The entries of a directory, ordered by name; empty when there is none.
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>>;
+
+    /// Makes a symbolic link, replacing a link of that name.
+    fn link(&self, target: &Path, path: &Path) -> io::Result<()>;
+
+    /// Where a symbolic link points; `None` when there is nothing or something else.
+    fn read_link(&self, path: &Path) -> io::Result<Option<std::path::PathBuf>>;
+
+    /// Removes a file or link; false when there was none.
+    fn remove(&self, path: &Path) -> io::Result<bool>;
+
+    /// Removes an empty directory; false when there was none, or it is not empty.
+    fn remove_dir(&self, path: &Path) -> io::Result<bool>;
+
+    /// Removes a directory and all below it, following no link; false when there was none.
+    fn remove_tree(&self, path: &Path) -> io::Result<bool>;
+
+    /// Makes everything written to the file system of `path` survive a power failure.
+    fn sync_fs(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The prefix and suffix of temporary files, so that what a crash left can be swept.
+pub const TEMPORARY: (&str, &str) = (".lorectl-", ".tmp");
+
+/// The machine's own file systems.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+fn kind_of(file_type: fs::FileType) -> EntryKind {
+    if file_type.is_symlink() {
+        EntryKind::Link
+    } else if file_type.is_dir() {
+        EntryKind::Dir
+    } else if file_type.is_fifo()
+        || file_type.is_socket()
+        || file_type.is_char_device()
+        || file_type.is_block_device()
+    {
+        EntryKind::Special
+    } else {
+        EntryKind::File
+    }
+}
+
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn modified(meta: &fs::Metadata) -> Timestamp {
+    let millis = meta
+        .mtime()
+        .saturating_mul(1000)
+        .saturating_add(meta.mtime_nsec() / 1_000_000);
+    Timestamp::from_millis(millis)
+}
+
+fn owner_of(meta: &fs::Metadata) -> Owner {
+    Owner {
+        uid: meta.uid(),
+        gid: meta.gid(),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+impl RealDisk {
+    fn write_temporary(
+        temporary: &Path,
+        bytes: &[u8],
+        mode: u32,
+        owner: Option<Owner>,
+        durability: Durability,
+    ) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
+            .open(temporary)?;
+        file.write_all(bytes)?;
+        if let Some(owner) = owner {
+            let meta = file.metadata()?;
+            if owner_of(&meta) != owner {
+                let (uid, gid) = (owner.uid.into(), owner.gid.into());
+                unistd::fchown(&file, Some(uid), Some(gid))?;
+            }
+        }
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        match durability {
+            Durability::Now => file.sync_all(),
+            Durability::Batch => Ok(()),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Option<ReadFile>> {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path);
+        let Some(file) = absent_is_none(opened)? else {
+            return Ok(None);
+        };
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if meta.len() > limit {
+            return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+        }
+        Ok(Some(ReadFile {
+            bytes,
+            mode: meta.mode() & 0o7777,
+            owner: owner_of(&meta),
+            modified: modified(&meta),
+        }))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        Ok(
+            absent_is_none(fs::symlink_metadata(path))?.map(|meta| Stat {
+                kind: kind_of(meta.file_type()),
+                mode: meta.mode() & 0o7777,
+                owner: owner_of(&meta),
+                modified: modified(&meta),
+            }),
+        )
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+        owner: Option<Owner>,
+        durability: Durability,
+    ) -> io::Result<()> {
+        let dir = parent(path);
+        let (prefix, suffix) = TEMPORARY;
+        let temporary = dir.join(format!("{prefix}{}{suffix}", random::token()?));
+        let written = Self::write_temporary(&temporary, bytes, mode, owner, durability)
+            .and_then(|()| fs::rename(&temporary, path));
+        if let Err(error) = written {
+            // The temporary file is ours alone; that it cannot be removed either is not the news.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        match durability {
+            Durability::Now => sync_dir(dir),
+            Durability::Batch => Ok(()),
+        }
+    }
+
+    fn append(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+        durability: Durability,
+    ) -> io::Result<()> {
+        let existed = self.stat(path)?.is_some();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(mode)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).bits())
+            .open(path)?;
+        file.write_all(bytes)?;
+        if durability == Durability::Now {
+            file.sync_data()?;
+            if !existed {
+                sync_dir(parent(path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_dir(&self, path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent(path))?;
+        match fs::DirBuilder::new().mode(mode).create(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let meta = fs::symlink_metadata(path)?;
+        if !meta.is_dir() {
+            return Err(io::Error::other("it is not a directory"));
+        }
+        if let Some(owner) = owner
+            && owner_of(&meta) != owner
+        {
+            std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))?;
+        }
+        if meta.mode() & 0o7777 != mode {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
+        let Some(entries) = absent_is_none(fs::read_dir(path))? else {
+            return Ok(Vec::new());
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours, and nothing of ours can refer to it.
+            if let Ok(name) = entry.file_name().into_string() {
+                listed.push((name, kind_of(entry.file_type()?)));
+            }
+        }
+        listed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(listed)
+    }
+
+    fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
+        let (prefix, suffix) = TEMPORARY;
+        let temporary = parent(path).join(format!("{prefix}{}{suffix}", random::token()?));
+        std::os::unix::fs::symlink(target, &temporary)?;
+        fs::rename(&temporary, path).inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<Option<std::path::PathBuf>> {
+        match absent_is_none(fs::read_link(path)) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            other => other,
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<bool> {
+        Ok(absent_is_none(fs::remove_file(path))?.is_some())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<bool> {
+        match absent_is_none(fs::remove_dir(path)) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            other => Ok(other?.is_some()),
+        }
+    }
+
+    fn remove_tree(&self, path: &Path) -> io::Result<bool> {
+        Ok(absent_is_none(fs::remove_dir_all(path))?.is_some())
+    }
+
+    fn sync_fs(&self, path: &Path) -> io::Result<()> {
+        unistd::syncfs(File::open(path)?)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_a_link_and_a_giant_are_refused_without_a_hang() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("file"), &link).unwrap();
+        fs::write(dir.path().join("file"), "12345").unwrap();
+        assert!(RealDisk.read(&pipe, 10).is_err());
+        assert!(RealDisk.read(&link, 10).is_err());
+        assert!(RealDisk.read(&dir.path().join("file"), 4).is_err());
+        assert_eq!(
+            RealDisk
+                .read(&dir.path().join("file"), 5)
+                .unwrap()
+                .unwrap()
+                .bytes,
+            b"12345"
+        );
+        assert!(
+            RealDisk
+                .read(&dir.path().join("none"), 5)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_write_replaces_a_link_and_leaves_its_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        RealDisk
+            .write(&link, b"new", 0o640, None, Durability::Now)
+            .unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+        let written = RealDisk.read(&link, 10).unwrap().unwrap();
+        assert_eq!(
+            (written.bytes.as_slice(), written.mode),
+            (&b"new"[..], 0o640)
+        );
+        assert_eq!(
+            RealDisk.list(dir.path()).unwrap().len(),
+            2,
+            "no temporary file is left"
+        );
+    }
+}

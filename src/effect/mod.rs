@@ -1,0 +1,7 @@
+//! The only part that touches the operating system: one file a concern, thin
+//! and concrete. `Disk` and `Clock` alone are traits, so that crashes and time
+//! can be simulated.
+
+pub mod clock;
+pub mod disk;
+pub mod random;

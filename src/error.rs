@@ -1,0 +1,288 @@
+//! What can go wrong, as the user meets it: one code, one exit status, one
+//! explanation each, and a message that says what happened, where, and the
+//! command that helps.
+
+use std::fmt;
+
+/// The exit status of a failed command. Success is 0; changes found under `--detailed-exitcode` are 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 1: it failed; all that is connected to the failure is as before.
+    Failed,
+    /// 3: refused; a person must act or approve.
+    Refused,
+    /// 4: it failed, and an undo failed, was impossible or was skipped.
+    UndoFailed,
+    /// 64: the command line is wrong.
+    Usage,
+    /// 65: the spec is bad, or the state is damaged or lost.
+    Data,
+    /// 69: a backend is unavailable.
+    Unavailable,
+    /// 70: a defect of lorectl itself.
+    Internal,
+    /// 75: later; what is in the way lifts with time.
+    Later,
+    /// 77: not permitted.
+    NotPermitted,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Refused => 3,
+            Self::UndoFailed => 4,
+            Self::Usage => 64,
+            Self::Data => 65,
+            Self::Unavailable => 69,
+            Self::Internal => 70,
+            Self::Later => 75,
+            Self::NotPermitted => 77,
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $exit:ident, $explain:literal;)+) => {
+        /// Every error code. `lorectl explain CODE` prints what [`Code::explain`] says.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// All codes, in the order in which they are listed to a user.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The code as it is printed.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The exit status that the code ends a command with.
+            pub const fn exit(self) -> Exit {
+                match self { $(Self::$name => Exit::$exit,)+ }
+            }
+
+            /// What the code means and what to do, for `lorectl explain`.
+            pub const fn explain(self) -> &'static str {
+                match self { $(Self::$name => $explain,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The spec cannot be read as one.
+    SpecInvalid = "SPEC_INVALID", Data,
+        "The spec has errors. Each is printed with its file, line and column, the line underlined, and the nearest valid word where one is near. Nothing was compared and nothing was changed.\n\nRun `lorectl validate` until it is silent; `lorectl schema` prints the JSON Schema that an editor can complete from.";
+    /// There is no spec where one was looked for.
+    SpecNotFound = "SPEC_NOT_FOUND", Data,
+        "No spec was found. lorectl reads `lore.toml` in the current directory, or what `-f` names: a file, a directory (all its `*.toml`), or `-` for standard input.\n\nRun `lorectl init` for a first one.";
+    /// `[hosts]` does not list this host.
+    HostUnknown = "HOST_UNKNOWN", Data,
+        "The spec has a `[hosts]` table that does not list this host. That is an error and never a deletion: a host that was renamed must not lose its jobs.\n\nAdd the host to `[hosts]`, or name the one that is meant with `--host`.";
+    /// The spec asks for a newer lorectl.
+    BinaryTooOld = "BINARY_TOO_OLD", Data,
+        "`project.lorectl` in the spec asks for another version than this binary is. Install a version that satisfies it.";
+    /// The spec asks for what this build has not.
+    NotInThisBuild = "NOT_IN_THIS_BUILD", Unavailable,
+        "The spec names a kind or a backend that this build of lorectl does not have. It is refused rather than skipped: what is skipped in silence is later missed.";
+    /// The command line is wrong.
+    Usage = "USAGE", Usage,
+        "The command line is wrong. `lorectl COMMAND --help` says what is taken.";
+    /// An address names nothing.
+    NoSuchResource = "NO_SUCH_RESOURCE", Usage,
+        "No resource has this address, neither in the spec nor in the state. `lorectl status` lists what there is.";
+    /// The project cannot be told.
+    ProjectUnknown = "PROJECT_UNKNOWN", Usage,
+        "The command reads no spec and there is not exactly one project in the state directory. Name it with `--project`.";
+    /// The state file is damaged.
+    StateCorrupt = "STATE_CORRUPT", Data,
+        "The state file, or the journal beside it, is not what lorectl wrote: truncated, edited or damaged. It is never read as empty, because an empty state would plan to make everything again.\n\nThe last ten states are kept in `backups/`, each verified when it was written. `lorectl state repair` shows and restores the newest good one.";
+    /// The state is gone but its marks are not.
+    StateLost = "STATE_LOST", Data,
+        "There is no state file, but units on this host carry this project's mark. Planning would take them for another's.\n\n`lorectl state repair` rebuilds the state from the marks and each service's `run.json`.";
+    /// The state was written by a newer lorectl.
+    StateNewer = "STATE_NEWER", Data,
+        "The state was written by a newer lorectl and was left untouched. Use a binary at least as new as the one that wrote it.";
+    /// The state is of another host or user.
+    StateForeign = "STATE_FOREIGN", Data,
+        "The state file belongs to another project or lineage than the one asked for. It was left untouched.";
+    /// Writing or reading failed.
+    Io = "IO", Failed,
+        "Reading or writing a file failed; the message names the file and the cause (a full disk, a permission, a read-only mount). Nothing was left half-written: every write is to a temporary file that replaces the old one whole.";
+    /// Another process holds the lock.
+    LockHeld = "LOCK_HELD", Later,
+        "Another lorectl holds the lock; the message says who, since when and from where. It is freed when that process ends, however it ends, so there is nothing to delete. Try again later.";
+    /// Nobody said yes.
+    NotApproved = "NOT_APPROVED", Refused,
+        "Nothing was applied, because nobody approved it: without a terminal to ask on, `apply` wants `-y` or a plan file. With a plan file, what would change must be in it; what is not was listed.";
+    /// `--deny` forbids an action.
+    Denied = "DENIED", Refused,
+        "The plan holds an action that `--deny` forbids. Nothing was changed.";
+    /// A protected resource would be destroyed.
+    Protected = "PROTECTED", Refused,
+        "The plan would destroy or replace a resource that was applied with `protect = true`. To lift it, apply `protect = false` first; removing the block does not lift it.";
+    /// Too much would be deleted.
+    MassDeletion = "MASS_DELETION", Refused,
+        "The plan deletes more than an edit usually does: a file of the spec is missing, the spec comes from another place than the last one, or more than a third of the project (three at least) would go. If that is meant, say `--allow-deletes`.";
+    /// Another owner holds a name.
+    Conflict = "CONFLICT", Refused,
+        "Something on the host has the name that a resource needs, and does not carry this project's mark. lorectl never overwrites what it did not make. Rename one of the two, or remove the other by hand.";
+    /// A hold that only a person lifts.
+    Held = "HELD", Refused,
+        "Everything that is to be done is held, and a person must act first. Each hold names its reason and what lifts it.";
+    /// A hold that time lifts.
+    HeldForNow = "HELD_FOR_NOW", Later,
+        "Everything that is to be done is held for now, and time lifts it. Each hold names the instant.";
+    /// The plan file is no plan.
+    PlanInvalid = "PLAN_INVALID", Data,
+        "The plan file cannot be trusted as an approval: it is truncated, edited after it was made, of a newer format, or writable by others. Make it again with `lorectl plan --out`.";
+    /// The plan file is of another host.
+    PlanForeign = "PLAN_FOREIGN", Refused,
+        "The plan file was made for another host, project or lineage. It approves nothing here.";
+    /// Units would call a binary that is not safe to call.
+    BinaryUnstable = "BINARY_UNSTABLE", Refused,
+        "Units call lorectl by its path, for as long as they exist. A path that someone else can write to, or one in a build tree, would run that someone's code with the job's rights. Install the binary as the message says, and apply with the installed one.";
+    /// A backend does not answer.
+    BackendUnavailable = "BACKEND_UNAVAILABLE", Unavailable,
+        "A scheduler, issuer or router that the spec or the state names does not answer. What it holds is unknown, and unknown is never taken for gone.";
+    /// The user has no systemd manager.
+    UserManagerMissing = "USER_MANAGER_MISSING", Unavailable,
+        "This user has no running systemd manager, so there is nothing to schedule with. `loginctl enable-linger USER` (as root) starts one now and at every boot.";
+    /// The rights do not suffice.
+    NotPermitted = "NOT_PERMITTED", NotPermitted,
+        "This needs rights that the current user has not. The message names what was tried.";
+    /// Apply failed and put back what it had changed.
+    ApplyFailed = "APPLY_FAILED", Failed,
+        "A step failed. Everything connected to it is as it was before; what has no connection to it was applied and stays. `lorectl plan` shows what is left to do.";
+    /// Apply failed, and so did an undo.
+    UndoFailed = "UNDO_FAILED", UndoFailed,
+        "A step failed, and something that had been changed could not be put back, or was left by `--on-failure stop`. The message names each. What is there now was recorded: `lorectl plan` shows the way on.";
+    /// A run failed.
+    RunFailed = "RUN_FAILED", Failed,
+        "The service ran and failed. `lorectl service logs NAME` shows what it printed.";
+    /// A run was skipped for now.
+    RunSkipped = "RUN_SKIPPED", Later,
+        "The service did not run, for a reason that time lifts: it is running already, backing off, or waiting for a lock.";
+    /// A service is paused.
+    ServicePaused = "SERVICE_PAUSED", Refused,
+        "The service is paused and a person must resume it.";
+    /// A defect of lorectl.
+    Internal = "INTERNAL", Internal,
+        "lorectl met a state that it holds to be impossible. That is a defect: please report it with the command and the message.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error on its way to the user.
+///
+/// `message` says what happened and where, without its causes; those are in `source` and printed
+/// by the view. `suggestion` is a sentence with the command that helps. Neither holds a secret.
+#[derive(Debug)]
+pub struct Error {
+    /// What kind of failure it is, and so the exit status.
+    pub code: Code,
+    /// What happened, and where.
+    pub message: String,
+    /// The command or edit that helps.
+    pub suggestion: Option<String>,
+    /// Each finding on its own, where there are several (spec errors, unapproved changes).
+    pub details: Vec<String>,
+    /// The cause.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything that can fail towards the user.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without a cause.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            suggestion: None,
+            details: Vec::new(),
+            source: None,
+        }
+    }
+
+    /// A failed read or write of `path`; `doing` completes "cannot …".
+    pub fn io(doing: &str, path: &std::path::Path, source: std::io::Error) -> Self {
+        let code = match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Code::NotPermitted,
+            _ => Code::Io,
+        };
+        Self::new(code, format!("cannot {doing} {}", path.display())).because(source)
+    }
+
+    /// Adds the sentence that helps.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds the single findings.
+    #[must_use]
+    pub fn with_details(mut self, details: Vec<String>) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// The message and each cause after it, on one line: for records that have no room for a chain.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_spelled_once_and_explained() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} is there twice");
+            assert!(code.explain().len() > 40, "{code} is not explained");
+            assert!(
+                code.as_str()
+                    .chars()
+                    .all(|c| c.is_ascii_uppercase() || c == '_')
+            );
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where things are kept: the names of a project's files under its state directory.
+
+use std::path::{Path, PathBuf};
+
+use crate::id::{ProjectName, ResourceName};
+
+/// The state directory of one project: `DIR/PROJECT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    state_dir: PathBuf,
+    project: ProjectName,
+}
+
+impl Layout {
+    /// The layout of a project in a state directory, which must be absolute.
+    pub const fn new(state_dir: PathBuf, project: ProjectName) -> Self {
+        Self { state_dir, project }
+    }
+
+    /// The directory of all projects, `/var/lib/lorectl` for root. 0711.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// The project.
+    pub const fn project(&self) -> &ProjectName {
+        &self.project
+    }
+
+    /// The project's directory. 0711: a service's user passes through it.
+    pub fn root(&self) -> PathBuf {
+        self.state_dir.join(self.project.as_str())
+    }
+
+    /// The state. 0600.
+    pub fn state_file(&self) -> PathBuf {
+        self.root().join("state.json")
+    }
+
+    /// Old states, and bytes of files that were not ours. 0700.
+    pub fn backups(&self) -> PathBuf {
+        self.root().join("backups")
+    }
+
+    /// Journals, one an apply. 0700.
+    pub fn journal(&self) -> PathBuf {
+        self.root().join("journal")
+    }
+
+    /// The project's lock. 0600.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root().join("lock")
+    }
+
+    /// Locks that services share by name; root-owned 0644, in a directory of 0711.
+    pub fn named_lock(&self, name: &ResourceName) -> PathBuf {
+        self.root().join("locks").join(name.as_str())
+    }
+
+    /// All services. 0711.
+    pub fn services(&self) -> PathBuf {
+        self.root().join("services")
+    }
+
+    /// One service. Owned by whoever applies, 0711.
+    pub fn service(&self, name: &ResourceName) -> PathBuf {
+        self.services().join(name.as_str())
+    }
+
+    /// All that a run needs; 0640, its group that of the service's user.
+    pub fn run_file(&self, name: &ResourceName) -> PathBuf {
+        self.service(name).join("run.json")
+    }
+
+    /// What the runner writes, and the job may; owned by the service's user, 0700.
+    pub fn data(&self, name: &ResourceName) -> PathBuf {
+        self.service(name).join("data")
+    }
+
+    /// What happened to the service so far.
+    pub fn status_file(&self, name: &ResourceName) -> PathBuf {
+        self.data(name).join("status.json")
+    }
+
+    /// Held by a run while it lasts.
+    pub fn run_lock(&self, name: &ResourceName) -> PathBuf {
+        self.data(name).join("lock")
+    }
+
+    /// What the stages printed.
+    pub fn logs(&self, name: &ResourceName) -> PathBuf {
+        self.data(name).join("logs")
+    }
+
+    /// Held by the worker that serves the state directory, for as long as it lives.
+    pub fn worker_lock(&self) -> PathBuf {
+        self.state_dir.join("worker.lock")
+    }
+}

@@ -1,0 +1,9 @@
+//! lorectl reconciles a host with TOML files kept in git.
+
+pub mod apply;
+pub mod effect;
+pub mod error;
+pub mod id;
+pub mod layout;
+pub mod resource;
+pub mod service;

@@ -1,0 +1,3 @@
+//! The `lorectl` command.
+
+fn main() {}

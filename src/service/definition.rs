@@ -1,0 +1,239 @@
+//! What the spec's author asked of a service, with every choice made: the
+//! contract between planner and runner, kept as `run.json`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ProjectName, ResourceId, ResourceName, Seconds};
+
+/// The version of `run.json` that this binary writes and the newest that it reads.
+pub const RUN_VERSION: u32 = 1;
+
+/// Who wakes the runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduler {
+    /// A timer of the system manager.
+    SystemdSystem,
+    /// A timer of the user's manager.
+    SystemdUser,
+    /// `lorectl worker`.
+    Worker,
+}
+
+impl Scheduler {
+    /// As the spec and the state write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SystemdSystem => "systemd-system",
+            Self::SystemdUser => "systemd-user",
+            Self::Worker => "worker",
+        }
+    }
+
+    /// The backend of the same name.
+    pub const fn backend(self) -> crate::id::BackendId {
+        crate::id::BackendId::from_static(self.as_str())
+    }
+
+    /// The scheduler of that backend.
+    pub fn of(backend: &crate::id::BackendId) -> Option<Self> {
+        [Self::SystemdSystem, Self::SystemdUser, Self::Worker]
+            .into_iter()
+            .find(|scheduler| scheduler.as_str() == backend.as_str())
+    }
+}
+
+/// When a service is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Counted from the last scheduled start.
+    Every(Seconds),
+    /// At the occurrences of a cron expression in a zone.
+    Cron {
+        /// Five fields.
+        expression: String,
+        /// An IANA zone.
+        timezone: String,
+    },
+}
+
+/// What an occurrence does while the last one still runs.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// It is skipped.
+    #[default]
+    Skip,
+    /// It runs after it.
+    Queue,
+}
+
+/// What is done about occurrences missed while the host was off.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum CatchUp {
+    /// One run makes up for all of them.
+    #[default]
+    Once,
+    /// They are left.
+    Skip,
+}
+
+/// How far the unit is hardened.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandbox {
+    /// All of it: an exposure of 2.0 or less.
+    #[default]
+    Strict,
+    /// What seldom breaks a job.
+    Basic,
+    /// None.
+    Off,
+}
+
+/// Whether a stage's failure is the run's.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Criticality {
+    /// It is.
+    #[default]
+    Core,
+    /// It makes the run degraded.
+    Optional,
+}
+
+/// How the runner's exit status is chosen.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ExitPolicy {
+    /// 0 whenever policy was carried out.
+    #[default]
+    Policy,
+    /// By the run's outcome, for who wants failed units.
+    Outcome,
+}
+
+/// One command of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name within the service.
+    pub name: ResourceName,
+    /// The argument vector; the program is an absolute path.
+    pub run: Vec<String>,
+    /// Its own limit; without one, what is left of the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+    /// Whether its failure is the run's.
+    pub criticality: Criticality,
+}
+
+/// How long to wait after transient failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The lower bound, and the first upper one.
+    pub base: Seconds,
+    /// The last upper bound.
+    pub max: Seconds,
+}
+
+/// When to stop trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// Transient failures in a row that trip it.
+    pub failures: u32,
+    /// How long it stays open before one probe is let through.
+    pub cooldown: Seconds,
+}
+
+/// Which failures are for good and which for now, beyond sysexits(3).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classify {
+    /// Exit statuses (as decimal text) and error codes that pause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permanent: Vec<String>,
+    /// Exit statuses and error codes that back off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transient: Vec<String>,
+}
+
+/// All that a run needs to know. `run.json` is this, and so is the definition in the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The version of this format.
+    pub run_version: u32,
+    /// The project.
+    pub project: ProjectName,
+    /// The service's name.
+    pub name: ResourceName,
+    /// The mark.
+    pub id: ResourceId,
+    /// One line for lists and units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who wakes the runner.
+    pub scheduler: Scheduler,
+    /// Whom it runs as, where the scheduler can choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// When it is due.
+    pub schedule: Schedule,
+    /// The longest random delay added to a wake-up.
+    pub splay: Seconds,
+    /// Overlapping runs.
+    pub overlap: Overlap,
+    /// Missed occurrences.
+    pub catch_up: CatchUp,
+    /// The limit of a whole run.
+    pub timeout: Seconds,
+    /// Where stages start. Absolute.
+    pub working_dir: PathBuf,
+    /// The environment of every stage beyond `PATH`, `HOME`, `LANG` and `LORECTL_*`. No secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// What the job may write besides its own data. Absolute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub write_paths: Vec<PathBuf>,
+    /// The lock it shares with services that name the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<ResourceName>,
+    /// The profile that chose the stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// What is run, in order; at least one, and one of them core.
+    pub stages: Vec<Stage>,
+    /// Backoff.
+    pub retry: Retry,
+    /// Breaker.
+    pub breaker: Breaker,
+    /// Classification.
+    #[serde(default)]
+    pub classify: Classify,
+    /// The runner's exit status.
+    pub exit: ExitPolicy,
+    /// Hardening.
+    pub sandbox: Sandbox,
+    /// Settings of `[Service]` that replace ours, as the spec gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unit: BTreeMap<String, Vec<String>>,
+}
+
+impl Service {
+    /// How long a unit gives a run before it ends it itself: the run's limit and a minute to record it.
+    pub const fn patience(&self) -> Seconds {
+        Seconds(self.timeout.0.saturating_add(60))
+    }
+}

@@ -1,0 +1,29 @@
+//! The parts of a service's image, by name.
+
+use crate::resource::{PartName, Verb};
+
+/// The unit `lorectl-PROJECT.NAME.service`: a [`crate::resource::Part::File`]. systemd only.
+pub const SERVICE: PartName = PartName::from_static("service");
+/// The unit `lorectl-PROJECT.NAME.timer`: a file. systemd only.
+pub const TIMER: PartName = PartName::from_static("timer");
+/// `run.json`: a file. Every scheduler.
+pub const RUN: PartName = PartName::from_static("run.json");
+/// The timer's link in `timers.target.wants`: a flag. systemd only.
+pub const ENABLED: PartName = PartName::from_static("enabled");
+/// Whether the timer is active: a flag. systemd only.
+pub const ACTIVE: PartName = PartName::from_static("active");
+/// The timer's load state when it is anything but `loaded`: a text, never desired. systemd only.
+pub const LOAD_STATE: PartName = PartName::from_static("load-state");
+/// Prefix of drop-ins in `UNIT.d/`: `drop-in/service/NAME.conf` and `drop-in/timer/NAME.conf`; files, never desired.
+pub const DROP_IN: &str = "drop-in/";
+/// Prefix of what stands in a directory that hides our unit (`/run/systemd/system.control`): texts, never desired.
+pub const SHADOW: &str = "shadow/";
+
+/// Makes a service: files, link, timer started.
+pub const INSTALL: Verb = Verb::from_static("install");
+/// Brings a service to its `after`, touching only the parts that differ.
+pub const UPDATE: Verb = Verb::from_static("update");
+/// Removes a service, once no run is in flight; its `data/` stays.
+pub const REMOVE: Verb = Verb::from_static("remove");
+/// Removes a service and its `data/`.
+pub const PURGE: Verb = Verb::from_static("purge");

@@ -1,0 +1,4 @@
+//! Services: scheduled jobs.
+
+pub mod definition;
+pub mod image;

@@ -1,0 +1,1 @@
+//! One target for all that is tested from outside.
