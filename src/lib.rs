@@ -5,5 +5,6 @@ pub mod effect;
 pub mod error;
 pub mod id;
 pub mod layout;
+pub mod plan;
 pub mod resource;
 pub mod service;

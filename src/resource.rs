@@ -368,6 +368,9 @@ pub struct Found {
     /// Since when a run of it is under way, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_since: Option<Timestamp>,
+    /// From when its schedule counts (its last scheduled start, else its creation), where it was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts_from: Option<Timestamp>,
 }
 
 /// Something on the host that carries the project's mark and is in neither spec nor state.
@@ -561,6 +564,10 @@ pub enum ActionReason {
     DriftIgnored,
     /// `destroy` asks for it.
     Destroy,
+    /// Something holds it for now; see the plan's holds.
+    Held,
+    /// It may not be done; see the plan's refusals.
+    Refused,
 }
 
 /// At which level something drifted.
@@ -835,6 +842,9 @@ pub struct Plan {
     pub drift: Vec<Drift>,
     /// What is to be done, in an order in which it may be done.
     pub steps: Vec<Step>,
+    /// For each resource with steps, the number of its group: the changed resources that are
+    /// connected by `depends_on`, in whichever direction. A failure undoes its group and no other.
+    pub groups: BTreeMap<Address, u32>,
     /// What is not done for now.
     pub holds: Vec<Hold>,
     /// Why it may not be applied; empty when it may.
@@ -906,5 +916,9 @@ pub trait Act: Observe {
     ///
     /// A step whose outcome is not [`Outcome::Done`] has left the host as near to its `before` as
     /// could be; the executor reads back and puts back the rest.
-    async fn act(&self, batch: &[Step], progress: &dyn Fn(StepId, &Outcome)) -> Vec<Outcome>;
+    async fn act(
+        &self,
+        batch: &[Step],
+        progress: &dyn for<'o> Fn(StepId, &'o Outcome),
+    ) -> Vec<Outcome>;
 }

@@ -1,3 +1,12 @@
-//! Carrying out a plan.
+//! Carrying out a plan: waves, the journal around each act, undo, and the
+//! settlement of what an earlier apply left unfinished.
 
 pub mod events;
+pub mod execute;
+pub mod record;
+pub mod settle;
+#[cfg(test)]
+mod tests;
+pub mod undo;
+#[cfg(test)]
+pub(crate) mod world;

@@ -1,4 +1,6 @@
 //! Services: scheduled jobs.
 
 pub mod definition;
+pub mod drift;
 pub mod image;
+pub mod plan;

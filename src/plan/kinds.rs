@@ -1,0 +1,293 @@
+//! The one place of the plan that names the kinds: each case goes to its own.
+
+use crate::{
+    error::{Code, Error, Result},
+    id::{Address, BackendId, Kind, ResourceId, Seconds, Timestamp},
+    resource::{
+        Action, ActionReason, Applied, Cause, Change, Definition, Desired, Disruption, Drift,
+        Found, Image, Seen, Step, StepId, Undo, Verb,
+    },
+    service,
+};
+
+/// What the kinds need to explain their resources.
+#[derive(Clone, Copy)]
+pub struct Kinds<'a> {
+    /// For services.
+    pub service: &'a dyn service::plan::Render,
+}
+
+/// One resource with its decision, for its kind to explain.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// Its address.
+    pub address: &'a Address,
+    /// What is wanted of it; `None` when it is to go.
+    pub desired: Option<&'a Desired>,
+    /// What was applied.
+    pub applied: Option<&'a Applied>,
+    /// What is there, when it is ours.
+    pub found: Option<&'a Found>,
+    /// What is done.
+    pub action: Action,
+    /// Why, for what is done at all.
+    pub cause: Option<Cause>,
+    /// Why this action, or why none.
+    pub reason: ActionReason,
+    /// Whether a deletion takes what a deletion otherwise leaves (status, logs).
+    pub purge: bool,
+    /// The instant of planning.
+    pub now: Timestamp,
+}
+
+/// Whether a step makes or removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It makes or changes.
+    Making,
+    /// It removes.
+    Removal,
+}
+
+/// A step that has no number yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Whose step it is.
+    pub address: Address,
+    /// The mark of the resource.
+    pub resource: ResourceId,
+    /// Who does it.
+    pub backend: BackendId,
+    /// What is done.
+    pub verb: Verb,
+    /// Whether it makes or removes.
+    pub phase: Phase,
+    /// What it disturbs.
+    pub disruption: Disruption,
+    /// How it is undone.
+    pub undo: Undo,
+    /// What must be there when it begins.
+    pub before: Option<Image>,
+    /// What is there when it is done.
+    pub after: Option<Image>,
+    /// The definition that the image was made from.
+    pub definition: Definition,
+    /// How long it may wait for a run in flight.
+    pub patience: Seconds,
+}
+
+impl Draft {
+    /// The step, numbered and with what it waits for.
+    pub fn into_step(self, id: StepId, depends_on: Vec<StepId>) -> Step {
+        Step {
+            id,
+            address: self.address,
+            resource: self.resource,
+            backend: self.backend,
+            verb: self.verb,
+            depends_on,
+            disruption: self.disruption,
+            undo: self.undo,
+            before: self.before,
+            after: self.after,
+            definition: self.definition,
+            patience: self.patience,
+        }
+    }
+}
+
+impl Kinds<'_> {
+    /// What changed on the host since the last apply; `None` when nothing did or it cannot be told.
+    pub fn drift(
+        &self,
+        address: &Address,
+        applied: &Applied,
+        seen: Option<&Seen>,
+    ) -> Result<Option<Drift>> {
+        match address.kind {
+            Kind::Service => service::drift::drift(self.service, address, applied, seen),
+            Kind::Credential | Kind::Deployment => Err(missing(address)),
+            #[cfg(test)]
+            Kind::Toy => Ok(super::toy::drift(address, applied, seen)),
+        }
+    }
+
+    /// The change as its reader wants it, and the steps that carry it out.
+    pub fn change(&self, case: &Case<'_>) -> Result<(Change, Vec<Draft>)> {
+        match case.address.kind {
+            Kind::Service => service_change(self.service, case),
+            Kind::Credential | Kind::Deployment => Err(missing(case.address)),
+            #[cfg(test)]
+            Kind::Toy => Ok(super::toy::change(case)),
+        }
+    }
+}
+
+fn missing(address: &Address) -> Error {
+    Error::new(
+        Code::NotInThisBuild,
+        format!("{address}: this build of lorectl has no {}s", address.kind),
+    )
+}
+
+/// The record that the state gets when the change is done.
+///
+/// `created_at` is kept for as long as the resource is known.
+pub fn record(case: &Case<'_>) -> Option<Applied> {
+    match (case.action, case.desired) {
+        (Action::NoOp, _) => case.applied.cloned(),
+        (Action::Delete | Action::Forget, _) | (_, None) => None,
+        (Action::Create | Action::Update | Action::Replace | Action::Adopt, Some(desired)) => {
+            let image = super::decide::goal(
+                desired,
+                case.applied.filter(|_| case.action == Action::Update),
+                case.found,
+            );
+            // What is left as found by `ignore_drift` is recorded as wished, so that it stays drift.
+            let recorded = if case.action == Action::Update {
+                desired.image.without_bytes()
+            } else {
+                image.without_bytes()
+            };
+            Some(Applied {
+                id: desired.id.clone(),
+                backend: desired.backend.clone(),
+                definition: desired.definition.clone(),
+                image: recorded,
+                meta: desired.meta.clone(),
+                declared_in: desired.declared.file.clone(),
+                created_at: case.applied.map_or(case.now, |applied| applied.created_at),
+            })
+        }
+    }
+}
+
+fn service_change(
+    render: &dyn service::plan::Render,
+    case: &Case<'_>,
+) -> Result<(Change, Vec<Draft>)> {
+    let told = service::plan::tell(render, &told_case(case))?;
+    let change = Change {
+        address: case.address.clone(),
+        action: case.action,
+        cause: case.cause,
+        reason: case.reason,
+        before: told.before,
+        after: told.after,
+        fields: told.fields,
+        files: told.files,
+        notes: told.notes,
+        record: record(case),
+    };
+    Ok((change, service_drafts(render, case)?))
+}
+
+fn told_case<'a>(case: &Case<'a>) -> service::plan::Case<'a> {
+    service::plan::Case {
+        before: case.applied.map(|applied| &applied.definition),
+        applied_image: case.applied.map(|applied| &applied.image),
+        found: case.found,
+        after: case.desired.map(|desired| &desired.definition),
+        meta: (
+            case.applied.map(|applied| &applied.meta),
+            case.desired.map(|desired| &desired.meta),
+        ),
+        action: case.action,
+        now: case.now,
+    }
+}
+
+fn service_drafts(render: &dyn service::plan::Render, case: &Case<'_>) -> Result<Vec<Draft>> {
+    let making = |desired: &Desired, before: Option<&Found>, goal: Image| -> Result<Draft> {
+        Ok(Draft {
+            address: case.address.clone(),
+            resource: desired.id.clone(),
+            backend: desired.backend.clone(),
+            verb: match before {
+                None => service::image::INSTALL,
+                Some(_) => service::image::UPDATE,
+            },
+            phase: Phase::Making,
+            disruption: service::plan::disruption(&desired.backend),
+            undo: Undo::RestoreBefore,
+            before: before.map(|found| found.image.without_bytes()),
+            after: Some(with_bytes(
+                goal,
+                &service::plan::image(render, &desired.definition)?,
+            )),
+            definition: desired.definition.clone(),
+            patience: service::plan::patience(&desired.definition)?,
+        })
+    };
+    let removal = |applied: &Applied, found: &Found| -> Result<Draft> {
+        Ok(Draft {
+            address: case.address.clone(),
+            resource: applied.id.clone(),
+            backend: applied.backend.clone(),
+            verb: if case.purge {
+                service::image::PURGE
+            } else {
+                service::image::REMOVE
+            },
+            phase: Phase::Removal,
+            disruption: service::plan::disruption(&applied.backend),
+            undo: if case.purge {
+                Undo::Never {
+                    reason: "its status and logs are deleted".to_owned(),
+                }
+            } else {
+                Undo::RestoreBefore
+            },
+            before: Some(found.image.without_bytes()),
+            after: None,
+            definition: applied.definition.clone(),
+            patience: service::plan::patience(&applied.definition)?,
+        })
+    };
+    let goal = |desired: &Desired| super::decide::goal(desired, case.applied, case.found);
+    Ok(
+        match (case.action, case.desired, case.applied, case.found) {
+            (Action::Create, Some(desired), _, _) => {
+                vec![making(desired, None, desired.image.clone())?]
+            }
+            (Action::Update, Some(desired), _, Some(found)) => {
+                let goal = goal(desired);
+                if goal == found.image {
+                    Vec::new()
+                } else {
+                    vec![making(desired, Some(found), goal)?]
+                }
+            }
+            (Action::Replace, Some(desired), Some(applied), Some(found)) => vec![
+                removal(applied, found)?,
+                making(desired, None, desired.image.clone())?,
+            ],
+            (Action::Delete, _, Some(applied), Some(found)) => vec![removal(applied, found)?],
+            (
+                Action::NoOp
+                | Action::Adopt
+                | Action::Forget
+                | Action::Create
+                | Action::Update
+                | Action::Replace
+                | Action::Delete,
+                _,
+                _,
+                _,
+            ) => Vec::new(),
+        },
+    )
+}
+
+/// Gives the files of `image` the bytes of those in `rendered` that are equal.
+fn with_bytes(mut image: Image, rendered: &Image) -> Image {
+    let equal: Vec<_> = rendered
+        .iter()
+        .filter(|(name, part)| image.get(name.as_str()) == Some(part))
+        .map(|(name, part)| (name.clone(), part.clone()))
+        .collect();
+    for (name, part) in equal {
+        image.set(name, part);
+    }
+    image
+}

@@ -1,0 +1,473 @@
+//! What a plan says of a service: its fields, its files, its next runs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+
+use crate::{
+    error::Result,
+    id::{BackendId, Seconds, Timestamp},
+    resource::{Action, Definition, Disruption, FieldChange, FileChange, Found, Image, Meta, Part},
+};
+
+use super::definition::{Criticality, Schedule, Scheduler, Service, Stage};
+
+/// Makes a service's image; the host's paths are the renderer's own.
+pub trait Render {
+    /// The image, its files with their bytes.
+    ///
+    /// # Errors
+    /// When the definition asks for what cannot be expressed.
+    fn image(&self, service: &Service) -> Result<Image>;
+
+    /// What a file part is called on the host.
+    fn path(&self, service: &Service, part: &str) -> String;
+
+    /// The next instants at which it is due, at most `count`, as text for a reader; empty when that cannot be told.
+    fn next_runs(
+        &self,
+        service: &Service,
+        counts_from: Timestamp,
+        now: Timestamp,
+        count: usize,
+    ) -> Vec<Timestamp>;
+}
+
+/// One service, before and after.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// The definition that was applied.
+    pub before: Option<&'a Definition>,
+    /// The image that was applied.
+    pub applied_image: Option<&'a Image>,
+    /// What is there.
+    pub found: Option<&'a Found>,
+    /// The definition that is wanted.
+    pub after: Option<&'a Definition>,
+    /// What any resource may say, applied and wanted.
+    pub meta: (Option<&'a Meta>, Option<&'a Meta>),
+    /// What is done.
+    pub action: Action,
+    /// The instant of planning.
+    pub now: Timestamp,
+}
+
+/// What there is to say.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The document's `before`.
+    pub before: Value,
+    /// The document's `after`.
+    pub after: Value,
+    /// Fields that change.
+    pub fields: Vec<FieldChange>,
+    /// Files that change.
+    pub files: Vec<FileChange>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// What a change to a service of that backend disturbs.
+pub fn disruption(backend: &BackendId) -> Disruption {
+    match Scheduler::of(backend) {
+        Some(Scheduler::SystemdSystem | Scheduler::SystemdUser) => Disruption::Reload,
+        Some(Scheduler::Worker) | None => Disruption::None,
+    }
+}
+
+/// How long a removal waits for a run in flight.
+pub fn patience(definition: &Definition) -> Result<Seconds> {
+    Ok(definition.read::<Service>()?.patience())
+}
+
+/// The image of a definition, its files with their bytes.
+pub fn image(render: &dyn Render, definition: &Definition) -> Result<Image> {
+    render.image(&definition.read()?)
+}
+
+/// Says what there is to say of one service. What does not change is told in nothing.
+pub fn tell(render: &dyn Render, case: &Case<'_>) -> Result<Told> {
+    if case.action == Action::NoOp {
+        return Ok(Told::default());
+    }
+    let before: Option<Service> = case.before.map(Definition::read).transpose()?;
+    let after: Option<Service> = match case.action {
+        Action::Delete | Action::Forget => None,
+        Action::NoOp | Action::Create | Action::Update | Action::Replace | Action::Adopt => {
+            case.after.map(Definition::read).transpose()?
+        }
+    };
+    let mut told = Told {
+        before: value(case.before, case.applied_image, case.meta.0)?,
+        ..Told::default()
+    };
+    if let (Some(definition), Some(service)) = (case.after, &after) {
+        let image = render.image(service)?;
+        told.after = value(Some(definition), Some(&image), case.meta.1)?;
+    }
+    told.fields = fields(before.as_ref(), after.as_ref());
+    told.fields.extend(meta_fields(case.meta.0, case.meta.1));
+    told.fields
+        .extend(next_runs(render, case, before.as_ref(), after.as_ref()));
+    told.files = files(render, case, before.as_ref(), after.as_ref())?;
+    told.notes = notes(case);
+    Ok(told)
+}
+
+/// The values that the document shows and an approval compares.
+fn value(
+    definition: Option<&Definition>,
+    image: Option<&Image>,
+    meta: Option<&Meta>,
+) -> Result<Value> {
+    let Some(definition) = definition else {
+        return Ok(Value::Null);
+    };
+    let mut parts = BTreeMap::new();
+    for (name, part) in image.into_iter().flat_map(Image::iter) {
+        let shown = match part {
+            Part::File(file) => json!(file.digest),
+            Part::Flag(on) => json!(on),
+            Part::Text(text) => json!(text),
+        };
+        parts.insert(name.as_str(), shown);
+    }
+    Ok(json!({
+        "definition": definition.read::<Value>()?,
+        "parts": parts,
+        "meta": meta,
+    }))
+}
+
+fn change(field: &str, before: Option<String>, after: Option<String>) -> Option<FieldChange> {
+    (before != after).then(|| FieldChange {
+        field: field.to_owned(),
+        before,
+        after,
+    })
+}
+
+/// One reader of a field: its name in the spec, and its text where it says anything.
+type Reader = (&'static str, fn(&Service) -> Option<String>);
+
+const READERS: &[Reader] = &[
+    ("description", |s| s.description.clone()),
+    ("scheduler", |s| Some(s.scheduler.as_str().to_owned())),
+    ("user", |s| s.user.clone()),
+    ("schedule", |s| Some(schedule(&s.schedule))),
+    ("splay", |s| Some(s.splay.to_string())),
+    ("overlap", |s| Some(lower(&s.overlap))),
+    ("catch_up", |s| Some(lower(&s.catch_up))),
+    ("timeout", |s| Some(s.timeout.to_string())),
+    ("working_dir", |s| Some(s.working_dir.display().to_string())),
+    ("write_paths", |s| {
+        let paths: Vec<String> = s
+            .write_paths
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect();
+        (!paths.is_empty()).then(|| paths.join(", "))
+    }),
+    ("lock", |s| s.lock.as_ref().map(ToString::to_string)),
+    ("profile", |s| s.profile.clone()),
+    ("retry", |s| {
+        Some(format!("base {}, max {}", s.retry.base, s.retry.max))
+    }),
+    ("breaker", |s| {
+        Some(format!(
+            "{} failures, cooldown {}",
+            s.breaker.failures, s.breaker.cooldown
+        ))
+    }),
+    ("classify.permanent", |s| listed(&s.classify.permanent)),
+    ("classify.transient", |s| listed(&s.classify.transient)),
+    ("exit", |s| Some(lower(&s.exit))),
+    ("sandbox", |s| Some(lower(&s.sandbox))),
+];
+
+/// Fields that a new service is shown with even where the spec leaves them out.
+const SHOWN_ON_CREATE: &[&str] = &[
+    "description",
+    "scheduler",
+    "user",
+    "schedule",
+    "profile",
+    "write_paths",
+];
+
+fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> {
+    let both = before.is_some() && after.is_some();
+    let mut fields = Vec::new();
+    if after.is_none() {
+        return fields;
+    }
+    for (name, read) in READERS {
+        if !both && !SHOWN_ON_CREATE.contains(name) {
+            continue;
+        }
+        fields.extend(change(name, before.and_then(read), after.and_then(read)));
+    }
+    fields.extend(map_changes(
+        "env",
+        before.map(|s| &s.env),
+        after.map(|s| &s.env),
+        String::clone,
+    ));
+    fields.extend(map_changes(
+        "unit",
+        before.map(|s| &s.unit),
+        after.map(|s| &s.unit),
+        |v| v.join(" "),
+    ));
+    fields.extend(stages(before, after));
+    fields
+}
+
+fn map_changes<V: PartialEq>(
+    what: &str,
+    before: Option<&BTreeMap<String, V>>,
+    after: Option<&BTreeMap<String, V>>,
+    text: fn(&V) -> String,
+) -> Vec<FieldChange> {
+    let keys: std::collections::BTreeSet<&String> = before
+        .into_iter()
+        .chain(after)
+        .flat_map(BTreeMap::keys)
+        .collect();
+    keys.into_iter()
+        .filter_map(|key| {
+            change(
+                &format!("{what}.{key}"),
+                before.and_then(|map| map.get(key)).map(text),
+                after.and_then(|map| map.get(key)).map(text),
+            )
+        })
+        .collect()
+}
+
+fn stages(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> {
+    let list = |service: Option<&Service>| -> Vec<Stage> {
+        service.map(|s| s.stages.clone()).unwrap_or_default()
+    };
+    let (before, after) = (list(before), list(after));
+    let mut names: Vec<&Stage> = after.iter().collect();
+    names.extend(
+        before
+            .iter()
+            .filter(|b| after.iter().all(|a| a.name != b.name)),
+    );
+    let mut fields: Vec<FieldChange> = names
+        .into_iter()
+        .filter_map(|stage| {
+            let find =
+                |stages: &[Stage]| stages.iter().find(|s| s.name == stage.name).map(stage_text);
+            let label = if stage.name.as_str() == "run" {
+                "run".to_owned()
+            } else {
+                format!("stage {}", stage.name)
+            };
+            change(&label, find(&before), find(&after))
+        })
+        .collect();
+    let order = |stages: &[Stage]| {
+        let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+        names.join(", ")
+    };
+    if fields.is_empty() && order(&before) != order(&after) {
+        fields.extend(change("stages", Some(order(&before)), Some(order(&after))));
+    }
+    fields
+}
+
+fn stage_text(stage: &Stage) -> String {
+    let optional = match stage.criticality {
+        Criticality::Core => "",
+        Criticality::Optional => "   (optional)",
+    };
+    let limit = stage
+        .timeout
+        .map_or_else(String::new, |timeout| format!("   (at most {timeout})"));
+    format!("{}{optional}{limit}", argv(&stage.run))
+}
+
+/// An argument vector as one would type it: quoted where a shell would split or change it.
+pub fn argv(run: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
+    let quoted: Vec<String> = run
+        .iter()
+        .map(|word| {
+            if !word.is_empty() && word.chars().all(plain) {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            }
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+/// A schedule as the spec would say it.
+pub fn schedule(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Every(interval) => format!("every {interval}"),
+        Schedule::Cron {
+            expression,
+            timezone,
+        } => format!("{expression}   {timezone}"),
+    }
+}
+
+fn listed(words: &[String]) -> Option<String> {
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// The word that the spec has for an enum's variant.
+fn lower<T: std::fmt::Debug>(word: &T) -> String {
+    format!("{word:?}").to_lowercase()
+}
+
+fn meta_fields(before: Option<&Meta>, after: Option<&Meta>) -> Vec<FieldChange> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Vec::new();
+    };
+    let depends = |meta: &Meta| {
+        let names: Vec<String> = meta.depends_on.iter().map(ToString::to_string).collect();
+        listed(&names)
+    };
+    let mut fields = Vec::new();
+    fields.extend(change("depends_on", depends(before), depends(after)));
+    fields.extend(change(
+        "protect",
+        Some(before.protect.to_string()),
+        Some(after.protect.to_string()),
+    ));
+    fields.extend(change(
+        "ignore_drift",
+        listed(&before.ignore_drift),
+        listed(&after.ignore_drift),
+    ));
+    fields
+}
+
+/// How many fire times a reader is shown.
+const NEXT: usize = 3;
+
+fn next_runs(
+    render: &dyn Render,
+    case: &Case<'_>,
+    before: Option<&Service>,
+    after: Option<&Service>,
+) -> Option<FieldChange> {
+    after?;
+    let known = case.found.and_then(|found| found.counts_from);
+    let text = |service: &Service| {
+        let from = known.unwrap_or(case.now);
+        let runs = render.next_runs(service, from, case.now, NEXT);
+        (!runs.is_empty()).then(|| instants(&runs, case.now))
+    };
+    let before = before.filter(|_| case.found.is_some()).and_then(text);
+    change("next runs", before, after.and_then(text))
+}
+
+/// Instants in UTC, short: the day is said where it is another than the one before.
+pub fn instants(runs: &[Timestamp], now: Timestamp) -> String {
+    let mut day = now.utc().date_naive();
+    let mut texts = Vec::new();
+    for run in runs {
+        let at = run.utc();
+        let far = (at.date_naive() - now.utc().date_naive()).num_days() > 6;
+        let format = match (at.date_naive() == day, far) {
+            (true, _) => "%H:%M",
+            (false, false) => "%a %H:%M",
+            (false, true) => "%Y-%m-%d %H:%M",
+        };
+        texts.push(at.format(format).to_string());
+        day = at.date_naive();
+    }
+    format!("{} UTC", texts.join(", "))
+}
+
+fn files(
+    render: &dyn Render,
+    case: &Case<'_>,
+    before: Option<&Service>,
+    after: Option<&Service>,
+) -> Result<Vec<FileChange>> {
+    let rendered = |service: Option<&Service>| -> Result<Image> {
+        service.map_or(Ok(Image::empty()), |service| render.image(service))
+    };
+    let new = rendered(after)?;
+    let old = applied_bytes(case, &rendered(before)?);
+    let Some(named) = after.or(before) else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    for name in [
+        super::image::SERVICE,
+        super::image::TIMER,
+        super::image::RUN,
+    ] {
+        let text = |image: &Image| -> Option<Arc<str>> {
+            let bytes = image.file(name.as_str())?.bytes.as_ref()?;
+            Some(String::from_utf8_lossy(bytes).into())
+        };
+        let (before, after) = (text(&old), text(&new));
+        if before != after {
+            files.push(FileChange {
+                path: render.path(named, name.as_str()),
+                before,
+                after,
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// The files as they were applied: what is there where it is still that, else what this version renders.
+fn applied_bytes(case: &Case<'_>, rendered: &Image) -> Image {
+    let Some(applied) = case.applied_image else {
+        return Image::empty();
+    };
+    let mut image = rendered.clone();
+    let found = case.found.map(|found| &found.image);
+    for (name, part) in found.into_iter().flat_map(Image::iter) {
+        if applied.get(name.as_str()) == Some(part)
+            && matches!(part, Part::File(file) if file.bytes.is_some())
+        {
+            image.set(name.clone(), part.clone());
+        }
+    }
+    image
+}
+
+fn notes(case: &Case<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    let found = case.found.map(|found| &found.image);
+    for (name, _) in found.into_iter().flat_map(Image::iter) {
+        if let Some(drop_in) = name.as_str().strip_prefix(super::image::DROP_IN) {
+            notes.push(format!(
+                "removes the drop-in {drop_in}; a copy is kept in backups"
+            ));
+        }
+    }
+    match case.action {
+        Action::Delete => notes.push("status and logs stay".to_owned()),
+        Action::NoOp
+        | Action::Create
+        | Action::Update
+        | Action::Replace
+        | Action::Adopt
+        | Action::Forget => {}
+    }
+    if let Some(since) = case.found.and_then(|found| found.running_since) {
+        notes.push(match case.action {
+            Action::Delete | Action::Replace => {
+                format!("runs since {since}; removed when that run has ended")
+            }
+            Action::NoOp | Action::Create | Action::Update | Action::Adopt | Action::Forget => {
+                format!("runs since {since}; that run ends as it began")
+            }
+        });
+    }
+    notes
+}
