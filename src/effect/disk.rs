@@ -117,6 +117,14 @@ pub trait Disk {
 
     /// Makes everything written to the file system of `path` survive a power failure.
     fn sync_fs(&self, path: &Path) -> io::Result<()>;
+
+    /// Whom new files belong to: the effective user and group.
+    fn identity(&self) -> Owner {
+        Owner {
+            uid: unistd::geteuid().as_raw(),
+            gid: unistd::getegid().as_raw(),
+        }
+    }
 }
 
 /// The prefix and suffix of temporary files, so that what a crash left can be swept.
