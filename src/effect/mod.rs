@@ -5,3 +5,5 @@
 pub mod clock;
 pub mod disk;
 pub mod random;
+#[cfg(test)]
+pub(crate) mod simdisk;
