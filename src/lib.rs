@@ -8,3 +8,4 @@ pub mod layout;
 pub mod plan;
 pub mod resource;
 pub mod service;
+pub mod state;
