@@ -7,3 +7,4 @@ pub mod disk;
 pub mod random;
 #[cfg(test)]
 pub(crate) mod simdisk;
+pub mod terminal;
