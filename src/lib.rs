@@ -9,3 +9,4 @@ pub mod plan;
 pub mod resource;
 pub mod service;
 pub mod state;
+pub mod view;

@@ -257,3 +257,8 @@ impl Drafting {
         Ok(())
     }
 }
+//! The plan: as a document to approve, and what a document approves.
+
+// pub mod approval;
+pub mod diff;
+// pub mod document;

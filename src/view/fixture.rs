@@ -1,0 +1,377 @@
+//! A plan with one of everything, services only, at a fixed instant.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::{
+    error::Code,
+    id::{Address, BackendId, Digest, Lineage, ResourceId, Seconds, Timestamp},
+    resource::{
+        Action, ActionReason, Cause, Change, Definition, Disruption, Drift, DriftField,
+        FieldChange, FileChange, Hold, Level, Lift, Plan, Refusal, Step, StepId, Subject, Undo,
+        Verb,
+    },
+};
+
+pub const NOW: &str = "2025-11-20T09:12:00Z";
+
+/// Compares with a snapshot in the top-level `snapshots/`.
+#[track_caller]
+pub fn snapshot(name: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, { insta::assert_snapshot!(name, text); });
+}
+
+pub fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+pub fn address(name: &str) -> Address {
+    format!("service.{name}").parse().unwrap()
+}
+
+pub fn subject() -> Subject {
+    let project = "acme".parse().unwrap();
+    Subject {
+        lineage: Lineage::derive("0123456789abcdef", 0, &project),
+        project,
+        host: "web1".to_owned(),
+        serial: 41,
+        spec_digest: Some(Digest::of(b"spec")),
+    }
+}
+
+pub fn no_op(name: &str) -> Change {
+    Change {
+        address: address(name),
+        action: Action::NoOp,
+        cause: None,
+        reason: ActionReason::UpToDate,
+        before: json!(null),
+        after: json!(null),
+        fields: Vec::new(),
+        files: Vec::new(),
+        notes: Vec::new(),
+        record: None,
+    }
+}
+
+fn change(name: &str, action: Action, cause: Cause, reason: ActionReason) -> Change {
+    Change {
+        action,
+        cause: Some(cause),
+        reason,
+        ..no_op(name)
+    }
+}
+
+pub fn field(name: &str, before: Option<&str>, after: Option<&str>) -> FieldChange {
+    FieldChange {
+        field: name.to_owned(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+    }
+}
+
+pub fn file(path: &str, before: Option<&str>, after: Option<&str>) -> FileChange {
+    FileChange {
+        path: path.to_owned(),
+        before: before.map(Arc::from),
+        after: after.map(Arc::from),
+    }
+}
+
+pub fn step(id: u32, name: &str, verb: &'static str, backend: &'static str) -> Step {
+    let address = address(name);
+    Step {
+        id: StepId(id),
+        resource: ResourceId::derive(&subject().lineage, &address),
+        address,
+        backend: BackendId::from_static(backend),
+        verb: Verb::from_static(verb),
+        depends_on: Vec::new(),
+        disruption: Disruption::Reload,
+        undo: Undo::RestoreBefore,
+        before: None,
+        after: None,
+        definition: Definition::of(&json!({})).unwrap(),
+        patience: Seconds(960),
+    }
+}
+
+const TIMER: &str = "# Written by lorectl; do not edit.\n[Unit]\nDescription=lorectl: sync of acme\n\n[Timer]\n\
+    OnActiveSec=30min\nOnUnitActiveSec=30min\nAccuracySec=1s\nRandomizedDelaySec=1min\nPersistent=false\n\n\
+    [Install]\nWantedBy=timers.target\n";
+
+const SERVICE: &str = "# Written by lorectl; do not edit.\n[Unit]\nDescription=lorectl: index of acme\nX-Lorectl-Project=acme\n\n\
+    [Service]\nType=oneshot\nUser=index\nExecStart=/usr/local/bin/lorectl service run --state-dir /var/lib/lorectl --project acme index\n";
+
+fn changes() -> Vec<Change> {
+    use ActionReason as R;
+    let run = "/var/lib/lorectl/acme/services";
+    let unit = "/etc/systemd/system/lorectl-acme";
+    vec![
+        no_op("archive"),
+        Change {
+            before: json!({"schedule": {"cron": "30 2 * * *"}, "timezone": "Europe/Paris"}),
+            after: json!({"schedule": {"cron": "30 3 * * *"}, "timezone": "Europe/Paris"}),
+            fields: vec![
+                field(
+                    "schedule",
+                    Some("30 2 * * *  Europe/Paris"),
+                    Some("30 3 * * *  Europe/Paris"),
+                ),
+                field(
+                    "next runs",
+                    Some("Fri 01:30, Sat 01:30, Sun 01:30 UTC"),
+                    Some("Fri 02:30, Sat 02:30, Sun 02:30 UTC"),
+                ),
+                field("env.LANG", None, Some("fr_FR.UTF-8")),
+            ],
+            notes: vec![
+                "the run in flight since 09:10 UTC ends under the definition it began with"
+                    .to_owned(),
+            ],
+            ..change("backup", Action::Update, Cause::Spec, R::SpecChanged)
+        },
+        Change {
+            after: json!({"schedule": {"every": "6h"}}),
+            fields: vec![
+                field("schedule", None, Some("every 6h")),
+                field("next runs", None, Some("15:12, 21:12, Fri 03:12 UTC")),
+                field("user", None, Some("index")),
+                field("run", None, Some("/usr/bin/indexer --all --quiet")),
+                field("sandbox", None, Some("strict (exposure 1.6)")),
+            ],
+            files: vec![
+                file(&format!("{unit}.index.service"), None, Some(SERVICE)),
+                file(&format!("{unit}.index.timer"), None, Some(TIMER)),
+                file(
+                    &format!("{run}/index/run.json"),
+                    None,
+                    Some("{\"run_version\":1}\n"),
+                ),
+            ],
+            ..change("index", Action::Create, Cause::Spec, R::NewInSpec)
+        },
+        Change {
+            fields: vec![field("scheduler", Some("worker"), Some("systemd-system"))],
+            ..change("mail", Action::Replace, Cause::Spec, R::BackendChanged)
+        },
+        no_op("mirror"),
+        Change {
+            before: json!({"schedule": {"every": "1d"}}),
+            files: vec![
+                file(&format!("{unit}.old.service"), Some(SERVICE), None),
+                file(&format!("{unit}.old.timer"), Some(TIMER), None),
+            ],
+            notes: vec![
+                "its status and logs stay in /var/lib/lorectl/acme/services/old/data".to_owned(),
+            ],
+            ..change("old", Action::Delete, Cause::Spec, R::RemovedFromSpec)
+        },
+        change("report", Action::Update, Cause::Drift, R::Drifted),
+        Change {
+            fields: vec![
+                field("schedule", Some("every 30m"), Some("every 15m")),
+                field(
+                    "next runs",
+                    Some("09:30, 10:00, 10:30 UTC"),
+                    Some("09:27, 09:42, 09:57 UTC"),
+                ),
+                field(
+                    "run",
+                    Some("/usr/local/bin/lore sync issues --project group/one --since yesterday"),
+                    Some(
+                        "/usr/local/bin/lore sync issues --project group/one --project group/two --since yesterday",
+                    ),
+                ),
+            ],
+            files: vec![file(
+                &format!("{unit}.sync.timer"),
+                Some(TIMER),
+                Some(&TIMER.replace(
+                    "OnActiveSec=30min\nOnUnitActiveSec=30min",
+                    "OnActiveSec=15min\nOnUnitActiveSec=15min",
+                )),
+            )],
+            ..change("sync", Action::Update, Cause::Spec, R::SpecChanged)
+        },
+        change("token", Action::Update, Cause::Schedule, R::SpecChanged),
+    ]
+}
+
+pub fn drift() -> Vec<Drift> {
+    let field = |level, field: &str, applied: Option<&str>, observed: Option<&str>| DriftField {
+        level,
+        field: field.to_owned(),
+        applied: applied.map(str::to_owned),
+        observed: observed.map(str::to_owned),
+        ignored: false,
+    };
+    vec![
+        Drift {
+            address: address("archive"),
+            fields: vec![DriftField {
+                ignored: true,
+                ..field(Level::Platform, "active", Some("yes"), Some("no"))
+            }],
+            notes: Vec::new(),
+        },
+        Drift {
+            address: address("report"),
+            fields: vec![
+                field(Level::Platform, "enabled", Some("yes"), Some("no")),
+                field(Level::Platform, "drop-in timer/50-x.conf", None, Some("[Timer] OnCalendar")),
+                field(
+                    Level::Definition,
+                    "service [Service] Nice",
+                    Some("0"),
+                    None,
+                ),
+                field(
+                    Level::Command,
+                    "service [Service] ExecStart",
+                    Some("/usr/local/bin/lorectl service run --project acme report"),
+                    Some("/tmp/evil"),
+                ),
+            ],
+            notes: vec!["/etc/systemd/system/service.d/10-all.conf applies to every service; it is left alone".to_owned()],
+        },
+    ]
+}
+
+fn steps() -> Vec<Step> {
+    let system = "systemd-system";
+    vec![
+        step(1, "backup", "update", system),
+        step(2, "index", "install", system),
+        Step {
+            depends_on: vec![StepId(2)],
+            ..step(3, "sync", "update", system)
+        },
+        step(4, "report", "update", system),
+        step(5, "mail", "remove", "worker"),
+        Step {
+            depends_on: vec![StepId(5)],
+            ..step(6, "mail", "install", system)
+        },
+        Step {
+            disruption: Disruption::None,
+            undo: Undo::Never {
+                reason: "GitLab revokes the old token at once".to_owned(),
+            },
+            ..step(7, "token", "update", "worker")
+        },
+        step(8, "old", "remove", system),
+    ]
+}
+
+pub fn holds() -> Vec<Hold> {
+    let hold = |name, reason: &str, lift| Hold {
+        address: address(name),
+        reason: reason.to_owned(),
+        lift,
+        code: None,
+    };
+    vec![hold(
+        "mirror",
+        "its circuit breaker is open after 10 failures",
+        Lift::At {
+            at: now().plus_seconds(1080),
+        },
+    )]
+}
+
+/// One of everything.
+pub fn plan() -> Plan {
+    Plan {
+        subject: subject(),
+        created_at: now(),
+        changes: changes(),
+        drift: drift(),
+        steps: steps(),
+        holds: holds(),
+        refusals: Vec::new(),
+        warnings: vec![
+            "user `git` has no lingering: its timers stop when it logs out; `loginctl enable-linger git`".to_owned(),
+        ],
+    }
+}
+
+/// Twelve services to which nothing is done.
+pub fn quiet_plan() -> Plan {
+    Plan {
+        changes: (0..12).map(|n| no_op(&format!("job{n:02}"))).collect(),
+        drift: Vec::new(),
+        steps: Vec::new(),
+        holds: Vec::new(),
+        warnings: Vec::new(),
+        ..plan()
+    }
+}
+
+/// Nothing but what is held, by each kind of lift.
+pub fn held_plan() -> Plan {
+    let hold = |name, reason: &str, lift| Hold {
+        address: address(name),
+        reason: reason.to_owned(),
+        lift,
+        code: Some(Code::Held),
+    };
+    Plan {
+        holds: vec![
+            hold(
+                "job03",
+                "paused since Mon 07:00 UTC, AUTH_FAILED: GitLab returned 401 Unauthorized",
+                Lift::ByHand {
+                    how: "`lorectl service resume job03`".to_owned(),
+                },
+            ),
+            hold(
+                "job04",
+                "a run is in flight since 09:10 UTC",
+                Lift::Later {
+                    what: "that run, by 09:26 UTC at the latest".to_owned(),
+                },
+            ),
+            hold(
+                "job05",
+                "backing off",
+                Lift::At {
+                    at: now().plus_seconds(86_400),
+                },
+            ),
+        ],
+        ..quiet_plan()
+    }
+}
+
+/// A plan that may be looked at only.
+pub fn refused_plan() -> Plan {
+    let mut plan = quiet_plan();
+    for change in plan.changes.iter_mut().take(4) {
+        change.action = Action::Delete;
+        change.cause = Some(Cause::Spec);
+        change.reason = ActionReason::RemovedFromSpec;
+    }
+    plan.refusals = vec![
+        Refusal {
+            code: Code::MassDeletion,
+            address: None,
+            message: "4 of 12 resources would be deleted: backup.toml, which declared them, is not in the spec that was loaded".to_owned(),
+            suggestion: Some("if that is meant, run `lorectl apply --allow-deletes`".to_owned()),
+        },
+        Refusal {
+            code: Code::Protected,
+            address: Some(address("job02")),
+            message: "it was applied with `protect = true`".to_owned(),
+            suggestion: None,
+        },
+    ];
+    plan
+}

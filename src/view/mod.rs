@@ -1,0 +1,23 @@
+//! The only printer: what the engine found, planned and did, as text for people and as JSON for programs.
+//!
+//! Everything here is a function of its arguments: the same plan in the same [`style::Style`] gives
+//! the same bytes. Text that a user, a host or a job wrote reaches the output through
+//! [`canvas::Line`] alone, which escapes what a terminal would act upon.
+
+// pub mod apply;
+pub mod canvas;
+// pub mod drift;
+// pub mod error;
+// pub mod explain;
+// pub mod json;
+pub mod plan;
+// pub mod service;
+// pub mod status;
+pub mod style;
+pub mod terminal;
+pub mod text;
+pub mod time;
+// pub mod validate;
+
+#[cfg(test)]
+mod fixture;
