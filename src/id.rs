@@ -278,6 +278,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest that a streaming hash ended in.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Its first seven hex digits, as Git shortens a commit.
     pub fn short(&self) -> String {
         self.to_string()[..7].to_owned()
