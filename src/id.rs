@@ -32,6 +32,29 @@ macro_rules! serde_as_text {
     };
 }
 
+/// The JSON Schema of a text that a spec holds: its pattern is what an editor checks, its parser what lorectl does.
+macro_rules! schema_of_text {
+    ($name:ident, $title:literal, $pattern:literal, $says:literal) => {
+        impl $name {
+            /// The pattern in the JSON Schema. It may take more than the parser does, never less.
+            pub const PATTERN: &'static str = $pattern;
+        }
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                $title.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string",
+                    "pattern": $pattern,
+                    "description": $says
+                })
+            }
+        }
+    };
+}
+
 /// The name of a project: `[a-z0-9-]{1,32}`. It scopes the state and every name on the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProjectName(String);
@@ -63,6 +86,12 @@ impl FromStr for ProjectName {
     }
 }
 serde_as_text!(ProjectName);
+schema_of_text!(
+    ProjectName,
+    "ProjectName",
+    "^[a-z0-9-]{1,32}$",
+    "1 to 32 of `a-z`, `0-9` and `-`."
+);
 
 /// The name of a resource within its kind: `[a-z0-9][a-z0-9_-]{0,63}`.
 ///
@@ -99,6 +128,12 @@ impl FromStr for ResourceName {
     }
 }
 serde_as_text!(ResourceName);
+schema_of_text!(
+    ResourceName,
+    "ResourceName",
+    "^[a-z0-9][a-z0-9_-]{0,63}$",
+    "1 to 64 of `a-z`, `0-9`, `_` and `-`, beginning with a letter or digit."
+);
 
 /// The kinds of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,6 +224,12 @@ impl FromStr for Address {
     }
 }
 serde_as_text!(Address);
+schema_of_text!(
+    Address,
+    "Address",
+    "^(service|credential|deployment)s?\\.[a-z0-9][a-z0-9_-]{0,63}$",
+    "A kind and a name, as in `service.sync`."
+);
 
 /// Which backend holds a resource: `systemd-system`, `systemd-user`, `worker`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -445,19 +486,12 @@ impl FromStr for Seconds {
 }
 serde_as_text!(Seconds);
 
-impl JsonSchema for Seconds {
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "pattern": "^[0-9]+[smhd]$",
-            "description": "A length of time: `90s`, `15m`, `6h`, `14d`."
-        })
-    }
-}
+schema_of_text!(
+    Seconds,
+    "Duration",
+    "^[0-9]+[smhd]$",
+    "A length of time: `90s`, `15m`, `6h`, `14d`."
+);
 
 /// Basis points: hundredths of a percent; all of the traffic is 10000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
