@@ -9,7 +9,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Component, Path, PathBuf},
 };
 
 use nix::{fcntl::OFlag, unistd};
@@ -104,7 +104,38 @@ pub trait Disk {
     fn link(&self, target: &Path, path: &Path) -> io::Result<()>;
 
     /// Where a symbolic link points; `None` when there is nothing or something else.
-    fn read_link(&self, path: &Path) -> io::Result<Option<std::path::PathBuf>>;
+    fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>>;
+
+    /// The path with every symbolic link and `..` of it followed, for what its owner may keep behind
+    /// links: a spec, a program. The path is absolute; `None` when there is nothing at its end.
+    ///
+    /// # Errors
+    /// What the system says, and more than 40 links on the way (the kernel's own bound).
+    fn resolve(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let mut left: Vec<_> = path.components().rev().map(own).collect();
+        let (mut resolved, mut links) = (PathBuf::new(), 0);
+        while let Some(component) = left.pop() {
+            if component == ".." {
+                resolved.pop();
+                continue;
+            }
+            resolved.push(component);
+            let Some(stat) = self.stat(&resolved)? else {
+                return Ok(None);
+            };
+            if stat.kind != EntryKind::Link {
+                continue;
+            }
+            links += 1;
+            if links > 40 {
+                return Err(io::Error::other("it is behind too many symbolic links"));
+            }
+            let target = self.read_link(&resolved)?.unwrap_or_default();
+            resolved.pop();
+            left.extend(target.components().rev().map(own));
+        }
+        Ok(Some(resolved))
+    }
 
     /// Removes a file or link; false when there was none.
     fn remove(&self, path: &Path) -> io::Result<bool>;
@@ -133,6 +164,10 @@ pub const TEMPORARY: (&str, &str) = (".lorectl-", ".tmp");
 /// The machine's own file systems.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
+
+fn own(component: Component<'_>) -> std::ffi::OsString {
+    component.as_os_str().to_owned()
+}
 
 fn kind_of(file_type: fs::FileType) -> EntryKind {
     if file_type.is_symlink() {
@@ -353,11 +388,15 @@ impl Disk for RealDisk {
         })
     }
 
-    fn read_link(&self, path: &Path) -> io::Result<Option<std::path::PathBuf>> {
+    fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         match absent_is_none(fs::read_link(path)) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
             other => other,
         }
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        absent_is_none(fs::canonicalize(path))
     }
 
     fn remove(&self, path: &Path) -> io::Result<bool> {
@@ -432,5 +471,86 @@ mod tests {
             2,
             "no temporary file is left"
         );
+    }
+
+    /// The trait's own `resolve`, which a simulated disk uses.
+    struct Walked(RealDisk);
+
+    impl Disk for Walked {
+        fn read(&self, path: &Path, limit: u64) -> io::Result<Option<ReadFile>> {
+            self.0.read(path, limit)
+        }
+        fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+            self.0.stat(path)
+        }
+        fn write(
+            &self,
+            _: &Path,
+            _: &[u8],
+            _: u32,
+            _: Option<Owner>,
+            _: Durability,
+        ) -> io::Result<()> {
+            Err(io::Error::other("read-only"))
+        }
+        fn append(&self, _: &Path, _: &[u8], _: u32, _: Durability) -> io::Result<()> {
+            Err(io::Error::other("read-only"))
+        }
+        fn make_dir(&self, _: &Path, _: u32, _: Option<Owner>) -> io::Result<()> {
+            Err(io::Error::other("read-only"))
+        }
+        fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
+            self.0.list(path)
+        }
+        fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(io::Error::other("read-only"))
+        }
+        fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+            self.0.read_link(path)
+        }
+        fn remove(&self, _: &Path) -> io::Result<bool> {
+            Err(io::Error::other("read-only"))
+        }
+        fn remove_dir(&self, _: &Path) -> io::Result<bool> {
+            Err(io::Error::other("read-only"))
+        }
+        fn remove_tree(&self, _: &Path) -> io::Result<bool> {
+            Err(io::Error::other("read-only"))
+        }
+        fn sync_fs(&self, _: &Path) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn links_are_resolved_as_the_system_does() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = fs::canonicalize(temporary.path()).unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, dir.join(name)).unwrap();
+        };
+        fs::create_dir_all(dir.join("a/b")).unwrap();
+        fs::write(dir.join("a/file"), "").unwrap();
+        link("a/b", "down");
+        link(dir.join("a").to_str().unwrap(), "absolute");
+        link("gone", "dangling");
+        link("loop", "loop");
+        for path in [
+            "a/file",
+            "down/../file",
+            "absolute/file",
+            "./down/.",
+            "absolute/b/../../down",
+            "dangling",
+            "none/x",
+        ] {
+            assert_eq!(
+                Walked(RealDisk).resolve(&dir.join(path)).unwrap(),
+                RealDisk.resolve(&dir.join(path)).unwrap(),
+                "{path}"
+            );
+        }
+        assert!(RealDisk.resolve(&dir.join("loop")).is_err());
+        assert!(Walked(RealDisk).resolve(&dir.join("loop")).is_err());
     }
 }
