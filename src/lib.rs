@@ -5,6 +5,7 @@ pub mod effect;
 pub mod error;
 pub mod id;
 pub mod layout;
+pub mod observe;
 pub mod plan;
 pub mod resource;
 pub mod service;

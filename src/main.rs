@@ -1,3 +1,2 @@
-//! The `lorectl` command.
-
+//! x
 fn main() {}

@@ -4,6 +4,7 @@
 pub mod events;
 pub mod execute;
 pub mod record;
+pub mod session;
 pub mod settle;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! step's inverse, and every refusal.
 
 mod decide;
+pub mod diff;
 mod guard;
 pub mod kinds;
 mod order;
@@ -257,8 +258,3 @@ impl Drafting {
         Ok(())
     }
 }
-//! The plan: as a document to approve, and what a document approves.
-
-// pub mod approval;
-pub mod diff;
-// pub mod document;

@@ -295,6 +295,7 @@ pub fn plan() -> Plan {
         changes: changes(),
         drift: drift(),
         steps: steps(),
+        groups: std::collections::BTreeMap::new(),
         holds: holds(),
         refusals: Vec::new(),
         warnings: vec![

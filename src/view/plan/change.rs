@@ -93,7 +93,9 @@ const fn reason(reason: ActionReason) -> Option<&'static str> {
         | ActionReason::Drifted
         | ActionReason::NotTargeted
         | ActionReason::DriftIgnored
-        | ActionReason::Destroy => None,
+        | ActionReason::Destroy
+        | ActionReason::Held
+        | ActionReason::Refused => None,
         ActionReason::GoneFromHost => Some("was applied, and is gone from the host"),
         ActionReason::RecordChanged => {
             Some("only what lorectl records changes; the host is not touched")
