@@ -167,11 +167,6 @@ impl SimDisk {
         self.inner().identity = owner;
     }
 
-    /// What time new changes carry.
-    pub(crate) fn set_now(&self, now: Timestamp) {
-        self.inner().now = now;
-    }
-
     /// Makes reads of a path fail with `EIO`, as a bad sector does.
     pub(crate) fn make_unreadable(&self, path: &Path) {
         self.inner().unreadable.push(path.to_owned());
@@ -281,6 +276,17 @@ pub(crate) struct CrashPoint {
     pub(crate) operation: String,
     /// How it ended.
     pub(crate) after: After,
+}
+
+impl std::fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            at,
+            operation,
+            after,
+        } = self;
+        write!(f, "{after:?} before operation {at}, {operation}")
+    }
 }
 
 /// Ends `story` before each of its operations, in each manner, and shows `check` what is left.
@@ -922,8 +928,8 @@ mod tests {
             |disk: &SimDisk| disk.write(Path::new(FILE), b"new", 0o600, None, Durability::Now);
         let points = every_crash(begin, story, |disk, told, point| {
             let found = content(disk).unwrap();
-            assert!(found == b"old" || found == b"new", "{point:?}: {found:?}");
-            assert!(told.is_err(), "{point:?}");
+            assert!(found == b"old" || found == b"new", "{point}: {found:?}");
+            assert!(told.is_err(), "{point}");
         });
         assert_eq!(points, 8, "open, three writes, chmod, sync, rename, sync");
         let disk = begin();

@@ -214,7 +214,7 @@ mod tests {
         let points = every_crash(
             begin,
             |disk| keep_one(disk, "x", b"bytes"),
-            |_, told, point| assert!(told.is_err(), "{point:?}"),
+            |_, told, point| assert!(told.is_err(), "{point}"),
         );
         assert!(points > 8, "{points}");
         let disk = begin();

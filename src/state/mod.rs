@@ -13,3 +13,6 @@ pub mod place;
 pub mod repair;
 pub mod store;
 mod trust;
+
+#[cfg(test)]
+mod tests;
