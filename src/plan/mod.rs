@@ -258,3 +258,6 @@ impl Drafting {
         Ok(())
     }
 }
+pub mod approval;
+pub mod diff;
+pub mod document;
