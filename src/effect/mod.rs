@@ -4,6 +4,8 @@
 
 pub mod clock;
 pub mod disk;
+pub mod lock;
+pub mod process;
 pub mod random;
 #[cfg(test)]
 pub(crate) mod simdisk;

@@ -1,0 +1,586 @@
+//! Processes: who one is, and commands that are run to their end with all that they started.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the one place that starts processes and reads proc(5)"
+)]
+
+mod tree;
+
+use std::{
+    ffi::CString,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    pin::{Pin, pin},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::{prctl, signal},
+    unistd::{self, Gid, Pid, Uid, User},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::resource::Owner;
+
+/// How long the last output of a stage is waited for once all its processes are gone: a descriptor
+/// may have been handed to a process that is none of its descendants.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Which process of which boot: what a PID alone does not say, since it is given out again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The PID.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot (proc(5), `starttime`).
+    pub started: u64,
+    /// The boot, as `/proc/sys/kernel/random/boot_id` names it.
+    pub boot: String,
+}
+
+impl Identity {
+    /// This process.
+    pub fn this() -> Self {
+        let pid = std::process::id();
+        Self {
+            pid,
+            started: tree::stat(pid).map_or(0, |stat| stat.started),
+            boot: boot_id(),
+        }
+    }
+
+    /// Whether that very process still runs; one that has ended and was not yet waited for does not.
+    pub fn is_alive(&self) -> bool {
+        self.boot == boot_id()
+            && tree::stat(self.pid).is_some_and(|stat| stat.started == self.started && !stat.ended)
+    }
+}
+
+/// The name of this boot, 36 characters; empty where proc(5) is missing.
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// The path of the running program.
+///
+/// # Errors
+/// As proc(5) fails to tell.
+pub fn this_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// A user as passwd(5) knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its id and its first group.
+    pub owner: Owner,
+    /// Its home.
+    pub home: PathBuf,
+}
+
+impl Account {
+    /// The user of that name, if there is one.
+    ///
+    /// # Errors
+    /// As the user database fails.
+    pub fn named(name: &str) -> io::Result<Option<Self>> {
+        Ok(User::from_name(name)?.map(Self::from))
+    }
+
+    /// The effective user of this process; without an entry in passwd(5) its home is `/`.
+    ///
+    /// # Errors
+    /// As the user database fails.
+    pub fn this() -> io::Result<Self> {
+        let uid = Uid::effective();
+        Ok(User::from_uid(uid)?.map_or_else(
+            || Self {
+                name: uid.to_string(),
+                owner: Owner {
+                    uid: uid.as_raw(),
+                    gid: Gid::effective().as_raw(),
+                },
+                home: PathBuf::from("/"),
+            },
+            Self::from,
+        ))
+    }
+
+    /// Makes this process, for good, one of this user: its groups, its group, its id.
+    ///
+    /// # Errors
+    /// As the system refuses; the process may then have changed its groups only and must end.
+    pub fn assume(&self) -> io::Result<()> {
+        let name = CString::new(self.name.as_str())?;
+        let gid = Gid::from_raw(self.owner.gid);
+        let uid = Uid::from_raw(self.owner.uid);
+        unistd::initgroups(&name, gid)?;
+        unistd::setresgid(gid, gid, gid)?;
+        unistd::setresuid(uid, uid, uid)?;
+        // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
+        // the search for our own children needs under `hidepid`. Nothing secret is in memory yet.
+        prctl::set_dumpable(true)?;
+        Ok(())
+    }
+}
+
+impl From<User> for Account {
+    fn from(user: User) -> Self {
+        Self {
+            name: user.name,
+            owner: Owner {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            },
+            home: user.dir,
+        }
+    }
+}
+
+/// Whether this process may act for any user.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// A clock that only measures: `CLOCK_MONOTONIC`, which a changed wall clock does not move and which
+/// stands still while the machine is suspended (`clock_gettime(2)`).
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts measuring.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long ago that was.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Makes this process the one to which orphans among its descendants fall (prctl(2),
+/// `PR_SET_CHILD_SUBREAPER`), so that none gets away by forking twice or by setsid(2).
+///
+/// # Errors
+/// As the system refuses.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Ends when this process is asked to end: SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the handlers cannot be set.
+pub fn termination() -> io::Result<impl Future<Output = ()>> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// A command to run to its end.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// The program, an absolute path, and its arguments.
+    pub argv: &'a [String],
+    /// Its whole environment.
+    pub env: &'a [(String, String)],
+    /// Where it starts.
+    pub dir: &'a Path,
+}
+
+/// How long a command may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until it is asked to end.
+    pub timeout: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+}
+
+/// Where a command wrote something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal, which was not ours.
+    Killed(i32),
+    /// By us, after its time.
+    TimedOut,
+    /// By us, because `stop` was done.
+    Stopped,
+}
+
+/// What is known of a command when it and all its descendants are gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished {
+    /// How it ended.
+    pub end: End,
+    /// How long it took, suspension of the machine left out.
+    pub elapsed: Duration,
+    /// Descendants that were still there when it ended by itself, and were ended.
+    pub left_behind: usize,
+    /// Descendants that could not be ended (another user's, or stuck in the kernel).
+    pub survivors: usize,
+}
+
+fn end_of(status: ExitStatus) -> End {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Exited(code),
+        (None, signal) => End::Killed(signal.unwrap_or(0)),
+    }
+}
+
+/// Copies both streams to `output` until both have ended, through one small buffer each.
+async fn pump(
+    mut out: impl AsyncRead + Unpin,
+    mut err: impl AsyncRead + Unpin,
+    output: &mut dyn FnMut(Stream, &[u8]),
+) {
+    let (mut out_buffer, mut err_buffer) = (vec![0_u8; 16 << 10], vec![0_u8; 16 << 10]);
+    let (mut out_open, mut err_open) = (true, true);
+    while out_open || err_open {
+        // A read that fails tells no more than an end: the other end is gone.
+        tokio::select! {
+            read = out.read(&mut out_buffer), if out_open => match read {
+                Ok(0) | Err(_) => out_open = false,
+                Ok(n) => output(Stream::Out, out_buffer.get(..n).unwrap_or_default()),
+            },
+            read = err.read(&mut err_buffer), if err_open => match read {
+                Ok(0) | Err(_) => err_open = false,
+                Ok(n) => output(Stream::Err, err_buffer.get(..n).unwrap_or_default()),
+            },
+        }
+        // Sixteen kilobytes at a time: a flood must not keep the timeout from being looked at.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Drives `pump` while it waits for `what`.
+async fn while_pumping<T>(
+    mut pump: Pin<&mut impl Future<Output = ()>>,
+    pumped: &mut bool,
+    what: impl Future<Output = T>,
+) -> T {
+    let mut what = pin!(what);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut what => return done,
+            () = pump.as_mut(), if !*pumped => *pumped = true,
+        }
+    }
+}
+
+/// Runs a command until it has ended, or until its time is over or `stop` is done; then ends
+/// whatever is left of its process tree, and returns when that is gone.
+///
+/// The command gets a process group of its own, no standard input, and nothing of our environment.
+/// Its output goes to `output` in pieces of at most 16 KiB and is never held back. The calling
+/// process must have called [`adopt_orphans`] and have no other children: all its descendants are
+/// taken for the command's.
+///
+/// # Errors
+/// When the command cannot be started.
+pub async fn run(
+    command: &Command<'_>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> io::Result<Finished> {
+    let watch = Stopwatch::start();
+    let (program, arguments) = command
+        .argv
+        .split_first()
+        .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(command.dir)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let main = child.id();
+    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(io::Error::other("the command's output was not piped"));
+    };
+    let mut pump = pin!(pump(out, err, output));
+    let mut pumped = false;
+
+    let ended = async {
+        tokio::select! {
+            status = child.wait() => status.map(end_of),
+            () = sleep(limits.timeout) => Ok(End::TimedOut),
+            () = stop => Ok(End::Stopped),
+        }
+    };
+    let end = while_pumping(pump.as_mut(), &mut pumped, ended).await?;
+    let elapsed = watch.elapsed();
+    let mut gone = tree::Gone::default();
+    if tree::has_children() {
+        let ending = tree::end_descendants(main, limits.grace);
+        let waiting = async {
+            let (gone, _) = tokio::join!(ending, timeout(limits.grace * 2, child.wait()));
+            gone
+        };
+        gone = while_pumping(pump.as_mut(), &mut pumped, waiting).await;
+    }
+    if !pumped {
+        let _ = timeout(DRAIN, pump).await;
+    }
+    let by_itself = matches!(end, End::Exited(_) | End::Killed(_));
+    Ok(Finished {
+        end,
+        elapsed,
+        left_behind: if by_itself { gone.found } else { 0 },
+        survivors: gone.survivors,
+    })
+}
+
+/// A process of ours that goes on by itself: a run that the worker started.
+#[derive(Debug)]
+pub struct Started {
+    child: tokio::process::Child,
+    pid: u32,
+}
+
+impl Started {
+    /// Starts a program with our environment, no standard input, and its standard output thrown away.
+    ///
+    /// It gets a process group of its own, so that a Ctrl-C in a terminal reaches only us.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(argv: &[std::ffi::OsString]) -> io::Result<Self> {
+        let (program, arguments) = argv
+            .split_first()
+            .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
+        let child = tokio::process::Command::new(program)
+            .args(arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let pid = child.id().unwrap_or(0);
+        Ok(Self { child, pid })
+    }
+
+    /// Its PID.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// As wait(2) fails.
+    pub async fn wait(&mut self) -> io::Result<End> {
+        self.child.wait().await.map(end_of)
+    }
+}
+
+/// Asks a process to end (SIGTERM). One that is gone already is no error.
+pub fn ask_to_end(pid: u32) {
+    send(pid, signal::Signal::SIGTERM);
+}
+
+/// Ends every descendant of this process that is not one of `except` or below one of them.
+pub async fn end_strays(except: &[u32], grace: Duration) {
+    tree::end_strays(except, grace).await;
+}
+
+fn send(pid: u32, signal: signal::Signal) {
+    if let Ok(pid) = i32::try_from(pid)
+        && pid > 1
+    {
+        // It may be gone, or another user's by now: both are seen when we look again.
+        let _ = signal::kill(Pid::from_raw(pid), signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// Runs one of the ignored tests below in a process of its own, since a process takes all its
+    /// descendants for its command's.
+    fn apart(test: &str, dir: &Path) {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .arg(format!("effect::process::tests::{test}"))
+            .env("LORECTL_TEST_DIR", dir)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{printed}");
+    }
+
+    fn shell(script: &str, limits: Limits, output: &mut dyn FnMut(Stream, &[u8])) -> Finished {
+        adopt_orphans().unwrap();
+        let dir = PathBuf::from(std::env::var("LORECTL_TEST_DIR").unwrap());
+        let argv = ["/bin/sh", "-c", script].map(str::to_owned);
+        let command = Command {
+            argv: &argv,
+            env: &[("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+            dir: &dir,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime
+            .block_on(run(&command, limits, std::future::pending(), output))
+            .unwrap()
+    }
+
+    const SOON: Limits = Limits {
+        timeout: Duration::from_millis(700),
+        grace: Duration::from_millis(200),
+    };
+    const LATE: Limits = Limits {
+        timeout: Duration::from_secs(60),
+        grace: Duration::from_millis(200),
+    };
+
+    fn is_gone(pid_file: &Path) -> bool {
+        let pid = std::fs::read_to_string(pid_file).unwrap();
+        tree::stat(pid.trim().parse().unwrap()).is_none_or(|stat| stat.ended)
+    }
+
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn child_deaf_tree() {
+        let script = "trap '' TERM
+            (setsid sh -c 'trap \"\" TERM; echo $$ >deaf; while :; do sleep 1; done' &)
+            sh -c 'echo $$ >stopped; kill -STOP $$' &
+            while :; do sleep 1; done";
+        let finished = shell(script, SOON, &mut |_, _| {});
+        assert_eq!(finished.end, End::TimedOut);
+        assert_eq!(finished.survivors, 0);
+        assert!(!tree::has_children());
+    }
+
+    #[test]
+    fn what_ignores_sigterm_and_leaves_its_session_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        apart("child_deaf_tree", dir.path());
+        assert!(is_gone(&dir.path().join("deaf")));
+        assert!(is_gone(&dir.path().join("stopped")));
+    }
+
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn child_left_behind() {
+        let script = "(setsid sh -c 'echo $$ >left; exec sleep 60' &)
+            until [ -s left ]; do :; done; echo done; exit 7";
+        let mut text = Vec::new();
+        let finished = shell(script, LATE, &mut |_, bytes| text.extend_from_slice(bytes));
+        assert_eq!(finished.end, End::Exited(7));
+        assert_eq!(finished.left_behind, 1);
+        assert_eq!(text, b"done\n");
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_is_ended_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        apart("child_left_behind", dir.path());
+        assert!(is_gone(&dir.path().join("left")));
+    }
+
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn child_flood() {
+        let mut total = 0_u64;
+        let count = &mut |_, bytes: &[u8]| total += bytes.len() as u64;
+        let finished = shell("yes | head -c 300000000; exit 3", LATE, count);
+        assert_eq!((finished.end, total), (End::Exited(3), 300_000_000));
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .unwrap();
+        let kilobytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(kilobytes < 64 << 10, "{peak}");
+    }
+
+    #[test]
+    fn a_flood_of_output_stays_out_of_memory() {
+        apart("child_flood", tempfile::tempdir().unwrap().path());
+    }
+
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn child_streams() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let script = "echo o; echo e >&2; pwd; env; read line || echo nothing; kill -9 $$";
+        let finished = shell(script, LATE, &mut |stream, bytes| match stream {
+            Stream::Out => out.extend_from_slice(bytes),
+            Stream::Err => err.extend_from_slice(bytes),
+        });
+        assert_eq!(finished.end, End::Killed(9));
+        let out = String::from_utf8(out).unwrap();
+        assert!(
+            out.starts_with("o\n") && out.ends_with("nothing\n"),
+            "{out}"
+        );
+        assert!(
+            !out.contains("LORECTL_TEST_DIR"),
+            "our environment is not passed on"
+        );
+        assert_eq!(err, b"e\n");
+    }
+
+    #[test]
+    fn streams_directory_and_environment_are_the_commands_own() {
+        apart("child_streams", tempfile::tempdir().unwrap().path());
+    }
+
+    #[test]
+    fn this_process_is_alive_and_another_of_its_number_is_not() {
+        let this = Identity::this();
+        assert!(this.is_alive());
+        let other = |change: fn(&mut Identity)| {
+            let mut other = this.clone();
+            change(&mut other);
+            other
+        };
+        assert!(!other(|id| id.started += 1).is_alive());
+        assert!(!other(|id| id.boot.push('x')).is_alive());
+        assert!(!other(|id| id.pid = u32::MAX).is_alive());
+    }
+
+    #[test]
+    fn accounts_are_found_by_name() {
+        let root = Account::named("root").unwrap().unwrap();
+        assert_eq!(root.owner, Owner { uid: 0, gid: 0 });
+        assert!(Account::named("no-such-user").unwrap().is_none());
+    }
+}
