@@ -8,6 +8,7 @@ pub mod layout;
 pub mod observe;
 pub mod plan;
 pub mod resource;
+pub mod retry;
 pub mod service;
 pub mod state;
 pub mod view;

@@ -93,6 +93,31 @@ impl Lock {
         Self::attempt(path, None)
     }
 
+    /// Takes the lock of a directory, waiting at most `patience`; `None` when it was held all the
+    /// while. It needs no file, so nobody can be the first to make it with the wrong owner.
+    ///
+    /// # Errors
+    /// A link or anything but a directory in its place, or what the system says.
+    pub async fn take_dir(path: &Path, patience: Duration) -> io::Result<Option<Self>> {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(flags.bits()).open(path)?;
+        let attempts = async {
+            loop {
+                match file.try_lock() {
+                    Ok(()) => return Ok(()),
+                    Err(TryLockError::WouldBlock) => tokio::time::sleep(RETRY).await,
+                    Err(TryLockError::Error(error)) => return Err(error),
+                }
+            }
+        };
+        let taken = tokio::time::timeout(patience, attempts).await;
+        match taken {
+            Ok(result) => result.map(|()| Some(Self { file })),
+            Err(_) => Ok(None),
+        }
+    }
+
     fn attempt(path: &Path, create: Option<u32>) -> io::Result<Option<Self>> {
         // Whoever purges a service removes its lock file; the loop ends with the second such removal.
         for _ in 0..3 {

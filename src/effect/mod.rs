@@ -10,3 +10,4 @@ pub mod random;
 #[cfg(test)]
 pub(crate) mod simdisk;
 pub mod terminal;
+pub mod untrusted;

@@ -4,3 +4,5 @@ pub mod definition;
 pub mod drift;
 pub mod image;
 pub mod plan;
+pub mod schedule;
+pub mod status;
