@@ -4,8 +4,10 @@
 //! carries out is made here: the action, its steps and their order, each
 //! step's inverse, and every refusal.
 
+pub mod approval;
 mod decide;
 pub mod diff;
+pub mod document;
 mod guard;
 pub mod kinds;
 mod order;
@@ -258,6 +260,3 @@ impl Drafting {
         Ok(())
     }
 }
-pub mod approval;
-pub mod diff;
-pub mod document;

@@ -73,6 +73,7 @@ pub fn plan() -> Plan {
             definition: Definition::of(&json!({})).unwrap(),
             patience: Seconds(60),
         }],
+        groups: std::collections::BTreeMap::new(),
         holds: vec![Hold {
             address,
             reason: "a run is in flight".to_owned(),
