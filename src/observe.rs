@@ -90,14 +90,21 @@ impl Memory {
         let is_stored = stored.is_some();
         let state =
             stored.unwrap_or_else(|| State::new(layout.project().clone(), lineage.clone(), now));
+        let mut open = Vec::new();
+        for id in journal::list(disk, layout)?.into_iter().rev() {
+            let path: PathBuf = journal::path(layout, &id);
+            // One that ended carries on what those before it left in doubt, and settled the rest.
+            if let Some(ended @ Record::Ended(_)) = journal::last(disk, &path)? {
+                open.push((id, vec![ended]));
+                break;
+            }
+            open.push((id, journal::read(disk, &path)?));
+        }
         let mut unfinished = Unfinished::default();
         let mut open_journals = Vec::new();
-        for id in journal::list(disk, layout)? {
-            let path: PathBuf = journal::path(layout, &id);
-            let records: Vec<Record> = journal::read(disk, &path)?;
-            let ended = matches!(records.last(), Some(Record::Ended(_)));
+        for (id, records) in open.into_iter().rev() {
             unfinished.fold(&records, state.serial);
-            if !ended {
+            if !matches!(records.last(), Some(Record::Ended(_))) {
                 open_journals.push(id);
             }
         }

@@ -4,11 +4,7 @@
     reason = "the one place that asks the process for its surroundings"
 )]
 
-use std::{
-    ffi::OsString,
-    io::Read,
-    path::PathBuf,
-};
+use std::{ffi::OsString, io::Read, path::PathBuf};
 
 use crate::error::{Code, Error, Result};
 

@@ -304,6 +304,26 @@ pub fn read<R: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Vec<R>>
     }
 }
 
+/// The last record of a journal whose end is whole and known, without reading the others; `None`
+/// else, and then [`read`] tells.
+///
+/// # Errors
+/// What the disk says, and a file that others could have written.
+pub fn last<R: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Option<R>> {
+    let Some(bytes) = read_own(disk, path)? else {
+        return Ok(None);
+    };
+    let Some(text) = bytes.strip_suffix(b"\n") else {
+        return Ok(None);
+    };
+    let from = text
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let line = text.get(from..).and_then(whole_line);
+    Ok(line.and_then(|line| serde_json::from_str(line.r.get()).ok()))
+}
+
 struct Parsed<R> {
     records: Vec<R>,
     /// Where the last whole record ends.
