@@ -12,3 +12,4 @@ pub mod retry;
 pub mod service;
 pub mod state;
 pub mod view;
+pub mod spec;

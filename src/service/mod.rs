@@ -6,3 +6,4 @@ pub mod image;
 pub mod plan;
 pub mod schedule;
 pub mod status;
+pub mod spec;

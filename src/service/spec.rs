@@ -1,0 +1,377 @@
+//! What a spec says of a service, and what becomes of it once every choice is made.
+//!
+//! [`check`](check::check) finds what is wrong with a service wherever it goes; [`resolve`] makes
+//! of it the [`Service`] of one host.
+
+pub mod check;
+pub mod program;
+pub mod raw;
+pub mod secret;
+pub mod text;
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    id::{Address, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds},
+    resource::{Declared, Meta},
+    service::definition::{
+        Breaker, Classify, RUN_VERSION, Retry, Schedule, Scheduler, Service, Stage,
+    },
+};
+use check::{ProgramForm, program_form};
+use program::Programs;
+use raw::{RawEnvValue, RawFailure, RawService, RawSetting, RawStage};
+
+/// What is wrong at one place of a service's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place, as a JSON pointer (RFC 6901) from the service's table; empty is the table itself.
+    pub at: String,
+    /// Whether the key is meant, not its value.
+    pub on_key: bool,
+    /// What is wrong. It quotes no value that could be a secret.
+    pub message: String,
+    /// The edit or command that helps.
+    pub suggestion: Option<String>,
+}
+
+impl Problem {
+    /// A problem with the value at a place.
+    pub fn at(at: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            at: at.into(),
+            on_key: false,
+            message: message.into(),
+            suggestion: None,
+        }
+    }
+
+    /// A problem with the key of that place.
+    pub fn key(at: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            on_key: true,
+            ..Self::at(at, message)
+        }
+    }
+
+    /// Adds the edit or command that helps.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+}
+
+/// A service as a spec declares it, with the defaults of the project filled in.
+#[derive(Debug, Clone)]
+pub struct DeclaredService {
+    /// Its name.
+    pub name: ResourceName,
+    /// The file, relative to the spec's root.
+    pub file: Arc<str>,
+    /// The line of its table, counted from 1.
+    pub line: u32,
+    /// What it says.
+    pub raw: RawService,
+    /// What any resource may say.
+    pub meta: Meta,
+    /// The hosts that have it, as `[hosts]` lists them; empty is every host.
+    pub on: Vec<String>,
+}
+
+impl DeclaredService {
+    /// Its address.
+    pub fn address(&self) -> Address {
+        Address::new(Kind::Service, self.name.clone())
+    }
+
+    /// Where it is declared.
+    pub fn declared(&self) -> Declared {
+        Declared {
+            file: Arc::clone(&self.file),
+            line: self.line,
+        }
+    }
+}
+
+/// What a service is resolved against.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The project.
+    pub project: &'a ProjectName,
+    /// What the project's ids are drawn from.
+    pub lineage: &'a Lineage,
+    /// The scheduler, `auto` already decided.
+    pub scheduler: Scheduler,
+    /// The name of the user who applies.
+    pub current_user: &'a str,
+    /// Whether that user may run services as others.
+    pub privileged: bool,
+    /// The absolute directory of the spec file that declares the service.
+    pub dir: &'a Path,
+    /// How programs are looked up; `None` leaves them as they are written, for `validate`.
+    pub programs: Option<&'a Programs<'a>>,
+}
+
+/// Whether a cron expression and its zone can be read.
+///
+/// # Errors
+/// What is wrong with them, in a sentence.
+pub fn check_cron(expression: &str, timezone: &str) -> Result<(), String> {
+    let fields = expression.split_ascii_whitespace().count();
+    if fields != 5 {
+        return Err(format!(
+            "a cron expression has five fields, and this one has {fields}"
+        ));
+    }
+    if timezone.trim().is_empty() {
+        return Err("`timezone` is empty".to_owned());
+    }
+    Ok(())
+}
+
+/// The service of one host, with every choice made.
+///
+/// # Errors
+/// All that is wrong with it here: a user that the scheduler cannot give it, a program that is not
+/// there, and whatever [`check`](check::check) would have found.
+pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Service, Vec<Problem>> {
+    let raw = &declared.raw;
+    let mut problems = check::check(raw, None);
+    let mut note = |problem| {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
+    let user = user(raw, context).map_err(&mut note).unwrap_or_default();
+    let working_dir = working_dir(raw, context)
+        .map_err(&mut note)
+        .unwrap_or_default();
+    let mut stages = Vec::new();
+    for (at, stage) in chosen_stages(raw) {
+        match stage_of(&at, stage, context) {
+            Ok(stage) => stages.push(stage),
+            Err(problem) => note(problem),
+        }
+    }
+    let mut env = std::collections::BTreeMap::new();
+    for (name, value) in &raw.env {
+        match value {
+            RawEnvValue::Text(text) => {
+                env.insert(name.as_str().to_owned(), text.clone());
+            }
+            RawEnvValue::Credential(_) => note(Problem::at(
+                format!("/env/{name}"),
+                "this build has no credentials",
+            )),
+        }
+    }
+    let schedule = match check::schedule(raw) {
+        Ok(schedule) if problems.is_empty() => schedule,
+        // A faulty schedule is among the problems of the check.
+        Ok(_) | Err(_) => return Err(problems),
+    };
+    let address = declared.address();
+    Ok(Service {
+        run_version: RUN_VERSION,
+        project: context.project.clone(),
+        name: declared.name.clone(),
+        id: ResourceId::derive(context.lineage, &address),
+        description: raw.description.clone(),
+        scheduler: context.scheduler,
+        user,
+        splay: raw.splay.unwrap_or(Seconds(60)),
+        overlap: raw.overlap.unwrap_or_default(),
+        catch_up: raw.catch_up.unwrap_or_default(),
+        timeout: raw.timeout.unwrap_or(Seconds(15 * 60)),
+        working_dir: working_dir.into(),
+        env,
+        write_paths: (raw.write_paths.iter().flatten())
+            .map(|path| Path::new(path).components().collect())
+            .collect(),
+        lock: raw.lock.clone(),
+        profile: raw.profile.as_ref().map(ToString::to_string),
+        stages,
+        retry: retry(raw, &schedule),
+        breaker: breaker(raw),
+        classify: classify(raw),
+        exit: raw.exit.unwrap_or_default(),
+        sandbox: raw.sandbox.unwrap_or_default(),
+        unit: (raw.unit.iter())
+            .map(|(name, setting)| (name.as_str().to_owned(), RawSetting::values(setting)))
+            .collect(),
+        schedule,
+    })
+}
+
+fn user(raw: &RawService, context: &Context<'_>) -> Result<Option<String>, Problem> {
+    let named = raw.user.as_ref().map(ToString::to_string);
+    let chooses = match context.scheduler {
+        Scheduler::SystemdSystem => {
+            return match named {
+                Some(user) => Ok(Some(user)),
+                None => Err(check::missing_user()),
+            };
+        }
+        Scheduler::SystemdUser => false,
+        Scheduler::Worker => context.privileged,
+    };
+    match named {
+        Some(user) if !chooses && user != context.current_user => Err(Problem::at(
+            "/user",
+            format!(
+                "the scheduler `{}` of `{}` cannot run a service as `{user}`",
+                context.scheduler.as_str(),
+                context.current_user
+            ),
+        )
+        .suggest("leave `user` out, or apply as root")),
+        Some(user) if chooses => Ok(Some(user)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn working_dir(raw: &RawService, context: &Context<'_>) -> Result<String, Problem> {
+    let (at, path) = match &raw.working_dir {
+        Some(path) => ("/working_dir", context.dir.join(path)),
+        None => ("", context.dir.to_path_buf()),
+    };
+    // `components` drops `.` and doubled slashes, which systemd would refuse.
+    let path: std::path::PathBuf = path.components().collect();
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_control) => Ok(text.to_owned()),
+        Some(_) | None => Err(Problem::at(
+            at,
+            "the directory where its stages start has a name that no unit can hold",
+        )
+        .suggest("name another one with `working_dir`, or move the spec")),
+    }
+}
+
+/// The stages that run, each with its place, in the order in which they are declared.
+fn chosen_stages(raw: &RawService) -> Vec<(String, StageSource<'_>)> {
+    if let Some(run) = &raw.run {
+        return vec![("/run".to_owned(), StageSource::Run(run))];
+    }
+    let chosen = raw.profile.as_ref().and_then(|name| raw.profiles.get(name));
+    (raw.stages.iter().flatten().enumerate())
+        .filter(|(_, stage)| chosen.is_none_or(|names| names.contains(&stage.name)))
+        .map(|(index, stage)| (format!("/stages/{index}/run"), StageSource::Stage(stage)))
+        .collect()
+}
+
+#[derive(Clone, Copy)]
+enum StageSource<'a> {
+    Run(&'a [String]),
+    Stage(&'a RawStage),
+}
+
+fn stage_of(at: &str, source: StageSource<'_>, context: &Context<'_>) -> Result<Stage, Problem> {
+    let (name, argv, timeout, criticality) = match source {
+        StageSource::Run(argv) => {
+            let name = check::SINGLE_STAGE
+                .parse()
+                .map_err(|error: crate::id::Invalid| Problem::at(at, error.to_string()))?;
+            (name, argv, None, None)
+        }
+        StageSource::Stage(stage) => (
+            stage.name.clone(),
+            stage.run.as_slice(),
+            stage.timeout,
+            stage.criticality,
+        ),
+    };
+    let Some((program, arguments)) = argv.split_first() else {
+        return Err(Problem::at(at, "it runs nothing"));
+    };
+    let program = self::program(&format!("{at}/0"), program, context)?;
+    let run = std::iter::once(program)
+        .chain(arguments.iter().cloned())
+        .collect();
+    Ok(Stage {
+        name,
+        run,
+        timeout,
+        criticality: criticality.unwrap_or_default(),
+    })
+}
+
+fn program(at: &str, written: &str, context: &Context<'_>) -> Result<String, Problem> {
+    let fault = |message: String| Problem::at(at, message);
+    let path = match program_form(written).map_err(|problem| Problem {
+        at: at.to_owned(),
+        ..problem
+    })? {
+        ProgramForm::Bare => {
+            let Some(programs) = context.programs else {
+                return Ok(written.to_owned());
+            };
+            return programs.find(written).map_err(|message| {
+                fault(message).suggest("install it, or give its absolute path")
+            });
+        }
+        ProgramForm::Absolute => Path::new(written).to_path_buf(),
+        ProgramForm::Relative => context.dir.join(written).components().collect(),
+    };
+    let path = match context.programs {
+        Some(programs) => programs.executable(&path).map_err(|message| {
+            fault(message).suggest(
+                "a program is an executable file; a relative one is looked for from the spec file",
+            )
+        })?,
+        None => path,
+    };
+    path.to_str()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| fault("its path is not UTF-8".to_owned()))
+}
+
+fn retry(raw: &RawService, schedule: &Schedule) -> Retry {
+    let interval = match schedule {
+        Schedule::Every(interval) => *interval,
+        Schedule::Cron { .. } => Seconds(30 * 60),
+    };
+    let most = Seconds(4 * 3600);
+    let written = raw.retry.clone().unwrap_or_default();
+    // What is written holds; the default of the other bound gives way to it.
+    match (written.base, written.max) {
+        (Some(base), Some(max)) => Retry { base, max },
+        (Some(base), None) => Retry {
+            base,
+            max: base.max(most),
+        },
+        (None, Some(max)) => Retry {
+            base: interval.min(max),
+            max,
+        },
+        (None, None) => Retry {
+            base: interval,
+            max: interval.max(most),
+        },
+    }
+}
+
+fn breaker(raw: &RawService) -> Breaker {
+    let written = raw.breaker.clone().unwrap_or_default();
+    Breaker {
+        failures: written.failures.unwrap_or(10),
+        cooldown: written.cooldown.unwrap_or(Seconds(30 * 60)),
+    }
+}
+
+fn classify(raw: &RawService) -> Classify {
+    let texts = |list: Option<Vec<RawFailure>>| {
+        let mut texts: Vec<String> = list.iter().flatten().map(check::failure_text).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts
+    };
+    let written = raw.classify.clone().unwrap_or_default();
+    Classify {
+        permanent: texts(written.permanent),
+        transient: texts(written.transient),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! One file: from bytes to what it declares, with all that is wrong with its text and shape.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, ValueDeserializer},
+};
+
+use super::{
+    finding::{Finding, Lines},
+    nesting,
+    raw::{RawProject, Requirement},
+    schema::Node,
+    source::Source,
+    walk::{Fault, Walk},
+};
+use crate::{
+    id::ResourceName,
+    service::spec::{raw::RawService, text::HostName},
+};
+
+/// Where something is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file's index in the set.
+    pub file: usize,
+    /// The line, from 1.
+    pub line: u32,
+    /// `FILE:LINE:COLUMN`, for a message.
+    pub shown: String,
+}
+
+/// Something declared, with its place and the span of its key in the text.
+#[derive(Debug)]
+pub struct Declared<T> {
+    /// What it is.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
+    /// The bytes of its key.
+    pub span: Range<usize>,
+}
+
+/// What one file declares.
+#[derive(Default)]
+pub struct Parsed {
+    /// Its `version`, if it is one.
+    pub version: Option<Declared<()>>,
+    /// Its project; `None` within when it has faults.
+    pub project: Option<Declared<Option<RawProject>>>,
+    /// The versions of lorectl that it wants, even where the project has faults.
+    pub requirement: Option<Requirement>,
+    /// Its hosts.
+    pub hosts: Vec<Declared<HostName>>,
+    /// Its defaults of services by key, each alone in a service; `None` when it has faults.
+    pub defaults: Vec<Declared<(String, Option<RawService>)>>,
+    /// Its services; `None` for one that has faults.
+    pub services: Vec<Declared<(ResourceName, Option<RawService>)>>,
+    /// Whether its text could not be read in full, so that something may be missing from all this.
+    pub torn: bool,
+    /// What is wrong with it.
+    pub faults: Vec<Fault>,
+}
+
+/// A fault of the text itself.
+fn torn(span: Range<usize>, message: impl Into<String>, suggestion: Option<&str>) -> Fault {
+    Fault {
+        span,
+        message: message.into(),
+        suggestion: suggestion.map(ToOwned::to_owned),
+        absent: false,
+        missing: false,
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// A finding on the first byte that is not UTF-8.
+pub fn text_of<'b>(source: &Source, bytes: &'b [u8]) -> Result<&'b str, Finding> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let good = std::str::from_utf8(good).unwrap_or_default();
+        let span = good.len()..good.len();
+        Lines::of(good)
+            .finding(&source.shown, span, "the file is not UTF-8 from here on")
+            .suggest(Some("save it as UTF-8".to_owned()))
+    })
+}
+
+/// Parses a text, and says where it is no TOML.
+fn parse(text: &str) -> (Option<Spanned<DeTable<'_>>>, Vec<Fault>) {
+    if let Some(span) = nesting::too_deep(text) {
+        let message = format!("this nests deeper than {}", nesting::DEEPEST);
+        return (None, vec![torn(span, message, None)]);
+    }
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let faults = (errors.into_iter())
+        .map(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let key = text.get(span.clone()).unwrap_or_default();
+            match error.message() {
+                "duplicate key" => torn(
+                    span.clone(),
+                    format!("duplicate key `{key}`"),
+                    Some("each key, and each table's header, stands once in a file"),
+                ),
+                message => torn(span, message, None),
+            }
+        })
+        .collect();
+    (Some(root), faults)
+}
+
+/// Reads what a file declares.
+pub fn read(index: usize, source: &Source, text: &str, lines: &Lines<'_>, node: &Node) -> Parsed {
+    let mut parsed = Parsed::default();
+    let (root, faults) = parse(text);
+    parsed.faults = faults;
+    parsed.torn = !parsed.faults.is_empty();
+    let Some(root) = root else {
+        return parsed;
+    };
+    let walk = Walk::file(node, &root);
+    let Walk { faults, faulty, .. } = walk;
+    // Where the text is broken, what the parser made of it has no say.
+    let broken: BTreeSet<u32> = (parsed.faults.iter())
+        .map(|fault| lines.line(fault.span.start))
+        .collect();
+    parsed.faults.extend((faults.into_iter()).filter(|fault| {
+        !(broken.contains(&lines.line(fault.span.start)) || (fault.missing && !broken.is_empty()))
+    }));
+    let mut reader = Reader {
+        index,
+        source,
+        lines,
+        faulty: &faulty,
+        parsed,
+    };
+    reader.root(root.into_inner());
+    reader.parsed
+}
+
+struct Reader<'a> {
+    index: usize,
+    source: &'a Source,
+    lines: &'a Lines<'a>,
+    faulty: &'a BTreeSet<(String, String)>,
+    parsed: Parsed,
+}
+
+impl Reader<'_> {
+    fn declared<T>(&self, value: T, span: Range<usize>) -> Declared<T> {
+        let (line, column) = self.lines.place(span.start);
+        let shown = format!("{}:{line}:{column}", self.source.shown);
+        Declared {
+            value,
+            place: Place {
+                file: self.index,
+                line,
+                shown,
+            },
+            span,
+        }
+    }
+
+    fn is_faulty(&self, first: &str, second: &str) -> bool {
+        let of = |second: &str| self.faulty.contains(&(first.to_owned(), second.to_owned()));
+        of(second) || of("")
+    }
+
+    /// Makes a value of its type; what the walk let through and the type refuses is a fault.
+    fn typed<'de, T: Deserialize<'de>>(&mut self, value: Spanned<DeValue<'de>>) -> Option<T> {
+        let span = value.span();
+        match T::deserialize(ValueDeserializer::from(value)) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let span = error.span().unwrap_or(span);
+                self.parsed.faults.push(torn(span, error.message(), None));
+                None
+            }
+        }
+    }
+
+    fn root(&mut self, root: DeTable<'_>) {
+        for (key, value) in root {
+            let span = key.span();
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("version", _) => {
+                    self.parsed.version = Some(self.declared((), span));
+                }
+                ("project", DeValue::Table(table)) => {
+                    self.parsed.requirement = (table.get("lorectl"))
+                        .and_then(|text| text.get_ref().as_str()?.parse().ok());
+                    let faulty = self.faulty.iter().any(|(first, _)| first == "project");
+                    let at = value.span();
+                    let project = if faulty { None } else { self.typed(value) };
+                    self.parsed.project = Some(self.declared(project, at));
+                }
+                ("hosts", DeValue::Table(_)) => {
+                    for (name, _) in into_table(value) {
+                        if let Ok(host) = name.get_ref().parse() {
+                            let host = self.declared(host, name.span());
+                            self.parsed.hosts.push(host);
+                        }
+                    }
+                }
+                ("defaults", DeValue::Table(_)) => self.defaults(into_table(value)),
+                ("services", DeValue::Table(_)) => {
+                    for (name, value) in into_table(value) {
+                        self.service(&name, value);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn defaults(&mut self, defaults: DeTable<'_>) {
+        for (kind, value) in defaults {
+            if kind.get_ref() != "services" {
+                continue;
+            }
+            let faulty = self.is_faulty("defaults", "services");
+            for (key, value) in into_table(value) {
+                let (name, span) = (key.get_ref().to_string(), key.span());
+                let service = if faulty {
+                    None
+                } else {
+                    let mut table = DeTable::new();
+                    let at = value.span();
+                    table.insert(key, value);
+                    self.typed(Spanned::new(at, DeValue::Table(table)))
+                };
+                let declared = self.declared((name, service), span);
+                self.parsed.defaults.push(declared);
+            }
+        }
+    }
+
+    fn service(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: Spanned<DeValue<'_>>) {
+        let Ok(name) = key.get_ref().parse::<ResourceName>() else {
+            return;
+        };
+        // The header where there is one: `[services.sync]`.
+        let span = match value.get_ref() {
+            DeValue::Table(_) if value.span().start <= key.span().start => value.span(),
+            _ => key.span(),
+        };
+        let service = if self.is_faulty("services", name.as_str()) {
+            None
+        } else {
+            self.typed(value)
+        };
+        let declared = self.declared((name, service), span);
+        self.parsed.services.push(declared);
+    }
+}
+
+fn into_table(value: Spanned<DeValue<'_>>) -> DeTable<'_> {
+    match value.into_inner() {
+        DeValue::Table(table) => table,
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => DeTable::new(),
+    }
+}
+
+/// The span of a place in a parsed text: as much of the way as there is.
+pub struct Lookup<'t> {
+    root: Option<Spanned<DeTable<'t>>>,
+}
+
+impl<'t> Lookup<'t> {
+    /// Parses a text once more, to look spans up in it.
+    pub fn of(text: &'t str) -> Self {
+        Self {
+            root: parse(text).0,
+        }
+    }
+
+    /// Whether there is something at a path of keys.
+    pub fn has(&self, path: &[&str]) -> bool {
+        self.find(path)
+            .is_some_and(|(_, _, found)| found == path.len())
+    }
+
+    /// The span of the value at the end of a path, or of its key; where the path ends early, of
+    /// what it ends at.
+    pub fn span(&self, path: &[&str], on_key: bool) -> Range<usize> {
+        match self.find(path) {
+            Some((Some(key), _, found)) if on_key && found == path.len() => key,
+            Some((_, value, _)) => value,
+            None => 0..0,
+        }
+    }
+
+    fn find(&self, path: &[&str]) -> Option<(Option<Range<usize>>, Range<usize>, usize)> {
+        let root = self.root.as_ref()?;
+        let (first, rest) = path.split_first()?;
+        let (key, mut value) = root.get_ref().get_key_value(*first)?;
+        let mut key = Some(key.span());
+        for (index, step) in rest.iter().enumerate() {
+            let next = match value.get_ref() {
+                DeValue::Table(table) => table
+                    .get_key_value(*step)
+                    .map(|(key, value)| (Some(key.span()), value)),
+                DeValue::Array(array) => step
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|at| Some((None, array.get(at)?))),
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_) => None,
+            };
+            let Some((next_key, next_value)) = next else {
+                return Some((key, value.span(), index + 1));
+            };
+            (key, value) = (next_key, next_value);
+        }
+        Some((key, value.span(), path.len()))
+    }
+}

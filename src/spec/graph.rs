@@ -1,0 +1,120 @@
+//! `depends_on`: that what is named is there, and that no resource waits for itself.
+
+use std::collections::BTreeMap;
+
+use crate::{id::Address, service::spec::Problem, service::spec::check::nearest};
+
+/// A resource's address and what it depends on, in the order in which it is written.
+pub type Edges<'a> = BTreeMap<Address, &'a [Address]>;
+
+/// What is named and is not there: whose problem it is, and the problem.
+pub fn dangling(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
+    let mut problems = Vec::new();
+    for (from, to) in edges {
+        for (index, address) in to.iter().enumerate() {
+            if edges.contains_key(address) {
+                continue;
+            }
+            let message = format!("there is no `{address}` in this spec");
+            let mut problem = Problem::at(format!("/depends_on/{index}"), message);
+            let known: Vec<String> = (edges.keys())
+                .filter(|known| known.kind == address.kind)
+                .map(ToString::to_string)
+                .collect();
+            let name = address.to_string();
+            if let Some(near) = nearest(&name, known.iter().map(String::as_str)) {
+                problem = problem.suggest(format!("did you mean `{near}`?"));
+            }
+            problems.push((from.clone(), problem));
+        }
+    }
+    problems
+}
+
+/// Each cycle once, at the `depends_on` of its first member by name that leads into it.
+pub fn cycles(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
+    let nodes: Vec<&Address> = edges.keys().collect();
+    let index: BTreeMap<&Address, usize> = nodes
+        .iter()
+        .enumerate()
+        .map(|(at, node)| (*node, at))
+        .collect();
+    let next: Vec<Vec<usize>> = (edges.values())
+        .map(|to| to.iter().filter_map(|to| index.get(to).copied()).collect())
+        .collect();
+    let mut state = vec![State::New; nodes.len()];
+    let mut problems = Vec::new();
+    for start in 0..nodes.len() {
+        // Depth first with a stack of our own: a chain of ten thousand would overflow the thread's.
+        let mut stack: Vec<(usize, usize)> = Vec::new();
+        if state.get(start) == Some(&State::New) {
+            stack.push((start, 0));
+        }
+        while let Some((node, edge)) = stack.last_mut() {
+            let at = *node;
+            if *edge == 0
+                && let Some(state) = state.get_mut(at)
+            {
+                *state = State::Open;
+            }
+            let to = next.get(at).and_then(|next| next.get(*edge)).copied();
+            *edge += 1;
+            match to {
+                None => {
+                    if let Some(state) = state.get_mut(at) {
+                        *state = State::Done;
+                    }
+                    stack.pop();
+                }
+                Some(to) => match state.get(to) {
+                    Some(State::New) => stack.push((to, 0)),
+                    Some(State::Open) => {
+                        let cycle: Vec<usize> = (stack.iter().map(|(node, _)| *node))
+                            .skip_while(|node| *node != to)
+                            .collect();
+                        problems.extend(cycle_problem(&cycle, &nodes, edges));
+                    }
+                    Some(State::Done) | None => {}
+                },
+            }
+        }
+    }
+    problems
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Open,
+    Done,
+}
+
+fn cycle_problem(
+    cycle: &[usize],
+    nodes: &[&Address],
+    edges: &Edges<'_>,
+) -> Option<(Address, Problem)> {
+    // Nodes are in the order of their names, so the smallest index is the first by name.
+    let lowest = cycle.iter().enumerate().min_by_key(|(_, node)| **node)?.0;
+    let turned: Vec<&Address> = (cycle.iter().cycle().skip(lowest).take(cycle.len()))
+        .filter_map(|node| nodes.get(*node).copied())
+        .collect();
+    let (first, second) = (turned.first()?, turned.get(1).or(turned.first())?);
+    let names: Vec<String> = match turned.as_slice() {
+        [head @ .., last] if head.len() > 12 => (head.iter().take(12).map(ToString::to_string))
+            .chain(["…".to_owned(), last.to_string(), first.to_string()])
+            .collect(),
+        all => (all.iter().chain([first]))
+            .map(ToString::to_string)
+            .collect(),
+    };
+    let index = edges.get(*first)?.iter().position(|to| to == *second)?;
+    let problem = Problem::at(
+        format!("/depends_on/{index}"),
+        format!(
+            "the dependencies go round in a circle: {}",
+            names.join(" → ")
+        ),
+    );
+    Some(((*first).clone(), problem))
+}

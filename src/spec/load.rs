@@ -1,0 +1,473 @@
+//! Loading: every file on its own, then all of them together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    ops::Range,
+    sync::Arc,
+};
+
+use super::{
+    Spec,
+    file::{self, Declared, Lookup, Parsed, Place},
+    finding::{self, Finding, Lines},
+    graph,
+    raw::{RawProject, Requirement},
+    schema::{self, Node},
+    source::{Bytes, Request, Source, Sources},
+    walk::Fault,
+};
+use crate::{
+    effect::disk::Disk,
+    error::{Code, Error, Result},
+    id::{Address, Digest, Kind, ResourceName, Seconds},
+    resource::Meta,
+    service::spec::{
+        DeclaredService, Problem,
+        check::{self, Limits},
+        raw::RawService,
+    },
+};
+
+/// The shortest `every` where the project says none.
+const MIN_INTERVAL: Seconds = Seconds(5 * 60);
+
+/// The most findings that one file adds.
+const MOST_OF_A_FILE: usize = 1000;
+
+/// Loads a spec.
+///
+/// # Errors
+/// `SPEC_NOT_FOUND`; `BINARY_TOO_OLD`, before anything else that is wrong; `SPEC_INVALID` with all
+/// that is wrong, each finding a detail; `NOT_IN_THIS_BUILD` where nothing else is; or what the
+/// system says when files are read.
+pub fn load(request: &Request<'_>, disk: &dyn Disk) -> Result<Spec> {
+    let sources = Sources::find(request, disk)?;
+    let node = schema::node();
+    let mut loader = Loader::default();
+    let mut digests = String::new();
+    let mut total = 0;
+    for (index, source) in sources.files.iter().enumerate() {
+        match sources.read(source, disk)? {
+            Bytes::Refused(finding) => {
+                loader.torn = true;
+                loader.findings.push(finding);
+            }
+            Bytes::Read(bytes) => {
+                total += bytes.len() as u64;
+                if total > Sources::limit() {
+                    let message = "the files of the spec are more than 64 MiB together";
+                    loader
+                        .findings
+                        .push(Finding::of_file(&source.shown, message));
+                    loader.torn = true;
+                    break;
+                }
+                // A name holds no line feed that could make two sets look like one: it is quoted.
+                // Writing to a string does not fail.
+                let _ = writeln!(digests, "{:?} {}", source.name, Digest::of(&bytes));
+                loader.file(index, source, &bytes, &node);
+            }
+        }
+    }
+    loader.check_binary(env!("CARGO_PKG_VERSION"))?;
+    loader.finish(sources, Digest::of(digests.as_bytes()), disk)
+}
+
+#[derive(Default)]
+struct Loader {
+    findings: Vec<Finding>,
+    /// Whether something of the set could not be read, so that what is missing may only be unread.
+    torn: bool,
+    version: bool,
+    requirement: Option<Requirement>,
+    project: Option<(Option<RawProject>, Place)>,
+    hosts: BTreeMap<String, Place>,
+    defaults: RawService,
+    defaults_at: BTreeMap<String, Place>,
+    defaults_faulty: bool,
+    services: BTreeMap<ResourceName, (Option<RawService>, Place)>,
+}
+
+impl Loader {
+    fn file(&mut self, index: usize, source: &Source, bytes: &[u8], node: &Node) {
+        let text = match file::text_of(source, bytes) {
+            Ok(text) => text,
+            Err(finding) => {
+                self.torn = true;
+                self.findings.push(finding);
+                return;
+            }
+        };
+        let lines = Lines::of(text);
+        let mut parsed = file::read(index, source, text, &lines, node);
+        let mut faults = std::mem::take(&mut parsed.faults);
+        self.torn |= parsed.torn;
+        let mut clash = |span: &Range<usize>, message: String, suggestion: &str| {
+            faults.push(Fault {
+                span: span.clone(),
+                message,
+                suggestion: Some(suggestion.to_owned()),
+                absent: false,
+                missing: false,
+            });
+        };
+        self.merge(parsed, &mut clash);
+        faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+        for fault in faults.into_iter().take(MOST_OF_A_FILE) {
+            let finding = lines.finding(&source.shown, fault.span, fault.message);
+            self.findings.push(Finding {
+                suggestion: fault.suggestion,
+                not_in_this_build: fault.absent,
+                ..finding
+            });
+        }
+    }
+
+    /// Joins what a file declares to what the ones before it did.
+    fn merge(&mut self, parsed: Parsed, clash: &mut dyn FnMut(&Range<usize>, String, &str)) {
+        self.version |= parsed.version.is_some();
+        self.requirement = self.requirement.take().or(parsed.requirement);
+        if let Some(Declared { value, place, span }) = parsed.project {
+            match &self.project {
+                None => self.project = Some((value, place)),
+                Some((Some(first), at)) if value.as_ref().is_some_and(|own| own != first) => clash(
+                    &span,
+                    format!("`[project]` differs from the one in {}", at.shown),
+                    "keep one of them",
+                ),
+                Some(_) => {}
+            }
+        }
+        for Declared { value, place, span } in parsed.hosts {
+            match self.hosts.get(value.as_str()) {
+                None => drop(self.hosts.insert(value.as_str().to_owned(), place)),
+                Some(first) => clash(
+                    &span,
+                    format!("the host `{value}` is listed in {} too", first.shown),
+                    "keep one of them",
+                ),
+            }
+        }
+        for Declared {
+            value: (key, value),
+            place,
+            span,
+        } in parsed.defaults
+        {
+            match self.defaults_at.get(&key) {
+                None => {
+                    self.defaults_at.insert(key, place);
+                }
+                Some(first) => clash(
+                    &span,
+                    format!("the default `{key}` is set in {} too", first.shown),
+                    "keep one of them",
+                ),
+            }
+            match value {
+                Some(value) => self.defaults.inherit(&value),
+                None => self.defaults_faulty = true,
+            }
+        }
+        for Declared {
+            value: (name, value),
+            place,
+            span,
+        } in parsed.services
+        {
+            match self.services.get(&name) {
+                None => drop(self.services.insert(name, (value, place))),
+                Some((_, first)) => clash(
+                    &span,
+                    format!("`service.{name}` is declared in {} too", first.shown),
+                    "rename one of them, or take it out",
+                ),
+            }
+        }
+    }
+
+    fn check_binary(&self, version: &str) -> Result<()> {
+        match &self.requirement {
+            Some(requirement) if !requirement.is_met_by(version) => Err(Error::new(
+                Code::BinaryTooOld,
+                format!("the spec is for lorectl {requirement}, and this is {version}"),
+            )
+            .suggest("install a version that satisfies `project.lorectl`")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn finish(mut self, sources: Sources, digest: Digest, disk: &dyn Disk) -> Result<Spec> {
+        self.check_header(&sources);
+        let services = self.inherited(&sources);
+        let defaults: BTreeMap<String, usize> = (self.defaults_at.iter())
+            .map(|(key, place)| (key.clone(), place.file))
+            .collect();
+        let problems = self.problems(&services);
+        let located: Vec<Located<'_>> = (problems.iter())
+            .filter_map(|(name, problem)| {
+                let (_, place) = self.services.get(name)?;
+                Some(Located {
+                    file: place.file,
+                    service: name.as_str(),
+                    line: place.line,
+                    problem,
+                })
+            })
+            .collect();
+        let found = locate(&sources, &defaults, &located, disk);
+        self.findings.extend(found);
+        if let Some(error) = finding::to_error(self.findings) {
+            return Err(error);
+        }
+        let Some((Some(project), _)) = self.project else {
+            return Err(Error::new(
+                Code::Internal,
+                "a spec without a project was let through",
+            ));
+        };
+        Ok(Spec {
+            project: project.name,
+            requirement: project.lorectl,
+            min_interval: project.min_interval.unwrap_or(MIN_INTERVAL),
+            hosts: (!self.hosts.is_empty()).then(|| self.hosts.into_keys().collect()),
+            services,
+            files: (sources.files.iter())
+                .map(|file| Arc::clone(&file.name))
+                .collect(),
+            digest,
+            root: sources.root.clone(),
+            sources,
+            defaults,
+        })
+    }
+
+    /// One version and one project in the whole set.
+    fn check_header(&mut self, sources: &Sources) {
+        let Some(first) = sources.files.first() else {
+            return;
+        };
+        if self.torn {
+            return;
+        }
+        if !self.version {
+            let at = self.project.as_ref().map_or(0, |(_, place)| place.file);
+            let file = sources.files.get(at).unwrap_or(first);
+            self.findings.push(
+                Finding::of_file(&file.shown, "missing key `version`")
+                    .suggest(Some("begin the file with `version = 1`".to_owned())),
+            );
+        }
+        if self.project.is_none() {
+            self.findings.push(
+                Finding::of_file(&first.shown, "missing table `[project]`").suggest(Some(
+                    "add `[project]` with `name = \"…\"`, in one file of the spec".to_owned(),
+                )),
+            );
+        }
+    }
+
+    /// The services without faults, with the defaults filled in.
+    fn inherited(&mut self, sources: &Sources) -> Vec<DeclaredService> {
+        let mut services = Vec::with_capacity(self.services.len());
+        for (name, (raw, place)) in &mut self.services {
+            let Some(mut raw) = raw.take() else { continue };
+            raw.inherit(&self.defaults);
+            let meta = Meta {
+                depends_on: raw.depends_on.clone().unwrap_or_default(),
+                protect: raw.protect.unwrap_or_default(),
+                ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
+            };
+            let on = (raw.on.iter().flatten())
+                .map(|host| host.as_str().to_owned())
+                .collect();
+            let file = sources.files.get(place.file);
+            services.push(DeclaredService {
+                name: name.clone(),
+                file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
+                line: place.line,
+                raw,
+                meta,
+                on,
+            });
+        }
+        services
+    }
+
+    fn problems(&self, services: &[DeclaredService]) -> Vec<(ResourceName, Problem)> {
+        let limits = match &self.project {
+            Some((Some(project), _)) => Some(Limits {
+                min_interval: project.min_interval.unwrap_or(MIN_INTERVAL),
+            }),
+            Some((None, _)) | None => None,
+        };
+        let mut problems = Vec::new();
+        let partial = self.torn || self.defaults_faulty;
+        for service in services {
+            let found = check::check(&service.raw, limits).into_iter();
+            // What is missing from a table may stand where the text could not be read.
+            let found = found.filter(|problem| !(partial && problem.at.is_empty()));
+            problems.extend(found.map(|problem| (service.name.clone(), problem)));
+            if !self.torn {
+                let unlisted = self.unlisted(service);
+                problems.extend(unlisted.map(|problem| (service.name.clone(), problem)));
+            }
+        }
+        let edges: graph::Edges<'_> = (self.services.keys())
+            .map(|name| {
+                let own = services.binary_search_by(|service| service.name.cmp(name));
+                let own = own.ok().and_then(|at| services.get(at));
+                let to = own.map_or(&[][..], |service| &service.meta.depends_on);
+                (Address::new(Kind::Service, name.clone()), to)
+            })
+            .collect();
+        if !self.torn {
+            problems.extend(
+                graph::dangling(&edges)
+                    .into_iter()
+                    .map(|(a, p)| (a.name, p)),
+            );
+        }
+        problems.extend(graph::cycles(&edges).into_iter().map(|(a, p)| (a.name, p)));
+        problems
+    }
+
+    fn unlisted<'a>(&'a self, service: &'a DeclaredService) -> impl Iterator<Item = Problem> + 'a {
+        service.on.iter().enumerate().filter_map(|(index, host)| {
+            if self.hosts.contains_key(host) {
+                return None;
+            }
+            let message = format!("`[hosts]` does not list `{host}`");
+            let problem = Problem::at(format!("/on/{index}"), message);
+            let near = check::nearest(host, self.hosts.keys().map(String::as_str));
+            Some(problem.suggest(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add `[hosts.{host}]`"),
+            }))
+        })
+    }
+}
+
+/// A problem and the service that has it.
+pub struct Located<'a> {
+    /// The index of its file.
+    pub file: usize,
+    /// The service.
+    pub service: &'a str,
+    /// The line of its table.
+    pub line: u32,
+    /// The problem.
+    pub problem: &'a Problem,
+}
+
+/// Finds the places of problems, in the service's own table or in the defaults that it inherits.
+pub fn locate(
+    sources: &Sources,
+    defaults: &BTreeMap<String, usize>,
+    problems: &[Located<'_>],
+    disk: &dyn Disk,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut inherited: Vec<Located<'_>> = Vec::new();
+    for (index, source) in sources.files.iter().enumerate() {
+        let own: Vec<&Located<'_>> = problems
+            .iter()
+            .filter(|located| located.file == index)
+            .collect();
+        if own.is_empty() {
+            continue;
+        }
+        with_text(sources, source, disk, |text| {
+            let lookup = text.map(|(text, lines)| (Lookup::of(text), lines));
+            for located in own {
+                let mut path = vec!["services", located.service];
+                let steps = steps(&located.problem.at);
+                path.extend(steps.iter().map(String::as_str));
+                let key = path.get(2).copied();
+                let (Some((lookup, lines)), Some(key)) = (&lookup, key.or(Some(""))) else {
+                    findings.push(by_line(source, located));
+                    continue;
+                };
+                let elsewhere = !key.is_empty() && defaults.contains_key(key);
+                if elsewhere && !lookup.has(&path) {
+                    inherited.push(Located { ..*located });
+                    continue;
+                }
+                findings.push(at_path(source, lookup, lines, &path, located));
+            }
+        });
+    }
+    let files: BTreeSet<usize> = defaults.values().copied().collect();
+    for index in files {
+        let Some(source) = sources.files.get(index) else {
+            continue;
+        };
+        let of_file = |located: &&Located<'_>| {
+            let steps = steps(&located.problem.at);
+            steps.first().and_then(|key| defaults.get(key)) == Some(&index)
+        };
+        let own: Vec<&Located<'_>> = inherited.iter().filter(of_file).collect();
+        if own.is_empty() {
+            continue;
+        }
+        with_text(sources, source, disk, |text| {
+            let lookup = text.map(|(text, lines)| (Lookup::of(text), lines));
+            for located in own {
+                let mut path = vec!["defaults", "services"];
+                let steps = steps(&located.problem.at);
+                path.extend(steps.iter().map(String::as_str));
+                findings.push(match &lookup {
+                    Some((lookup, lines)) => at_path(source, lookup, lines, &path, located),
+                    None => by_line(source, located),
+                });
+            }
+        });
+    }
+    findings
+}
+
+fn at_path(
+    source: &Source,
+    lookup: &Lookup<'_>,
+    lines: &Lines<'_>,
+    path: &[&str],
+    located: &Located<'_>,
+) -> Finding {
+    let problem = located.problem;
+    let span = lookup.span(path, problem.on_key);
+    lines
+        .finding(&source.shown, span, problem.message.clone())
+        .suggest(problem.suggestion.clone())
+}
+
+/// The finding of a problem whose file can no longer be read.
+fn by_line(source: &Source, located: &Located<'_>) -> Finding {
+    let message = format!(
+        "`service.{}` (line {}): {}",
+        located.service, located.line, located.problem.message
+    );
+    Finding::of_file(&source.shown, message).suggest(located.problem.suggestion.clone())
+}
+
+fn with_text(
+    sources: &Sources,
+    source: &Source,
+    disk: &dyn Disk,
+    then: impl FnOnce(Option<(&str, Lines<'_>)>),
+) {
+    match sources.read(source, disk) {
+        Ok(Bytes::Read(bytes)) => match std::str::from_utf8(&bytes) {
+            Ok(text) => then(Some((text, Lines::of(text)))),
+            Err(_) => then(None),
+        },
+        Ok(Bytes::Refused(_)) | Err(_) => then(None),
+    }
+}
+
+/// The steps of a JSON pointer.
+fn steps(pointer: &str) -> Vec<String> {
+    (pointer.split('/').skip(1))
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect()
+}

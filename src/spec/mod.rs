@@ -1,0 +1,145 @@
+//! The spec: TOML files in git, read whole, checked whole, and reported on whole.
+//!
+//! Files are read and parsed one by one, since a parsed file takes forty times its size. Each is
+//! walked once against the JSON Schema, then every resource becomes its own type. Spans are looked
+//! up again only where something is wrong.
+
+pub mod absent;
+mod file;
+pub mod finding;
+mod graph;
+mod load;
+pub mod nesting;
+pub mod raw;
+pub mod schema;
+pub mod source;
+mod template;
+mod walk;
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+pub use load::load;
+pub use schema::json_schema;
+pub use source::Request;
+pub use template::template;
+
+use crate::{
+    effect::disk::Disk,
+    error::{Code, Error, Result},
+    id::{Digest, ProjectName, Seconds},
+    service::spec::{DeclaredService, Problem},
+};
+use finding::Finding;
+
+/// A spec without a fault, as far as that can be told without a host.
+#[derive(Debug)]
+pub struct Spec {
+    /// The project.
+    pub project: ProjectName,
+    /// The versions of lorectl that it is for; this one is among them.
+    pub requirement: Option<raw::Requirement>,
+    /// The shortest `every`.
+    pub min_interval: Seconds,
+    /// The hosts that it lists; `None` is any host.
+    pub hosts: Option<BTreeSet<String>>,
+    /// The services of all hosts, ordered by name.
+    pub services: Vec<DeclaredService>,
+    /// The files, relative to the root, in order; `-` is standard input.
+    pub files: Vec<Arc<str>>,
+    /// SHA-256 over the names and bytes of the files.
+    pub digest: Digest,
+    /// The absolute directory of the files: the deepest that holds them all.
+    pub root: PathBuf,
+    sources: source::Sources,
+    /// Where each key of `[defaults.services]` stands: the index of its file.
+    defaults: std::collections::BTreeMap<String, usize>,
+}
+
+/// The services of a spec, as one host sees them.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// Those that the host has.
+    pub here: Vec<&'a DeclaredService>,
+    /// Those that only others have. They may be gone from here, but were not removed.
+    pub elsewhere: Vec<&'a DeclaredService>,
+}
+
+impl Spec {
+    /// The services of a host, by its name. A host listed without its domain is found by its first label.
+    ///
+    /// # Errors
+    /// `HOST_UNKNOWN`, where the spec lists hosts and this is none of them.
+    pub fn services_for(&self, host: &str) -> Result<Selection<'_>> {
+        let listed = self.listed(host)?;
+        let (here, elsewhere) = self.services.iter().partition(|service| {
+            service.on.is_empty()
+                || listed.is_some_and(|listed| service.on.iter().any(|on| on == listed))
+        });
+        Ok(Selection { here, elsewhere })
+    }
+
+    /// The name under which `[hosts]` lists a host; `None` where there are no `[hosts]`.
+    fn listed(&self, host: &str) -> Result<Option<&str>> {
+        let Some(hosts) = &self.hosts else {
+            return Ok(None);
+        };
+        let short = host.split('.').next().unwrap_or(host);
+        let same = |name: &str| {
+            hosts
+                .iter()
+                .find(|listed| listed.eq_ignore_ascii_case(name))
+        };
+        if let Some(listed) = same(host).or_else(|| same(short)) {
+            return Ok(Some(listed));
+        }
+        let names: Vec<&str> = hosts.iter().take(8).map(String::as_str).collect();
+        Err(Error::new(
+            Code::HostUnknown,
+            format!(
+                "`[hosts]` does not list this host, {}; it lists {}{}",
+                finding::printable(host),
+                names.join(", "),
+                if hosts.len() > names.len() {
+                    " …"
+                } else {
+                    ""
+                }
+            ),
+        )
+        .suggest(format!(
+            "add `[hosts.{}]`, or name the host that is meant with `--host`",
+            finding::printable(short)
+        )))
+    }
+
+    /// The absolute directory of the file that declares a service.
+    pub fn dir_of(&self, service: &DeclaredService) -> PathBuf {
+        self.sources.dir_of(&service.file)
+    }
+
+    /// Problems with services as one error, each with its place in its file.
+    ///
+    /// The files are read again for it; where they changed meanwhile, the service's line is named.
+    pub fn report(&self, problems: &[(&DeclaredService, Problem)], disk: &dyn Disk) -> Error {
+        let index_of = |name: &str| self.files.iter().position(|file| &**file == name);
+        let located: Vec<load::Located<'_>> = (problems.iter())
+            .filter_map(|(service, problem)| {
+                Some(load::Located {
+                    file: index_of(&service.file)?,
+                    service: service.name.as_str(),
+                    line: service.line,
+                    problem,
+                })
+            })
+            .collect();
+        let findings = load::locate(&self.sources, &self.defaults, &located, disk);
+        finding::to_error(findings)
+            .unwrap_or_else(|| Error::new(Code::Internal, "nothing is wrong with the spec"))
+    }
+}
+
+/// What is wrong with a spec, each finding on its own; for a view that wants more than the text.
+pub type Findings = Vec<Finding>;
+
+#[cfg(test)]
+mod tests;

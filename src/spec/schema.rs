@@ -1,0 +1,452 @@
+//! The JSON Schema of a spec: as it is published, and as the walk over a parsed file reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::{
+    absent,
+    raw::{RawSpec, Requirement},
+};
+use crate::{
+    id::{Address, Invalid, ProjectName, ResourceName, Seconds},
+    service::spec::text::{EnvName, HostName, SettingName, UserName},
+};
+
+/// A text with a form of its own: what stands for it in the schema, and its parser.
+pub struct TextRule {
+    form: &'static str,
+    /// What is expected, for "expected …".
+    pub expected: &'static str,
+    /// Whether a text is one, and why not.
+    pub check: fn(&str) -> Result<(), Invalid>,
+}
+
+fn parses<T: std::str::FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
+    text.parse::<T>().map(drop)
+}
+
+macro_rules! rule {
+    ($type:ty, $form:expr, $expected:literal) => {
+        TextRule {
+            form: $form,
+            expected: $expected,
+            check: parses::<$type>,
+        }
+    };
+}
+
+/// Every form that a pattern or format of the schema stands for.
+const TEXTS: &[TextRule] = &[
+    rule!(Seconds, Seconds::PATTERN, "a duration as `\"15m\"`"),
+    rule!(ProjectName, ProjectName::PATTERN, "a name"),
+    rule!(ResourceName, ResourceName::PATTERN, "a name"),
+    rule!(
+        Address,
+        Address::PATTERN,
+        "an address as `\"service.sync\"`"
+    ),
+    rule!(HostName, HostName::PATTERN, "the name of a host"),
+    rule!(UserName, UserName::PATTERN, "the name of a user"),
+    rule!(EnvName, EnvName::PATTERN, "the name of a variable"),
+    rule!(SettingName, SettingName::PATTERN, "the name of a setting"),
+    rule!(Requirement, Requirement::FORMAT, "a version as `\">=0.1\"`"),
+];
+
+/// What may stand at a place of a spec.
+pub enum Node {
+    /// Anything.
+    Any,
+    /// A string, of a form or of any.
+    Text(Option<&'static TextRule>),
+    /// One of some strings.
+    Word(Vec<String>),
+    /// An integer between two bounds, both included.
+    Integer(i64, i64),
+    /// `true` or `false`.
+    Flag,
+    /// An array of so many at least.
+    Array(Box<Self>, u64),
+    /// A table.
+    Table(Table),
+    /// One of several, told apart by the type of the value.
+    Either(Vec<Self>),
+}
+
+/// A table of a spec.
+#[derive(Default)]
+pub struct Table {
+    /// The keys that it may have.
+    pub keys: BTreeMap<String, Node>,
+    /// The keys that it must have.
+    pub required: Vec<String>,
+    /// What any other key holds, and the form of those keys; `None` where there may be none.
+    pub others: Option<(Option<&'static TextRule>, Box<Node>)>,
+}
+
+impl Node {
+    /// What is expected, for "expected …".
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Any => "a value".to_owned(),
+            Self::Text(None) => "a string".to_owned(),
+            Self::Text(Some(rule)) => rule.expected.to_owned(),
+            Self::Word(words) => {
+                let quoted: Vec<String> =
+                    words.iter().map(|word| format!("`\"{word}\"`")).collect();
+                quoted.join(" or ")
+            }
+            Self::Integer(..) => "an integer".to_owned(),
+            Self::Flag => "`true` or `false`".to_owned(),
+            Self::Array(item, _) => match **item {
+                Self::Text(None) => "an array of strings".to_owned(),
+                Self::Table(_) => "an array of tables".to_owned(),
+                Self::Any
+                | Self::Text(Some(_))
+                | Self::Word(_)
+                | Self::Integer(..)
+                | Self::Flag
+                | Self::Array(..)
+                | Self::Either(_) => "an array".to_owned(),
+            },
+            Self::Table(_) => "a table".to_owned(),
+            Self::Either(nodes) => {
+                let all: Vec<String> = nodes.iter().map(Self::expected).collect();
+                all.join(" or ")
+            }
+        }
+    }
+}
+
+/// What a spec file may hold.
+pub fn node() -> Node {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<RawSpec>()
+        .to_value();
+    tidy(&mut schema);
+    compile(&schema)
+}
+
+/// The schema that `lorectl schema` prints: pretty JSON, draft 2020-12, a line feed at its end.
+///
+/// What this build does not have is left out, so that no editor offers it.
+pub fn json_schema() -> String {
+    let settings = SchemaSettings::draft2020_12();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<RawSpec>()
+        .to_value();
+    tidy(&mut schema);
+    for absent in absent::ABSENT {
+        prune(&mut schema, "", absent.path);
+    }
+    drop_unused(&mut schema);
+    // A `Value` always has a JSON text.
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn is_null(schema: &Value) -> bool {
+    schema.get("type").is_some_and(|t| t == "null") || schema.get("const") == Some(&Value::Null)
+}
+
+/// Takes out what TOML has no use for: null, defaults that only say "none", formats of machine integers.
+fn tidy(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    object.remove("default");
+    if let Some(format) = object.get("format").and_then(Value::as_str)
+        && (format.starts_with("int") || format.starts_with("uint"))
+    {
+        object.remove("format");
+    }
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|t| t != "null");
+        if let [single] = types.as_slice() {
+            let single = single.clone();
+            object.insert("type".to_owned(), single);
+        }
+    }
+    if let Some(Value::Array(words)) = object.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+    for keyword in ["properties", "patternProperties", "$defs"] {
+        if let Some(Value::Object(map)) = object.get_mut(keyword) {
+            map.values_mut().for_each(tidy);
+        }
+    }
+    for keyword in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(keyword) {
+            tidy(inner);
+        }
+    }
+    for keyword in ["anyOf", "oneOf", "allOf"] {
+        if let Some(Value::Array(options)) = object.get_mut(keyword) {
+            options.retain(|option| !is_null(option));
+            options.iter_mut().for_each(tidy);
+            collapse(object, keyword);
+        }
+    }
+}
+
+/// Puts the only option that is left in the place of the choice; what the place says of itself holds.
+fn collapse(object: &mut Map<String, Value>, keyword: &str) {
+    let only = match object.get(keyword) {
+        Some(Value::Array(options)) => match options.as_slice() {
+            [Value::Object(only)] => only.clone(),
+            _ => return,
+        },
+        _ => return,
+    };
+    object.remove(keyword);
+    for (key, value) in only {
+        object.entry(key).or_insert(value);
+    }
+}
+
+/// Takes the property at the end of a path out of a schema, and the option that it alone makes.
+fn prune(root: &mut Value, at: &str, path: &[&str]) {
+    let Some((key, rest)) = path.split_first() else {
+        return;
+    };
+    let mut at = at.to_owned();
+    while let Some(target) = (root.pointer(&at).and_then(|node| node.get("$ref")))
+        .and_then(Value::as_str)
+        .and_then(|target| target.strip_prefix('#'))
+    {
+        at = target.to_owned();
+    }
+    let Some(node) = root.pointer_mut(&at).and_then(Value::as_object_mut) else {
+        return;
+    };
+    if rest.is_empty() {
+        if let Some(Value::Object(properties)) = node.get_mut("properties") {
+            properties.remove(*key);
+        }
+        return;
+    }
+    let mut below = Vec::new();
+    if let Some(Value::Object(properties)) = node.get("properties")
+        && properties.contains_key(*key)
+    {
+        below.push(format!("{at}/properties/{key}"));
+    }
+    if *key == "*" {
+        if let Some(Value::Object(patterns)) = node.get("patternProperties") {
+            let escaped = patterns
+                .keys()
+                .map(|k| k.replace('~', "~0").replace('/', "~1"));
+            below.extend(escaped.map(|pattern| format!("{at}/patternProperties/{pattern}")));
+        }
+        if node.contains_key("additionalProperties") {
+            below.push(format!("{at}/additionalProperties"));
+        }
+    }
+    for below in below {
+        prune_below(root, &below, rest);
+    }
+}
+
+/// [`prune`] at a place that may be a choice: an option that has the last key at all is taken out.
+fn prune_below(root: &mut Value, at: &str, rest: &[&str]) {
+    let mut at = at.to_owned();
+    while let Some(target) = (root.pointer(&at).and_then(|node| node.get("$ref")))
+        .and_then(Value::as_str)
+        .and_then(|target| target.strip_prefix('#'))
+    {
+        at = target.to_owned();
+    }
+    let options = (root.pointer(&at).and_then(|node| node.get("anyOf")))
+        .and_then(Value::as_array)
+        .cloned();
+    match (options, rest) {
+        (Some(options), [last]) => {
+            let has = |option: &Value| {
+                let option = (option.get("$ref").and_then(Value::as_str))
+                    .and_then(|target| root.pointer(target.strip_prefix('#')?))
+                    .unwrap_or(option);
+                (option.get("properties")).is_some_and(|keys| keys.get(*last).is_some())
+            };
+            let kept: Vec<Value> = options.iter().filter(|o| !has(o)).cloned().collect();
+            if let Some(node) = root.pointer_mut(&at).and_then(Value::as_object_mut) {
+                node.insert("anyOf".to_owned(), Value::Array(kept));
+                collapse(node, "anyOf");
+            }
+        }
+        (_, rest) => prune(root, &at, rest),
+    }
+}
+
+/// Drops the definitions that nothing refers to any more.
+fn drop_unused(schema: &mut Value) {
+    fn refer(value: &Value, definitions: &Map<String, Value>, seen: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let name = (value.as_str()).and_then(|text| text.strip_prefix("#/$defs/"));
+                    match name {
+                        Some(name) if key == "$ref" => {
+                            if seen.insert(name.to_owned())
+                                && let Some(definition) = definitions.get(name)
+                            {
+                                refer(definition, definitions, seen);
+                            }
+                        }
+                        Some(_) | None => refer(value, definitions, seen),
+                    }
+                }
+            }
+            Value::Array(values) => {
+                for value in values {
+                    refer(value, definitions, seen);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let Some(Value::Object(mut definitions)) =
+        schema.as_object_mut().and_then(|root| root.remove("$defs"))
+    else {
+        return;
+    };
+    let mut seen = BTreeSet::new();
+    refer(schema, &definitions, &mut seen);
+    definitions.retain(|name, _| seen.contains(name));
+    schema["$defs"] = Value::Object(definitions);
+}
+
+fn form_of(schema: &Value) -> Option<&'static TextRule> {
+    let form = schema
+        .get("pattern")
+        .or_else(|| schema.get("format"))?
+        .as_str()?;
+    TEXTS.iter().find(|rule| rule.form == form)
+}
+
+fn compile(schema: &Value) -> Node {
+    let list = |keyword: &str| schema.get(keyword).and_then(Value::as_array);
+    if let Some(options) = list("oneOf").or_else(|| list("anyOf")) {
+        let words: Option<Vec<String>> = (options.iter())
+            .map(|option| Some(option.get("const")?.as_str()?.to_owned()))
+            .collect();
+        return match words {
+            Some(words) => Node::Word(words),
+            None => Node::Either(options.iter().map(compile).collect()),
+        };
+    }
+    if let Some(words) = list("enum") {
+        let words = words.iter().filter_map(Value::as_str);
+        return Node::Word(words.map(ToOwned::to_owned).collect());
+    }
+    let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_i64);
+    match schema.get("type").and_then(Value::as_str) {
+        Some("string") => Node::Text(form_of(schema)),
+        Some("integer") => {
+            let only = bound("const");
+            Node::Integer(
+                only.or(bound("minimum")).unwrap_or(i64::MIN),
+                only.or(bound("maximum")).unwrap_or(i64::MAX),
+            )
+        }
+        Some("boolean") => Node::Flag,
+        Some("array") => {
+            let least = schema.get("minItems").and_then(Value::as_u64);
+            let item = schema.get("items").map_or(Node::Any, compile);
+            Node::Array(Box::new(item), least.unwrap_or(0))
+        }
+        Some("object") => Node::Table(compile_table(schema)),
+        Some(_) | None => Node::Any,
+    }
+}
+
+fn compile_table(schema: &Value) -> Table {
+    let map = |keyword: &str| schema.get(keyword).and_then(Value::as_object);
+    let keys = (map("properties").into_iter().flatten())
+        .map(|(key, value)| (key.clone(), compile(value)))
+        .collect();
+    let required = (schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten())
+    .filter_map(|key| key.as_str().map(ToOwned::to_owned))
+    .collect();
+    let by_pattern = (map("patternProperties").into_iter().flatten()).next();
+    let others = match (by_pattern, schema.get("additionalProperties")) {
+        (Some((pattern, value)), _) => {
+            let rule = TEXTS.iter().find(|rule| rule.form == pattern);
+            Some((rule, Box::new(compile(value))))
+        }
+        (None, Some(Value::Bool(false)) | None) => None,
+        (None, Some(value)) => Some((None, Box::new(compile(value)))),
+    };
+    Table {
+        keys,
+        required,
+        others,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forms(schema: &Value, found: &mut BTreeSet<String>) {
+        match schema {
+            Value::Object(map) => {
+                for keyword in ["pattern", "format"] {
+                    if let Some(form) = map.get(keyword).and_then(Value::as_str) {
+                        found.insert(form.to_owned());
+                    }
+                }
+                if let Some(patterns) = map.get("patternProperties").and_then(Value::as_object) {
+                    found.extend(patterns.keys().cloned());
+                }
+                map.values().for_each(|value| forms(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| forms(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn every_pattern_of_the_schema_has_a_parser() {
+        let settings = SchemaSettings::draft2020_12();
+        let schema = settings
+            .into_generator()
+            .into_root_schema_for::<RawSpec>()
+            .to_value();
+        let mut schema = schema;
+        tidy(&mut schema);
+        let mut found = BTreeSet::new();
+        forms(&schema, &mut found);
+        let known: BTreeSet<String> = TEXTS.iter().map(|rule| rule.form.to_owned()).collect();
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn a_pattern_takes_all_that_its_parser_takes() {
+        use proptest::{
+            strategy::{Strategy as _, ValueTree as _},
+            test_runner::TestRunner,
+        };
+        // The pattern is what an editor checks: what it makes, the parser may refuse only by size.
+        let mut runner = TestRunner::deterministic();
+        for rule in TEXTS.iter().filter(|rule| rule.form.starts_with('^')) {
+            let strategy =
+                proptest::string::string_regex(rule.form.trim_matches(['^', '$'])).unwrap();
+            for _ in 0..50 {
+                let text = strategy.new_tree(&mut runner).unwrap().current();
+                if rule.form != Seconds::PATTERN || text.len() < 8 {
+                    assert!((rule.check)(&text).is_ok(), "{} {text:?}", rule.form);
+                }
+            }
+        }
+    }
+}
