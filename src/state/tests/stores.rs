@@ -254,6 +254,14 @@ fn a_bad_sector_is_an_error_and_not_an_empty_state() {
 }
 
 #[test]
+fn a_backup_that_does_not_read_back_stops_the_commit() {
+    let disk = committed(2);
+    disk.make_unreadable(&layout().backups().join("state-0000000002.json"));
+    let error = store::write(&disk, &layout(), &state(3, 1), now()).unwrap_err();
+    assert_eq!((error.code, serial(&disk)), (Code::Io, 2));
+}
+
+#[test]
 fn the_newest_good_backup_is_put_in_place_and_the_damaged_file_kept() {
     let disk = committed(5);
     let (state_file, newest) = (
