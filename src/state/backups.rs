@@ -53,10 +53,6 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Backup>> {
 /// Keeps a state that will be replaced, and reads it back.
 pub(super) fn keep(disk: &dyn Disk, layout: &Layout, serial: u64, bytes: &[u8]) -> Result<()> {
     let path = layout.backups().join(format!("state-{serial:010}.json"));
-    // A commit that failed after this step has kept it already.
-    if read_own(disk, &path).is_ok_and(|kept| kept.is_some_and(|kept| kept == bytes)) {
-        return Ok(());
-    }
     disk.write(&path, bytes, 0o600, None, Durability::Now)
         .map_err(|error| cannot_write(&path, error))?;
     if read_own(disk, &path)?.is_some_and(|kept| kept == bytes) {

@@ -7,7 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -92,6 +95,27 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<JournalId>> {
 /// What the disk says.
 pub fn latest(disk: &dyn Disk, layout: &Layout) -> Result<Option<JournalId>> {
     Ok(list(disk, layout)?.pop())
+}
+
+/// A name for the apply that begins at `now`: it sorts after every journal that is there, also when
+/// the clock was set back or stands still.
+///
+/// # Errors
+/// What the disk says.
+pub fn next_id(disk: &dyn Disk, layout: &Layout, now: Timestamp, random: u32) -> Result<JournalId> {
+    let fresh = JournalId::new(now, random);
+    let Some(last) = latest(disk, layout)?.filter(|last| *last >= fresh) else {
+        return Ok(fresh);
+    };
+    let (stamp, suffix) = last.0.split_once('-').unwrap_or((&last.0, ""));
+    let after = u32::from_str_radix(suffix, 16)
+        .ok()
+        .and_then(|suffix| suffix.checked_add(1))
+        .ok_or_else(|| {
+            let message = format!("no name is left after that of journal {last}");
+            Error::new(Code::Internal, message)
+        })?;
+    Ok(JournalId(format!("{stamp}-{after:08x}")))
 }
 
 /// Removes journals that are older than the one which wrote the oldest backup, and says how many.
@@ -322,6 +346,13 @@ pub fn last<R: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Option<
         .map_or(0, |at| at + 1);
     let line = text.get(from..).and_then(whole_line);
     Ok(line.and_then(|line| serde_json::from_str(line.r.get()).ok()))
+/// The bytes of a journal that is damaged; `None` for one that can be read.
+pub(super) fn damaged(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(bytes) = read_own(disk, path)? else {
+        return Ok(None);
+    };
+    let sound = parse::<IgnoredAny>(path, &bytes).is_ok();
+    Ok((!sound).then_some(bytes))
 }
 
 struct Parsed<R> {
@@ -363,7 +394,7 @@ fn parse<R: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Parsed<R>> {
         records.len() + 1
     );
     Err(Error::new(Code::StateCorrupt, message).suggest(format!(
-        "it tells what an apply was doing; `{REPAIR}` sets it aside and looks at the host instead"
+        "`{REPAIR}` sets it aside; what it announced is then found on the host by its marks"
     )))
 }
 

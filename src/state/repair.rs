@@ -1,4 +1,4 @@
-//! Putting the newest good backup in the place of a damaged or lost state.
+//! Mending: the newest good backup in the place of a damaged or lost state, damaged journals out of the way.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,23 @@ use crate::{
     state::{
         backups,
         format::{self, Unreadable},
+        journal,
         store::{cannot_write, check_project, refusal},
         trust::read_own,
     },
 };
 
 /// What a repair found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The state.
+    pub state: Repair,
+    /// The journals that were damaged: where each was, and where it is kept. What they announced
+    /// is found on the host by its marks.
+    pub journals: Vec<(PathBuf, PathBuf)>,
+}
+
+/// What became of the state in a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
     /// The state is good; nothing was done.
@@ -40,15 +51,33 @@ pub enum Repair {
     },
 }
 
-/// Puts the newest good backup in the place of a damaged or lost state; the damaged file is kept.
+/// Puts the newest good backup in the place of a damaged or lost state, and damaged journals out of
+/// the way; nothing is deleted, all is kept in `backups/`.
 ///
-/// At no moment is there no state where there was one. Only under the project's lock.
+/// At no moment is there no state where there was one. What was cut short is done by another
+/// repair. Only under the project's lock.
 ///
 /// # Errors
 /// `STATE_CORRUPT` when no backup is good, and for what stands there and is not a file of ours;
 /// `STATE_NEWER` and `STATE_FOREIGN` when the state or the newest backup is such: it is not
 /// damaged, and putting an older one in its place would lose what it knows.
-pub fn repair(disk: &dyn Disk, layout: &Layout) -> Result<Repair> {
+pub fn repair(disk: &dyn Disk, layout: &Layout) -> Result<Report> {
+    let state = repair_state(disk, layout)?;
+    let mut journals = Vec::new();
+    for id in journal::list(disk, layout)? {
+        let from = journal::path(layout, &id);
+        if let Some(bytes) = journal::damaged(disk, &from)? {
+            let name = format!("damaged-{id}.jsonl");
+            let to = backups::keep_beside(disk, &layout.backups(), &name, &bytes)?;
+            disk.remove(&from)
+                .map_err(|error| Error::io("remove", &from, error))?;
+            journals.push((from, to));
+        }
+    }
+    Ok(Report { state, journals })
+}
+
+fn repair_state(disk: &dyn Disk, layout: &Layout) -> Result<Repair> {
     let path = layout.state_file();
     let damaged = match read_own(disk, &path)? {
         None => None,

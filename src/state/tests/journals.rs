@@ -210,6 +210,30 @@ fn names_of_journals_sort_by_time() {
 }
 
 #[test]
+fn the_next_name_sorts_last_whatever_the_clock_says() {
+    let disk = prepared();
+    let mut last = None;
+    for (n, random) in [(0, 7), (0, 7), (0, 9), (-100, 3), (5, 0), (5, 0)] {
+        let at = now().plus_seconds(n);
+        let id = journal::next_id(&disk, &layout(), at, random).unwrap();
+        Journal::create(&disk, &layout(), &id)
+            .unwrap()
+            .append(&["begin"])
+            .unwrap();
+        assert!(last.as_ref() < Some(&id), "{last:?}, {id}");
+        last = Some(id);
+    }
+    assert_eq!(journal::latest(&disk, &layout()).unwrap(), last);
+    put(
+        &disk,
+        &journal::path(&layout(), &JournalId::new(now().plus_seconds(9), u32::MAX)),
+        b"",
+    );
+    let error = journal::next_id(&disk, &layout(), now(), 0).unwrap_err();
+    assert_eq!(error.code, Code::Internal);
+}
+
+#[test]
 fn journals_are_kept_as_long_as_the_oldest_backup() {
     let disk = prepared();
     // Apply n begins 10 n seconds after the first and commits 5 seconds later.

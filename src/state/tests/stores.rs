@@ -6,11 +6,12 @@ use super::*;
 use crate::{
     effect::{
         disk::{Disk, RealDisk},
-        simdisk::Fault,
+        simdisk::{After, Fault, every_crash},
     },
     error::Code,
     state::{
         backups, format,
+        journal::{self, Journal, JournalId},
         repair::{Repair, repair},
         store,
     },
@@ -77,7 +78,7 @@ fn a_state_that_is_gone_is_lost_and_not_new() {
     disk.remove(&layout().state_file()).unwrap();
     let error = store::read(&disk, &layout()).unwrap_err();
     assert_eq!(error.code, Code::StateLost);
-    let repaired = repair(&disk, &layout()).unwrap();
+    let repaired = repair(&disk, &layout()).unwrap().state;
     assert!(matches!(
         repaired,
         Repair::Restored {
@@ -168,7 +169,7 @@ fn serials_never_go_back_even_when_a_state_is_restored() {
     let disk = committed(5);
     put(&disk, &layout().state_file(), b"damaged");
     assert!(matches!(
-        repair(&disk, &layout()).unwrap(),
+        repair(&disk, &layout()).unwrap().state,
         Repair::Restored { serial: 4, .. }
     ));
     let state = store::read(&disk, &layout()).unwrap();
@@ -276,7 +277,7 @@ fn the_newest_good_backup_is_put_in_place_and_the_damaged_file_kept() {
         set_aside,
         passed_over,
         ..
-    } = repair(&disk, &layout()).unwrap()
+    } = repair(&disk, &layout()).unwrap().state
     else {
         panic!("it was damaged");
     };
@@ -292,15 +293,49 @@ fn the_newest_good_backup_is_put_in_place_and_the_damaged_file_kept() {
     );
     assert_eq!(serial(&disk), 3);
     assert_eq!(
-        repair(&disk, &layout()).unwrap(),
+        repair(&disk, &layout()).unwrap().state,
         Repair::Sound { serial: 3 }
     );
 }
 
 #[test]
+fn a_damaged_journal_is_set_aside_and_a_torn_one_left() {
+    let disk = committed(2);
+    let mut paths = Vec::new();
+    for n in 1..=3 {
+        let id = JournalId::new(now(), n);
+        let mut journal = Journal::create(&disk, &layout(), &id).unwrap();
+        journal.append(&["one"]).unwrap();
+        journal.append(&["two"]).unwrap();
+        paths.push(journal.path().to_owned());
+    }
+    let good = disk.read(&paths[0], 1000).unwrap().unwrap().bytes;
+    put(&disk, &paths[1], &good[..good.len() - 3]);
+    put(&disk, &paths[2], &good[3..]);
+    let begin = || disk.reboot(After::Kill);
+    let mend = |disk: &SimDisk| repair(disk, &layout());
+    let mended = begin();
+    let report = mend(&mended).unwrap();
+    assert_eq!(report.state, Repair::Sound { serial: 2 });
+    let [(from, to)] = report.journals.as_slice() else {
+        panic!("{:?}", report.journals);
+    };
+    assert_eq!(from, &paths[2]);
+    assert_eq!(mended.read(to, 1000).unwrap().unwrap().bytes, &good[3..]);
+    assert_eq!(journal::list(&mended, &layout()).unwrap().len(), 2);
+    let points = every_crash(begin, mend, |left, _, point| {
+        mend(left).unwrap();
+        let kept = left.read(to, 1000).unwrap();
+        assert_eq!(kept.expect("it is kept").bytes, &good[3..], "{point}");
+        assert_eq!(journal::list(left, &layout()).unwrap().len(), 2, "{point}");
+    });
+    assert!(points >= 9, "{points}");
+}
+
+#[test]
 fn what_is_not_damaged_is_not_repaired() {
     assert_eq!(
-        repair(&prepared(), &layout()).unwrap(),
+        repair(&prepared(), &layout()).unwrap().state,
         Repair::NothingThere
     );
     let newer = b"\"schema_version\":9}\n";
