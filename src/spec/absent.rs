@@ -7,7 +7,7 @@
 pub struct Absent {
     /// Where it stands, key by key; `*` is any key.
     pub path: &'static [&'static str],
-    /// What it is, for "this build of lorectl has no …".
+    /// What is said of it, after "this build of lorectl".
     pub what: &'static str,
 }
 
@@ -17,26 +17,26 @@ const fn absent(path: &'static [&'static str], what: &'static str) -> Absent {
 
 /// All of it.
 pub const ABSENT: &[Absent] = &[
-    absent(&["credentials"], "credentials"),
-    absent(&["routers"], "routers"),
-    absent(&["deployments"], "deployments"),
-    absent(&["reconcile"], "reconciling timer"),
-    absent(&["notify"], "notifications"),
-    absent(&["defaults", "services", "notify"], "notifications"),
-    absent(&["services", "*", "notify"], "notifications"),
+    absent(&["credentials"], "has no credentials"),
+    absent(&["routers"], "has no routers"),
+    absent(&["deployments"], "has no deployments"),
+    absent(&["reconcile"], "has no reconciling timer"),
+    absent(&["notify"], "sends no notifications"),
     absent(
-        &["services", "*", "replaces"],
-        "taking over of other timers",
+        &["defaults", "services", "notify"],
+        "sends no notifications",
     ),
-    absent(&["services", "*", "pin_program"], "pinning of programs"),
+    absent(&["services", "*", "notify"], "sends no notifications"),
+    absent(&["services", "*", "replaces"], "takes over no other timers"),
+    absent(&["services", "*", "pin_program"], "pins no programs"),
+    absent(&["defaults", "services", "pin_program"], "pins no programs"),
     absent(
-        &["defaults", "services", "pin_program"],
-        "pinning of programs",
+        &["services", "*", "env", "*", "credential"],
+        "has no credentials",
     ),
-    absent(&["services", "*", "env", "*", "credential"], "credentials"),
     absent(
         &["defaults", "services", "env", "*", "credential"],
-        "credentials",
+        "has no credentials",
     ),
 ];
 

@@ -62,6 +62,10 @@ pub struct Parsed {
     pub torn: bool,
     /// What is wrong with it.
     pub faults: Vec<Fault>,
+    /// How much more is.
+    pub dropped: usize,
+    /// The lines that are no TOML; what the parser made of them has no say.
+    pub broken: BTreeSet<u32>,
 }
 
 /// A fault of the text itself.
@@ -100,13 +104,21 @@ fn parse(text: &str) -> (Option<Spanned<DeTable<'_>>>, Vec<Fault>) {
     let faults = (errors.into_iter())
         .map(|error| {
             let span = error.span().unwrap_or(0..0);
-            let key = text.get(span.clone()).unwrap_or_default();
+            let key = text.get(span.clone()).unwrap_or_default().trim();
             match error.message() {
                 "duplicate key" => torn(
                     span.clone(),
                     format!("duplicate key `{key}`"),
                     Some("each key, and each table's header, stands once in a file"),
                 ),
+                message if message.starts_with("string values must be quoted") => {
+                    let fault = torn(span.clone(), "a string stands in quotes", None);
+                    let plain = !key.is_empty() && !key.contains(['"', '\'', '\\', '\n']);
+                    Fault {
+                        suggestion: (plain && key.len() < 40).then(|| format!("write `\"{key}\"`")),
+                        ..fault
+                    }
+                }
                 message => torn(span, message, None),
             }
         })
@@ -125,13 +137,14 @@ pub fn read(index: usize, source: &Source, text: &str, lines: &Lines<'_>, node: 
     };
     let walk = Walk::file(node, &root);
     let Walk { faults, faulty, .. } = walk;
-    // Where the text is broken, what the parser made of it has no say.
+    parsed.dropped = walk.dropped;
     let broken: BTreeSet<u32> = (parsed.faults.iter())
         .map(|fault| lines.line(fault.span.start))
         .collect();
     parsed.faults.extend((faults.into_iter()).filter(|fault| {
         !(broken.contains(&lines.line(fault.span.start)) || (fault.missing && !broken.is_empty()))
     }));
+    parsed.broken = broken;
     let mut reader = Reader {
         index,
         source,

@@ -258,13 +258,13 @@ pub fn sort(findings: &mut Vec<Finding>) {
     findings.dedup();
 }
 
-/// All findings as one error; `None` when there is none.
+/// All findings as one error; `None` when there is none. `dropped` more are counted, not shown.
 ///
 /// `NOT_IN_THIS_BUILD` only where nothing else is wrong, else `SPEC_INVALID`.
-pub fn to_error(mut findings: Vec<Finding>) -> Option<Error> {
+pub fn to_error(mut findings: Vec<Finding>, dropped: usize) -> Option<Error> {
     sort(&mut findings);
     let first = findings.first()?;
-    let count = findings.len();
+    let count = findings.len() + dropped;
     let message = if count == 1 {
         let place = if first.line > 0 {
             format!("{}:{}:{}", first.file, first.line, first.column)
@@ -288,8 +288,8 @@ pub fn to_error(mut findings: Vec<Finding>) -> Option<Error> {
     let mut details: Vec<String> = (findings.iter().take(MOST))
         .map(ToString::to_string)
         .collect();
-    if count > MOST {
-        details.push(format!("… and {} more", count - MOST));
+    if count > details.len() {
+        details.push(format!("… and {} more", count - details.len()));
     }
     Some(Error::new(code, printable(&message)).with_details(details))
 }

@@ -7,6 +7,9 @@ use crate::{id::Address, service::spec::Problem, service::spec::check::nearest};
 /// A resource's address and what it depends on, in the order in which it is written.
 pub type Edges<'a> = BTreeMap<Address, &'a [Address]>;
 
+/// How many missing names get a "did you mean": each is compared with every name that there is.
+const SUGGESTED: usize = 20;
+
 /// What is named and is not there: whose problem it is, and the problem.
 pub fn dangling(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
     let mut problems = Vec::new();
@@ -17,13 +20,12 @@ pub fn dangling(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
             }
             let message = format!("there is no `{address}` in this spec");
             let mut problem = Problem::at(format!("/depends_on/{index}"), message);
-            let known: Vec<String> = (edges.keys())
-                .filter(|known| known.kind == address.kind)
-                .map(ToString::to_string)
-                .collect();
-            let name = address.to_string();
-            if let Some(near) = nearest(&name, known.iter().map(String::as_str)) {
-                problem = problem.suggest(format!("did you mean `{near}`?"));
+            if problems.len() < SUGGESTED {
+                let known = edges.keys().filter(|known| known.kind == address.kind);
+                let known = known.map(|known| known.name.as_str());
+                if let Some(near) = nearest(address.name.as_str(), known) {
+                    problem = problem.suggest(format!("did you mean `{}.{near}`?", address.kind));
+                }
             }
             problems.push((from.clone(), problem));
         }

@@ -77,6 +77,10 @@ pub fn load(request: &Request<'_>, disk: &dyn Disk) -> Result<Spec> {
 #[derive(Default)]
 struct Loader {
     findings: Vec<Finding>,
+    /// How many findings there are beyond those.
+    dropped: usize,
+    /// The lines that are no TOML, by the file's index.
+    broken: BTreeSet<(usize, u32)>,
     /// Whether something of the set could not be read, so that what is missing may only be unread.
     torn: bool,
     version: bool,
@@ -103,6 +107,9 @@ impl Loader {
         let mut parsed = file::read(index, source, text, &lines, node);
         let mut faults = std::mem::take(&mut parsed.faults);
         self.torn |= parsed.torn;
+        let broken = std::mem::take(&mut parsed.broken);
+        (self.broken).extend(broken.into_iter().map(|line| (index, line)));
+        self.dropped += parsed.dropped;
         let mut clash = |span: &Range<usize>, message: String, suggestion: &str| {
             faults.push(Fault {
                 span: span.clone(),
@@ -114,6 +121,7 @@ impl Loader {
         };
         self.merge(parsed, &mut clash);
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+        self.dropped += faults.len().saturating_sub(MOST_OF_A_FILE);
         for fault in faults.into_iter().take(MOST_OF_A_FILE) {
             let finding = lines.finding(&source.shown, fault.span, fault.message);
             self.findings.push(Finding {
@@ -217,8 +225,17 @@ impl Loader {
             })
             .collect();
         let found = locate(&sources, &defaults, &located, disk);
-        self.findings.extend(found);
-        if let Some(error) = finding::to_error(self.findings) {
+        let broken = |finding: &Finding| {
+            let file = (sources.files.iter()).position(|file| file.shown == finding.file);
+            file.is_some_and(|file| self.broken.contains(&(file, finding.line)))
+        };
+        if self.broken.is_empty() {
+            self.findings.extend(found);
+        } else {
+            let kept = found.into_iter().filter(|finding| !broken(finding));
+            self.findings.extend(kept);
+        }
+        if let Some(error) = finding::to_error(self.findings, self.dropped) {
             return Err(error);
         }
         let Some((Some(project), _)) = self.project else {

@@ -133,7 +133,7 @@ impl Spec {
             })
             .collect();
         let findings = load::locate(&self.sources, &self.defaults, &located, disk);
-        finding::to_error(findings)
+        finding::to_error(findings, 0)
             .unwrap_or_else(|| Error::new(Code::Internal, "nothing is wrong with the spec"))
     }
 }

@@ -395,6 +395,11 @@ fn compile_table(schema: &Value) -> Table {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "a test compares the schema with the file that publishes it"
+    )]
+
     use super::*;
 
     fn forms(schema: &Value, found: &mut BTreeSet<String>) {
@@ -428,6 +433,43 @@ mod tests {
         forms(&schema, &mut found);
         let known: BTreeSet<String> = TEXTS.iter().map(|rule| rule.form.to_owned()).collect();
         assert_eq!(found, known);
+    }
+
+    #[test]
+    fn the_published_schema_is_this_one() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/lorectl.schema.json");
+        let text = json_schema();
+        if std::env::var_os("LORECTL_UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let published = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            published == text,
+            "schemas/lorectl.schema.json is stale; `LORECTL_UPDATE=1 cargo test --lib schema` writes it"
+        );
+    }
+
+    #[test]
+    fn the_published_schema_offers_nothing_that_this_build_lacks() {
+        let schema: Value = serde_json::from_str(&json_schema()).unwrap();
+        let keys = |at: &str| {
+            let keys = schema.pointer(at).and_then(Value::as_object).unwrap();
+            keys.keys().cloned().collect::<BTreeSet<_>>()
+        };
+        let service = keys("/$defs/Service/properties");
+        for absent in ["replaces", "notify", "pin_program"] {
+            assert!(!service.contains(absent), "{absent}");
+        }
+        assert!(service.contains("schedule") && service.contains("protect"));
+        assert!(!keys("/properties").contains("reconcile"));
+        assert!(!json_schema().contains("credential\""));
+        let mut referred = BTreeSet::new();
+        let text = json_schema();
+        for part in text.split("#/$defs/").skip(1) {
+            referred.insert(part.split('"').next().unwrap().to_owned());
+        }
+        assert_eq!(referred, keys("/$defs"));
     }
 
     #[test]

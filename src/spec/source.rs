@@ -1,7 +1,6 @@
 //! Which files a spec is made of, and their bytes.
 
 use std::{
-    collections::BTreeSet,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -89,7 +88,7 @@ impl Sources {
                         .map_err(|error| Error::io("list", path, error))?
                     {
                         if is_spec_file(&name) {
-                            let shown = path.join(&name).display().to_string();
+                            let shown = shown(&path.join(&name));
                             found.push((Arc::from(shown), Some(absolute.join(&name))));
                         }
                     }
@@ -103,10 +102,7 @@ impl Sources {
                     roots.push(absolute);
                 }
                 Some(EntryKind::File | EntryKind::Link | EntryKind::Special) => {
-                    found.push((
-                        Arc::from(path.display().to_string()),
-                        Some(absolute.clone()),
-                    ));
+                    found.push((Arc::from(shown(path)), Some(absolute.clone())));
                     roots.push(absolute.parent().unwrap_or(request.cwd).to_path_buf());
                 }
             }
@@ -176,12 +172,20 @@ impl Sources {
 
     /// The absolute directory of a file, by its name; standard input is in the root.
     pub fn dir_of(&self, name: &str) -> PathBuf {
-        (self.files.iter())
-            .find(|file| &*file.name == name)
+        (self.files)
+            .binary_search_by(|file| (*file.name).cmp(name))
+            .ok()
+            .and_then(|at| self.files.get(at))
             .and_then(|file| file.path.as_deref()?.parent())
             .unwrap_or(&self.root)
             .to_path_buf()
     }
+}
+
+/// A path as the user would open it, without the `./` that `-f .` brings in front.
+fn shown(path: &Path) -> String {
+    let plain = path.strip_prefix(".").unwrap_or(path);
+    plain.display().to_string()
 }
 
 /// What a directory's `*.toml` means: as a shell reads it, without the hidden ones that editors leave.
@@ -242,9 +246,4 @@ fn name_of(path: Option<&Path>, root: &Path) -> Arc<str> {
             Arc::from(relative.to_string_lossy())
         }
     }
-}
-
-/// The files that are not there twice, for a digest over names.
-pub fn names(files: &[Source]) -> BTreeSet<Arc<str>> {
-    files.iter().map(|file| Arc::clone(&file.name)).collect()
 }

@@ -36,6 +36,8 @@ pub struct Fault {
 pub struct Walk<'t> {
     /// The faults, in the order of the tree.
     pub faults: Vec<Fault>,
+    /// How many faults there are beyond the ones that are kept.
+    pub dropped: usize,
     /// The first two keys of the way to each fault, as `("services", "sync")`.
     pub faulty: BTreeSet<(String, String)>,
     path: Vec<&'t str>,
@@ -55,6 +57,7 @@ impl<'t> Walk<'t> {
         let step = |at: usize| self.path.get(at).copied().unwrap_or_default().to_owned();
         self.faulty.insert((step(0), step(1)));
         if self.faults.len() >= MOST {
+            self.dropped += 1;
             return None;
         }
         self.faults.push(Fault {
@@ -99,7 +102,7 @@ impl<'t> Walk<'t> {
     ) -> Option<&'n str> {
         let name = key.get_ref().as_ref();
         if let Some(absent) = absent::at(&self.path) {
-            let message = format!("this build of lorectl has no {}", absent.what);
+            let message = format!("this build of lorectl {}", absent.what);
             if let Some(fault) = self.fault(&key.span(), message) {
                 fault.absent = true;
             }

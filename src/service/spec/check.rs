@@ -216,10 +216,11 @@ fn unknown<'a>(
 /// The known word nearest to `word`, if one is near enough to have been meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters, as rustc has it; long words are cut, for the distance is quadratic.
-    if word.chars().count() > 64 {
+    let letters = word.chars().count();
+    if letters > 64 {
         return None;
     }
-    let most = (word.chars().count() / 3).max(1);
+    let most = (letters / 3).max(1).min(letters.saturating_sub(1));
     known
         .map(|candidate| {
             let distance =

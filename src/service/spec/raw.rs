@@ -173,7 +173,7 @@ pub struct RawStage {
     pub criticality: Option<Criticality>,
 }
 
-/// The value of a variable: a text, or where a credential goes.
+/// The value of a variable.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "EnvValue")]
