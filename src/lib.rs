@@ -10,6 +10,6 @@ pub mod plan;
 pub mod resource;
 pub mod retry;
 pub mod service;
+pub mod spec;
 pub mod state;
 pub mod view;
-pub mod spec;

@@ -76,6 +76,20 @@ pub struct Situation {
 }
 
 impl Memory {
+    /// The memory of a project of which nothing was applied yet.
+    pub fn empty(
+        project: crate::id::ProjectName,
+        lineage: crate::id::Lineage,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            state: State::new(project, lineage, now),
+            is_stored: false,
+            unfinished: Unfinished::default(),
+            open_journals: Vec::new(),
+        }
+    }
+
     /// Reads state and journals.
     ///
     /// # Errors
@@ -86,7 +100,7 @@ impl Memory {
         lineage: &crate::id::Lineage,
         now: Timestamp,
     ) -> Result<Self> {
-        let stored = crate::state::store::read(disk, layout)?;
+        let stored = crate::state::store::read_of(disk, layout, lineage)?;
         let is_stored = stored.is_some();
         let state =
             stored.unwrap_or_else(|| State::new(layout.project().clone(), lineage.clone(), now));

@@ -13,7 +13,7 @@ use crate::{
     state::{
         backups,
         format::State,
-        journal::{self, Journal, JournalId},
+        journal::{self, Journal},
         place, store,
     },
 };
@@ -77,7 +77,7 @@ impl Session<'_> {
             });
         }
         let began_at = self.clock.now();
-        let id = JournalId::new(began_at, self.random);
+        let id = journal::next_id(self.disk, self.layout, began_at, self.random)?;
         let journal = RefCell::new(Journal::create(self.disk, self.layout, &id)?);
         let began = self.began(situation, plan, began_at);
         journal.borrow_mut().append(std::slice::from_ref(&began))?;

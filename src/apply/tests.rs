@@ -48,7 +48,7 @@ impl service::plan::Render for NoServices {
         _: Timestamp,
         _: Timestamp,
         _: usize,
-    ) -> Vec<Timestamp> {
+    ) -> Vec<service::schedule::Fire> {
         Vec::new()
     }
 }

@@ -3,8 +3,8 @@
 pub mod definition;
 pub mod drift;
 pub mod image;
-pub mod plan;
 pub mod logs;
+pub mod plan;
 pub mod schedule;
-pub mod status;
 pub mod spec;
+pub mod status;

@@ -10,7 +10,10 @@ use crate::{
     resource::{Action, Definition, Disruption, FieldChange, FileChange, Found, Image, Meta, Part},
 };
 
-use super::definition::{Criticality, Schedule, Scheduler, Service, Stage};
+use super::{
+    definition::{Criticality, Schedule, Scheduler, Service, Stage},
+    schedule::Fire,
+};
 
 /// Makes a service's image; the host's paths are the renderer's own.
 pub trait Render {
@@ -23,14 +26,14 @@ pub trait Render {
     /// What a file part is called on the host.
     fn path(&self, service: &Service, part: &str) -> String;
 
-    /// The next instants at which it is due, at most `count`, as text for a reader; empty when that cannot be told.
+    /// The next instants at which it is due, at most `count`; empty when that cannot be told.
     fn next_runs(
         &self,
         service: &Service,
         counts_from: Timestamp,
         now: Timestamp,
         count: usize,
-    ) -> Vec<Timestamp>;
+    ) -> Vec<Fire>;
 }
 
 /// One service, before and after.
@@ -359,32 +362,50 @@ fn next_runs(
     after: Option<&Service>,
 ) -> Option<FieldChange> {
     after?;
+    let before = before.filter(|_| case.found.is_some());
     let known = case.found.and_then(|found| found.counts_from);
-    let text = |service: &Service| {
-        let from = known.unwrap_or(case.now);
-        let runs = render.next_runs(service, from, case.now, NEXT);
-        (!runs.is_empty()).then(|| instants(&runs, case.now))
+    let same = before.map(|service| &service.schedule) == after.map(|service| &service.schedule);
+    // A schedule that changes counts from the change on.
+    let text = |service: &Service, from: Option<Timestamp>| {
+        let runs = render.next_runs(service, from.unwrap_or(case.now), case.now, NEXT);
+        fires(&runs, case.now)
     };
-    let before = before.filter(|_| case.found.is_some()).and_then(text);
-    change("next runs", before, after.and_then(text))
+    let old = before.and_then(|service| text(service, known));
+    let new = after.and_then(|service| text(service, known.filter(|_| same)));
+    change("next runs", old, new)
 }
 
-/// Instants in UTC, short: the day is said where it is another than the one before.
-pub fn instants(runs: &[Timestamp], now: Timestamp) -> String {
-    let mut day = now.utc().date_naive();
-    let mut texts = Vec::new();
-    for run in runs {
-        let at = run.utc();
-        let far = (at.date_naive() - now.utc().date_naive()).num_days() > 6;
-        let format = match (at.date_naive() == day, far) {
-            (true, _) => "%H:%M",
-            (false, false) => "%a %H:%M",
-            (false, true) => "%Y-%m-%d %H:%M",
+/// Fire times in one line: the day where it is another than the one before, the zone once.
+pub fn fires(runs: &[Fire], now: Timestamp) -> Option<String> {
+    let today = now.utc().format("%Y-%m-%d").to_string();
+    let mut day = today.as_str();
+    let mut zone = "";
+    let mut texts: Vec<String> = Vec::new();
+    for fire in runs {
+        let mut words = fire.local.splitn(3, ' ');
+        let (date, time, its_zone) = (words.next()?, words.next()?, words.next().unwrap_or(""));
+        let far = fire.at.seconds_since(now) > 6 * 86_400;
+        let weekday = date
+            .parse::<chrono::NaiveDate>()
+            .map(|date| date.format("%a").to_string());
+        let mut text = match (date == day, far, weekday) {
+            (true, _, _) => time.to_owned(),
+            (false, false, Ok(weekday)) => format!("{weekday} {time}"),
+            (false, true, _) | (false, false, Err(_)) => format!("{date} {time}"),
         };
-        texts.push(at.format(format).to_string());
-        day = at.date_naive();
+        if !zone.is_empty() && zone != its_zone {
+            if let Some(last) = texts.last_mut() {
+                *last = format!("{last} {zone}");
+            }
+        }
+        if let Some(transition) = fire.transition {
+            text = format!("{text} ({transition})");
+        }
+        texts.push(text);
+        day = date;
+        zone = its_zone;
     }
-    format!("{} UTC", texts.join(", "))
+    (!texts.is_empty()).then(|| format!("{} {zone}", texts.join(", ")))
 }
 
 fn files(

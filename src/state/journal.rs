@@ -346,6 +346,8 @@ pub fn last<R: DeserializeOwned>(disk: &dyn Disk, path: &Path) -> Result<Option<
         .map_or(0, |at| at + 1);
     let line = text.get(from..).and_then(whole_line);
     Ok(line.and_then(|line| serde_json::from_str(line.r.get()).ok()))
+}
+
 /// The bytes of a journal that is damaged; `None` for one that can be read.
 pub(super) fn damaged(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
     let Some(bytes) = read_own(disk, path)? else {
