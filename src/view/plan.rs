@@ -7,6 +7,7 @@ mod summary;
 
 use std::io;
 
+pub(super) use change::drifted;
 use page::{Block, Page};
 
 use super::{
@@ -148,17 +149,20 @@ fn holds(canvas: &mut Canvas<'_>, holds: &[Hold], now: Timestamp) {
             .pad_to(column)
             .plain(&hold.reason)
             .plain("; ")
-            .put(Paint::Held, lifted(&hold.lift, now));
+            .join(lifted(&hold.lift, now));
         canvas.line(&line, column);
     }
 }
 
 /// What lifts a hold, to follow its reason.
-pub(super) fn lifted(lift: &Lift, now: Timestamp) -> String {
+fn lifted(lift: &Lift, now: Timestamp) -> Line {
+    let line = Line::new();
     match lift {
-        Lift::At { at } => format!("lifts {}", time::when(now, *at)),
-        Lift::Later { what } => format!("lifts after {what}"),
-        Lift::ByHand { how } => format!("to lift it: {how}"),
+        Lift::At { at } => line
+            .put(Paint::Held, "lifts ")
+            .whole(Paint::Held, time::when(now, *at)),
+        Lift::Later { what } => line.put(Paint::Held, format!("lifts after {what}")),
+        Lift::ByHand { how } => line.put(Paint::Held, format!("to lift it: {how}")),
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Glyphs {
     pub done: &'static str,
     /// Failed.
     pub failed: &'static str,
+    /// Under way.
+    pub running: &'static str,
     /// The frames of a wheel that turns while work is done.
     pub wheel: &'static [&'static str],
 }
@@ -102,17 +104,19 @@ const UNICODE: Glyphs = Glyphs {
     continued: "↪",
     done: "✓",
     failed: "✗",
+    running: "▸",
     wheel: &["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"],
 };
 
 const ASCII: Glyphs = Glyphs {
     arrow: "->",
-    dot: "|",
+    dot: "-",
     bullet: "*",
     ellipsis: "...",
     continued: ">",
-    done: "ok",
+    done: "=",
     failed: "x",
+    running: ">",
     wheel: &["|", "/", "-", "\\"],
 };
 

@@ -49,7 +49,7 @@ pub struct Console {
     pub stdout: Style,
     /// The style of standard error.
     pub stderr: Style,
-    /// Whether progress is shown: standard error is a terminal that understands cursor movement.
+    /// Whether progress is shown: standard error is a terminal that moves its cursor and is wide enough.
     pub live: bool,
     /// Whether a question can be asked: standard input and standard error are terminals.
     pub can_ask: bool,
@@ -63,7 +63,11 @@ impl Console {
         Self {
             stdout: style(choice, stdout, &environment),
             stderr: style(choice, stderr, &environment),
-            live: stderr.is_terminal && !environment.dumb,
+            live: stderr.is_terminal
+                && !environment.dumb
+                && stderr
+                    .columns
+                    .is_none_or(|columns| columns == 0 || columns > MIN_WIDTH),
             can_ask: stderr.is_terminal && terminal::stdin_is_terminal(),
         }
     }

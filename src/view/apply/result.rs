@@ -1,0 +1,227 @@
+//! How an apply ended: one line when all went well, else what failed, what was put back, what was not, and what to do.
+
+use super::super::{
+    canvas::{Canvas, Line},
+    style::{Paint, Style},
+    text, time,
+};
+use crate::{
+    apply::events::{Failure, Report},
+    error::Code,
+    resource::Action,
+};
+
+/// The result of an apply as text for standard output.
+///
+/// A failed one says so with its code, so that no other error needs to be printed.
+pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
+    let mut canvas = Canvas::new(style);
+    failures(&mut canvas, Paint::Bad, "Failed", &report.failed);
+    names(
+        &mut canvas,
+        Paint::Strong,
+        "As before",
+        report.undone.iter().map(ToString::to_string).collect(),
+    );
+    failures(
+        &mut canvas,
+        Paint::Grave,
+        "Not put back",
+        &report.not_undone,
+    );
+    names(
+        &mut canvas,
+        Paint::Strong,
+        "Not begun",
+        report.not_begun.iter().map(ToString::to_string).collect(),
+    );
+    failures(&mut canvas, Paint::Held, "Held", &report.held);
+    names(
+        &mut canvas,
+        Paint::Strong,
+        "Kept a copy of",
+        report.backed_up.clone(),
+    );
+    if code(report).is_some() {
+        let kept = report
+            .applied
+            .iter()
+            .map(|(address, _)| address.to_string());
+        names(&mut canvas, Paint::Good, "Applied", kept.collect());
+    }
+    canvas.gap();
+    last_lines(&mut canvas, report, elapsed_ms);
+    canvas.finish()
+}
+
+/// The code that such a report ends a command with; `None` for a success.
+const fn code(report: &Report) -> Option<Code> {
+    if !report.not_undone.is_empty() {
+        Some(Code::UndoFailed)
+    } else if !report.failed.is_empty() || report.interrupted {
+        Some(Code::ApplyFailed)
+    } else {
+        None
+    }
+}
+
+fn failures(canvas: &mut Canvas<'_>, paint: Paint, title: &str, failures: &[Failure]) {
+    if failures.is_empty() {
+        return;
+    }
+    canvas.gap();
+    canvas.line(&Line::new().put(paint, title), 0);
+    let names: Vec<String> = failures.iter().map(|one| one.address.to_string()).collect();
+    let widest = names.iter().map(|name| text::width(name)).max();
+    let column = 4 + widest.unwrap_or(0).min(28) + 3;
+    for (failure, name) in failures.iter().zip(names) {
+        let mut lines = failure.message.trim_end().lines();
+        let line = Line::indented(4)
+            .put(Paint::Strong, name)
+            .plain("   ")
+            .pad_to(column)
+            .plain(lines.next().unwrap_or_default());
+        canvas.line(&line, column);
+        for more in lines {
+            canvas.line(&Line::indented(column).plain(more), column);
+        }
+    }
+}
+
+fn names(canvas: &mut Canvas<'_>, paint: Paint, title: &str, names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    canvas.gap();
+    canvas.line(&Line::new().put(paint, title), 0);
+    let last = names.len() - 1;
+    let mut line = Line::indented(4);
+    for (at, name) in names.into_iter().enumerate() {
+        let comma = if at < last { ", " } else { "" };
+        line = line.plain(name).plain(comma);
+    }
+    canvas.line(&line, 4);
+}
+
+/// `1 created, 2 changed`, in the order of the actions.
+fn done(report: &Report) -> String {
+    let count = |action| {
+        let done = report.applied.iter().filter(|(_, done)| *done == action);
+        done.count()
+    };
+    let parts: Vec<String> = [
+        (Action::Create, "created"),
+        (Action::Update, "changed"),
+        (Action::Replace, "replaced"),
+        (Action::Delete, "deleted"),
+        (Action::Adopt, "adopted"),
+        (Action::Forget, "forgotten"),
+    ]
+    .into_iter()
+    .map(|(action, word)| (count(action), word))
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    if parts.is_empty() {
+        "nothing".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn last_lines(canvas: &mut Canvas<'_>, report: &Report, elapsed_ms: u64) {
+    let serial = format!("(serial {}, {})", report.serial, time::elapsed(elapsed_ms));
+    let held = match report.held.len() {
+        0 => String::new(),
+        held => format!("; {held} held"),
+    };
+    let Some(code) = code(report) else {
+        let line = Line::new()
+            .put(Paint::Good, "Applied:")
+            .plain(format!(" {}{held} ", done(report)))
+            .whole(Paint::Plain, format!("{serial}."));
+        canvas.line(&line, 2);
+        return;
+    };
+    let mut parts = Vec::new();
+    if report.interrupted {
+        parts.push("interrupted".to_owned());
+    }
+    for (count, words) in [
+        (report.failed.len(), "failed"),
+        (report.undone.len(), "as before"),
+        (report.not_undone.len(), "not put back"),
+        (report.not_begun.len(), "not begun"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {words}"));
+        }
+    }
+    let line = Line::new()
+        .whole(Paint::Bad, format!("error[{code}]:"))
+        .put(Paint::Strong, format!(" {}", parts.join(", ")))
+        .plain(format!("; applied and kept: {}{held} ", done(report)))
+        .whole(Paint::Plain, format!("{serial}."));
+    canvas.line(&line, 2);
+    let next = if report.not_undone.is_empty() {
+        "`lorectl plan` shows what is left to do; `lorectl apply` goes on"
+    } else {
+        "what is there now was recorded; `lorectl plan` shows the way on from it"
+    };
+    let line = Line::indented(2).put(Paint::Good, "help: ").plain(next);
+    canvas.line(&line, 8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::{self, address, snapshot};
+
+    #[test]
+    fn a_success_is_one_line() {
+        let report = Report {
+            applied: vec![
+                (address("a"), Action::Create),
+                (address("b"), Action::Update),
+                (address("c"), Action::Update),
+            ],
+            serial: 42,
+            ..Report::default()
+        };
+        assert_eq!(
+            render(&report, 1349, &Style::PLAIN),
+            "Applied: 1 created, 2 changed (serial 42, 1.3 s).\n"
+        );
+        assert_eq!(
+            render(
+                &Report {
+                    serial: 41,
+                    ..Report::default()
+                },
+                20,
+                &Style::PLAIN
+            ),
+            "Applied: nothing (serial 41, 20 ms).\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_what_is_where_and_what_to_do() {
+        snapshot(
+            "apply-undone",
+            &render(&fixture::undone_report(), 2650, &Style::PLAIN),
+        );
+        snapshot(
+            "apply-failed",
+            &render(&fixture::failed_report(), 2650, &Style::PLAIN),
+        );
+        let report = Report {
+            interrupted: true,
+            not_begun: vec![address("d")],
+            undone: vec![address("c")],
+            serial: 41,
+            ..Report::default()
+        };
+        snapshot("apply-interrupted", &render(&report, 900, &Style::PLAIN));
+    }
+}
