@@ -5,12 +5,18 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::{
+    apply::events::{Failure, Report},
     error::Code,
     id::{Address, BackendId, Digest, Lineage, ResourceId, Seconds, Timestamp},
     resource::{
         Action, ActionReason, Cause, Change, Definition, Disruption, Drift, DriftField,
         FieldChange, FileChange, Hold, Level, Lift, Plan, Refusal, Step, StepId, Subject, Undo,
         Verb,
+    },
+    view::{
+        service::{List, ListRow, Run, ServiceStatus, Stage},
+        state::{Held, LastRun, RunOutcome, State},
+        status::{Row, Status},
     },
 };
 
@@ -375,4 +381,233 @@ pub fn refused_plan() -> Plan {
         },
     ];
     plan
+}
+
+/// A failure after which everything connected was put back.
+pub fn undone_report() -> Report {
+    Report {
+        applied: vec![
+            (address("a"), Action::Create),
+            (address("e"), Action::Create),
+        ],
+        failed: vec![Failure {
+            address: address("c"),
+            message: "its timer did not start: Operation refused, unit lorectl-acme.c.timer may be requested by \
+                      dependency only"
+                .to_owned(),
+        }],
+        undone: vec![address("b"), address("d")],
+        serial: 42,
+        backed_up: vec!["/etc/systemd/system/lorectl-acme.c.timer.d/50-x.conf".to_owned()],
+        ..Report::default()
+    }
+}
+
+/// A failure after which something could not be put back, and something was held.
+pub fn failed_report() -> Report {
+    Report {
+        undone: vec![address("d")],
+        not_undone: vec![Failure {
+            address: address("b"),
+            message:
+                "cannot write /etc/systemd/system/lorectl-acme.b.service: No space left on device"
+                    .to_owned(),
+        }],
+        held: vec![Failure {
+            address: address("f"),
+            message: "a run is in flight since 09:10 UTC".to_owned(),
+        }],
+        backed_up: Vec::new(),
+        ..undone_report()
+    }
+}
+
+fn last_run(outcome: RunOutcome, seconds_ago: i64, duration_ms: u64) -> LastRun {
+    LastRun {
+        outcome,
+        ended_at: now().plus_seconds(-seconds_ago),
+        duration_ms,
+    }
+}
+
+/// A resource in most states that there are, in no order.
+pub fn status() -> Status {
+    let row = |name, state, next: Option<i64>, last_run| Row {
+        address: address(name),
+        state,
+        next_run: next.map(|seconds| now().plus_seconds(seconds)),
+        last_run,
+        held: None,
+        why: None,
+    };
+    Status {
+        project: "acme".to_owned(),
+        host: "web1".to_owned(),
+        serial: 41,
+        at: now(),
+        resources: vec![
+            row(
+                "backup",
+                State::Idle,
+                Some(62_280),
+                Some(last_run(RunOutcome::Success, 24_000, 754_000)),
+            ),
+            row(
+                "archive",
+                State::Idle,
+                Some(600),
+                Some(last_run(RunOutcome::Success, 1200, 3100)),
+            ),
+            row(
+                "fetch",
+                State::Running,
+                Some(1080),
+                Some(last_run(RunOutcome::Success, 1800, 12_500)),
+            ),
+            row("index", State::New, Some(21_600), None),
+            Row {
+                why: Some("docs: I/O error writing documents".to_owned()),
+                ..row(
+                    "lore",
+                    State::Degraded,
+                    Some(300),
+                    Some(last_run(RunOutcome::Degraded, 900, 12_500)),
+                )
+            },
+            Row {
+                held: Some(Held::of(&holds()[0])),
+                ..row(
+                    "mirror",
+                    State::Backoff,
+                    Some(1080),
+                    Some(last_run(RunOutcome::Failed, 720, 900)),
+                )
+            },
+            Row {
+                why: Some("platform: enabled; definition: service [Service] Nice".to_owned()),
+                ..row(
+                    "report",
+                    State::Drifted,
+                    None,
+                    Some(last_run(RunOutcome::Success, 172_800, 60_000)),
+                )
+            },
+            Row {
+                held: Some(Held {
+                    reason: "AUTH_FAILED: GitLab returned 401 Unauthorized".to_owned(),
+                    until: None,
+                    lifted_by: Some("`lorectl service resume sync`".to_owned()),
+                }),
+                ..row(
+                    "sync",
+                    State::Paused,
+                    None,
+                    Some(last_run(RunOutcome::Failed, 10_800, 1250)),
+                )
+            },
+        ],
+        notes: vec![
+            "no worker runs: `lorectl worker` must be started for service.fetch".to_owned(),
+        ],
+    }
+}
+
+/// The same services as their list shows them.
+pub fn service_list() -> List {
+    let schedules = [
+        "30 2 * * *  Europe/Paris",
+        "every 30m",
+        "every 6h",
+        "every 1d",
+    ];
+    let rows = status().resources.into_iter().enumerate();
+    List {
+        project: "acme".to_owned(),
+        at: now(),
+        services: rows
+            .map(|(at, row)| ListRow {
+                name: row.address.name.to_string(),
+                state: row.state,
+                schedule: schedules[at % schedules.len()].to_owned(),
+                scheduler: if at == 2 { "worker" } else { "systemd-system" }.to_owned(),
+                next_run: row.next_run,
+                last_run: row.last_run,
+            })
+            .collect(),
+    }
+}
+
+/// One service with all that can be said of one.
+pub fn service_status() -> ServiceStatus {
+    let stage = |name: &str, outcome, duration_ms, optional, items, error: Option<&str>| Stage {
+        name: name.to_owned(),
+        outcome,
+        duration_ms,
+        optional,
+        items_updated: items,
+        error: error.map(str::to_owned),
+    };
+    let run = |ago: i64, duration_ms, outcome, error: Option<&str>| Run {
+        started_at: now().plus_seconds(-ago),
+        duration_ms,
+        outcome,
+        error: error.map(str::to_owned),
+        stages: Vec::new(),
+    };
+    ServiceStatus {
+        name: "sync".to_owned(),
+        project: "acme".to_owned(),
+        at: now(),
+        description: Some("GitLab to the local index".to_owned()),
+        state: State::Backoff,
+        held: Some(Held {
+            reason: "3 failures in a row, the last one NETWORK".to_owned(),
+            until: Some(now().plus_seconds(1080)),
+            lifted_by: None,
+        }),
+        schedule: "every 30m".to_owned(),
+        scheduler: "systemd-system".to_owned(),
+        user: Some("git".to_owned()),
+        next_runs: [1080, 2880, 86_400]
+            .map(|ahead| now().plus_seconds(ahead))
+            .to_vec(),
+        running_since: None,
+        runs: vec![
+            Run {
+                stages: vec![
+                    stage("issues", RunOutcome::Success, 4100, false, Some(5), None),
+                    stage("mrs", RunOutcome::Success, 7300, false, Some(1), None),
+                    stage(
+                        "docs",
+                        RunOutcome::Failed,
+                        1000,
+                        true,
+                        None,
+                        Some("I/O error writing documents"),
+                    ),
+                    stage("embeddings", RunOutcome::Skipped, 0, true, None, None),
+                ],
+                ..run(720, 12_500, RunOutcome::Degraded, None)
+            },
+            run(
+                2520,
+                11_800,
+                RunOutcome::Failed,
+                Some("issues: GitLab returned 502 Bad Gateway"),
+            ),
+            run(
+                4320,
+                0,
+                RunOutcome::Skipped,
+                Some("the last run was still under way"),
+            ),
+            run(90_000, 11_800, RunOutcome::Success, None),
+        ],
+        consecutive_failures: 3,
+        drift: vec!["platform".to_owned(), "command".to_owned()],
+        unit: Some("lorectl-acme.sync.timer".to_owned()),
+        notes: vec![
+            "status.json could not be read and was set aside as status.json.bad".to_owned(),
+        ],
+    }
 }

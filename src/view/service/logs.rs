@@ -1,0 +1,120 @@
+//! `lorectl service logs NAME`: what the stages printed.
+
+use std::io;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::{
+    canvas::{Canvas, Line},
+    style::{Paint, Style},
+    text,
+};
+use crate::id::Timestamp;
+
+/// Where a line was printed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The runner's own remark.
+    Runner,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "One line of what `lorectl service logs --json` prints as data.lines")]
+pub struct LogLine {
+    /// When it was printed, UTC, where that was recorded.
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+    /// The stage, where it is one's.
+    pub stage: Option<String>,
+    /// Where it was printed to.
+    pub stream: Stream,
+    /// The line, without its newline.
+    pub text: String,
+}
+
+/// Writes log lines as text, one by one as they come.
+///
+/// Lines are not wrapped, so that they can be searched; what acts on a terminal is written out.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(
+    lines: impl IntoIterator<Item = LogLine>,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let mut canvas = Canvas::new(style);
+    let (mut day, mut widest) = (String::new(), 0);
+    for log in lines {
+        let mut line = Line::new();
+        if let Some(at) = log.at {
+            let date = at.utc().format("%a %Y-%m-%d UTC").to_string();
+            if date != day {
+                canvas.gap();
+                canvas.raw_line(&Line::new().put(Paint::Dim, &date));
+                day = date;
+            }
+            line = line
+                .put(Paint::Dim, at.utc().format("%H:%M:%S").to_string())
+                .plain("  ");
+        }
+        let stage = log.stage.as_deref().unwrap_or_default();
+        widest = widest.max(text::width(&text::escape(stage)).min(20));
+        let column = line.width() + widest;
+        line = line.put(Paint::Held, stage).pad_to(column).plain("  ");
+        let paint = match log.stream {
+            Stream::Stdout => Paint::Plain,
+            Stream::Stderr => Paint::Warning,
+            Stream::Runner => Paint::Strong,
+        };
+        canvas.raw_line(&line.put(paint, &log.text));
+        out.write_all(canvas.take().as_bytes())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::snapshot;
+
+    #[test]
+    fn lines_keep_their_length_and_lose_their_teeth() {
+        let line = |at: &str, stage: Option<&str>, stream, text: &str| LogLine {
+            at: Some(at.parse().unwrap()),
+            stage: stage.map(str::to_owned),
+            stream,
+            text: text.to_owned(),
+        };
+        let lines = vec![
+            line(
+                "2025-11-19T23:59:58Z",
+                None,
+                Stream::Runner,
+                "due: every 30m",
+            ),
+            line(
+                "2025-11-19T23:59:59Z",
+                Some("issues"),
+                Stream::Stdout,
+                "fetched 5 \x1b[2J issues",
+            ),
+            line(
+                "2025-11-20T00:00:01Z",
+                Some("mrs"),
+                Stream::Stderr,
+                &"long ".repeat(30),
+            ),
+        ];
+        let mut out = Vec::new();
+        write(lines, &Style::PLAIN, &mut out).unwrap();
+        snapshot("service-logs", &String::from_utf8(out).unwrap());
+    }
+}
