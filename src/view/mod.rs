@@ -4,20 +4,22 @@
 //! the same bytes. Text that a user, a host or a job wrote reaches the output through
 //! [`canvas::Line`] alone, which escapes what a terminal would act upon.
 
-// pub mod apply;
+pub mod apply;
 pub mod canvas;
-// pub mod drift;
-// pub mod error;
-// pub mod explain;
-// pub mod json;
+pub mod drift;
+pub mod error;
+pub mod explain;
+pub mod json;
 pub mod plan;
-// pub mod service;
-// pub mod status;
+pub mod service;
+pub mod state;
+pub mod status;
 pub mod style;
+pub mod table;
 pub mod terminal;
 pub mod text;
 pub mod time;
-// pub mod validate;
+pub mod validate;
 
 #[cfg(test)]
 mod fixture;

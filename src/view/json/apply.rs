@@ -1,0 +1,96 @@
+//! How an apply ended, as JSON.
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use crate::{
+    apply::events::{Failure, Report},
+    id::Address,
+    resource::Action,
+};
+
+/// The data of `apply --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl apply --json` prints as data")]
+pub struct ApplyData<'a> {
+    /// The serial of the state afterwards.
+    serial: u64,
+    /// Whether Ctrl-C ended it.
+    interrupted: bool,
+    /// What was done and stays.
+    #[serde(serialize_with = "applied")]
+    #[schemars(with = "Vec<AppliedData>")]
+    applied: &'a [(Address, Action)],
+    /// What failed.
+    #[serde(serialize_with = "failures")]
+    #[schemars(with = "Vec<FailureData>")]
+    failed: &'a [Failure],
+    /// What is as it was before: put back, or not begun because of a failure it is connected to.
+    #[schemars(with = "Vec<String>")]
+    undone: &'a [Address],
+    /// What could not be put back, or was left.
+    #[serde(serialize_with = "failures")]
+    #[schemars(with = "Vec<FailureData>")]
+    not_undone: &'a [Failure],
+    /// What was not begun, because of an interruption.
+    #[schemars(with = "Vec<String>")]
+    not_begun: &'a [Address],
+    /// What was held back while applying.
+    #[serde(serialize_with = "failures")]
+    #[schemars(with = "Vec<FailureData>")]
+    held: &'a [Failure],
+    /// Where bytes of others that had to go were kept.
+    backed_up: &'a [String],
+}
+
+impl<'a> ApplyData<'a> {
+    /// The data of a report.
+    pub fn of(report: &'a Report) -> Self {
+        Self {
+            serial: report.serial,
+            interrupted: report.interrupted,
+            applied: &report.applied,
+            failed: &report.failed,
+            undone: &report.undone,
+            not_undone: &report.not_undone,
+            not_begun: &report.not_begun,
+            held: &report.held,
+            backed_up: &report.backed_up,
+        }
+    }
+}
+
+/// What was done to one resource.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Applied")]
+struct AppliedData {
+    /// `service.sync`.
+    address: String,
+    /// As in the plan document.
+    #[schemars(with = "Vec<String>")]
+    actions: Action,
+}
+
+/// What happened to one resource.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Failure")]
+struct FailureData<'a> {
+    /// `service.sync`.
+    address: String,
+    /// What happened.
+    message: &'a str,
+}
+
+fn applied<S: Serializer>(list: &[(Address, Action)], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(list.iter().map(|(address, action)| AppliedData {
+        address: address.to_string(),
+        actions: *action,
+    }))
+}
+
+fn failures<S: Serializer>(list: &[Failure], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(list.iter().map(|failure| FailureData {
+        address: failure.address.to_string(),
+        message: &failure.message,
+    }))
+}

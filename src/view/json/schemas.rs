@@ -1,0 +1,54 @@
+//! The schemas in `schemas/` are those of the types: a difference fails, `LORECTL_WRITE_SCHEMAS=1` writes them.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test compares files of the repository with what the types say"
+)]
+
+use std::path::Path;
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+
+use super::{ApplyData, EventLine, Failure, Success};
+use crate::{
+    plan::document::Document,
+    view::{drift, service, status::Status, validate::Validated},
+};
+
+fn schema<T: JsonSchema>() -> String {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    serde_json::to_string_pretty(&schema).unwrap() + "\n"
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    let write = std::env::var_os("LORECTL_WRITE_SCHEMAS").is_some();
+    let mut differ = Vec::new();
+    for (name, generated) in [
+        ("success", schema::<Success<'_, serde_json::Value>>()),
+        ("failure", schema::<Failure<'_, serde_json::Value>>()),
+        ("plan", schema::<Document<'_>>()),
+        ("apply", schema::<ApplyData<'_>>()),
+        ("event", schema::<EventLine<'_>>()),
+        ("drift", schema::<drift::Report<'_>>()),
+        ("status", schema::<Status>()),
+        ("service-list", schema::<service::List>()),
+        ("service-status", schema::<service::ServiceStatus>()),
+        ("service-log-line", schema::<service::LogLine>()),
+        ("service-trigger", schema::<service::Trigger>()),
+        ("validate", schema::<Validated>()),
+    ] {
+        let path = dir.join(format!("{name}.schema.json"));
+        if write {
+            std::fs::write(&path, &generated).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != generated {
+            differ.push(path);
+        }
+    }
+    assert!(
+        differ.is_empty(),
+        "run this test with LORECTL_WRITE_SCHEMAS=1 and look at what changed: {differ:?}"
+    );
+}
