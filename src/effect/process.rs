@@ -425,32 +425,59 @@ fn send(pid: u32, signal: signal::Signal) {
     }
 }
 
+/// Tests in processes of their own: [`run`] takes all descendants of its process for its command's.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::PathBuf;
-
-    /// Runs one of the ignored tests below in a process of its own, since a process takes all its
-    /// descendants for its command's.
-    fn apart(test: &str, dir: &Path) {
+pub mod apart {
+    /// Runs the body of a test in a process of its own; `name` is its path, crate included.
+    ///
+    /// # Panics
+    /// When the test fails.
+    pub fn run(name: &str, body: fn()) {
+        const MARK: &str = "LORECTL_TEST_APART";
+        if std::env::var(MARK).is_ok() {
+            return body();
+        }
+        let (_, path) = name.split_once("::").unwrap();
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
-            .arg(format!("effect::process::tests::{test}"))
-            .env("LORECTL_TEST_DIR", dir)
+            .args(["--exact", "--nocapture", "--test-threads=1", path])
+            .env(MARK, "1")
             .output()
             .unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{printed}");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+        assert!(out.contains("1 passed"), "{path} was not run: {out}");
     }
 
-    fn shell(script: &str, limits: Limits, output: &mut dyn FnMut(Stream, &[u8])) -> Finished {
+    macro_rules! apart {
+        ($(#[$meta:meta])* fn $name:ident() $body:block) => {
+            $(#[$meta])*
+            #[test]
+            fn $name() {
+                let name = concat!(module_path!(), "::", stringify!($name));
+                $crate::effect::process::apart::run(name, || $body);
+            }
+        };
+    }
+    pub(crate) use apart;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{apart::apart, *};
+
+    fn shell(
+        dir: &Path,
+        script: &str,
+        limits: Limits,
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Finished {
         adopt_orphans().unwrap();
-        let dir = PathBuf::from(std::env::var("LORECTL_TEST_DIR").unwrap());
         let argv = ["/bin/sh", "-c", script].map(str::to_owned);
         let command = Command {
             argv: &argv,
             env: &[("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
-            dir: &dir,
+            dir,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -475,92 +502,68 @@ mod tests {
         tree::stat(pid.trim().parse().unwrap()).is_none_or(|stat| stat.ended)
     }
 
-    #[test]
-    #[ignore = "run by another test, in a process of its own"]
-    fn child_deaf_tree() {
-        let script = "trap '' TERM
-            (setsid sh -c 'trap \"\" TERM; echo $$ >deaf; while :; do sleep 1; done' &)
-            sh -c 'echo $$ >stopped; kill -STOP $$' &
-            while :; do sleep 1; done";
-        let finished = shell(script, SOON, &mut |_, _| {});
-        assert_eq!(finished.end, End::TimedOut);
-        assert_eq!(finished.survivors, 0);
-        assert!(!tree::has_children());
+    apart! {
+        fn what_ignores_sigterm_and_leaves_its_session_is_ended() {
+            let dir = tempfile::tempdir().unwrap();
+            let script = "trap '' TERM
+                (setsid sh -c 'trap \"\" TERM; echo $$ >deaf; while :; do sleep 1; done' &)
+                sh -c 'echo $$ >stopped; kill -STOP $$' &
+                while :; do sleep 1; done";
+            let finished = shell(dir.path(), script, SOON, &mut |_, _| {});
+            assert_eq!(finished.end, End::TimedOut);
+            assert_eq!(finished.survivors, 0);
+            assert!(!tree::has_children());
+            assert!(is_gone(&dir.path().join("deaf")));
+            assert!(is_gone(&dir.path().join("stopped")));
+        }
     }
 
-    #[test]
-    fn what_ignores_sigterm_and_leaves_its_session_is_ended() {
-        let dir = tempfile::tempdir().unwrap();
-        apart("child_deaf_tree", dir.path());
-        assert!(is_gone(&dir.path().join("deaf")));
-        assert!(is_gone(&dir.path().join("stopped")));
+    apart! {
+        fn what_a_command_leaves_behind_is_ended_and_counted() {
+            let dir = tempfile::tempdir().unwrap();
+            let script = "(setsid sh -c 'echo $$ >left; exec sleep 60' &)
+                until [ -s left ]; do :; done; echo done; exit 7";
+            let mut text = Vec::new();
+            let finished = shell(dir.path(), script, LATE, &mut |_, bytes| {
+                text.extend_from_slice(bytes);
+            });
+            assert_eq!(finished.end, End::Exited(7));
+            assert_eq!(finished.left_behind, 1);
+            assert_eq!(text, b"done\n");
+            assert!(is_gone(&dir.path().join("left")));
+        }
     }
 
-    #[test]
-    #[ignore = "run by another test, in a process of its own"]
-    fn child_left_behind() {
-        let script = "(setsid sh -c 'echo $$ >left; exec sleep 60' &)
-            until [ -s left ]; do :; done; echo done; exit 7";
-        let mut text = Vec::new();
-        let finished = shell(script, LATE, &mut |_, bytes| text.extend_from_slice(bytes));
-        assert_eq!(finished.end, End::Exited(7));
-        assert_eq!(finished.left_behind, 1);
-        assert_eq!(text, b"done\n");
+    apart! {
+        fn a_flood_of_output_stays_out_of_memory() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut total = 0_u64;
+            let count = &mut |_, bytes: &[u8]| total += bytes.len() as u64;
+            let finished = shell(dir.path(), "yes | head -c 300000000; exit 3", LATE, count);
+            assert_eq!((finished.end, total), (End::Exited(3), 300_000_000));
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+            let kilobytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+            assert!(kilobytes < 64 << 10, "{peak}");
+        }
     }
 
-    #[test]
-    fn what_a_command_leaves_behind_is_ended_and_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        apart("child_left_behind", dir.path());
-        assert!(is_gone(&dir.path().join("left")));
-    }
-
-    #[test]
-    #[ignore = "run by another test, in a process of its own"]
-    fn child_flood() {
-        let mut total = 0_u64;
-        let count = &mut |_, bytes: &[u8]| total += bytes.len() as u64;
-        let finished = shell("yes | head -c 300000000; exit 3", LATE, count);
-        assert_eq!((finished.end, total), (End::Exited(3), 300_000_000));
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let peak = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM"))
-            .unwrap();
-        let kilobytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-        assert!(kilobytes < 64 << 10, "{peak}");
-    }
-
-    #[test]
-    fn a_flood_of_output_stays_out_of_memory() {
-        apart("child_flood", tempfile::tempdir().unwrap().path());
-    }
-
-    #[test]
-    #[ignore = "run by another test, in a process of its own"]
-    fn child_streams() {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let script = "echo o; echo e >&2; pwd; env; read line || echo nothing; kill -9 $$";
-        let finished = shell(script, LATE, &mut |stream, bytes| match stream {
-            Stream::Out => out.extend_from_slice(bytes),
-            Stream::Err => err.extend_from_slice(bytes),
-        });
-        assert_eq!(finished.end, End::Killed(9));
-        let out = String::from_utf8(out).unwrap();
-        assert!(
-            out.starts_with("o\n") && out.ends_with("nothing\n"),
-            "{out}"
-        );
-        assert!(
-            !out.contains("LORECTL_TEST_DIR"),
-            "our environment is not passed on"
-        );
-        assert_eq!(err, b"e\n");
-    }
-
-    #[test]
-    fn streams_directory_and_environment_are_the_commands_own() {
-        apart("child_streams", tempfile::tempdir().unwrap().path());
+    apart! {
+        fn streams_directory_and_environment_are_the_commands_own() {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let script = "echo o; echo e >&2; pwd; env; read line || echo nothing; kill -9 $$";
+            let finished = shell(dir.path(), script, LATE, &mut |stream, bytes| match stream {
+                Stream::Out => out.extend_from_slice(bytes),
+                Stream::Err => err.extend_from_slice(bytes),
+            });
+            assert_eq!(finished.end, End::Killed(9));
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.starts_with("o\n") && out.ends_with("nothing\n"), "{out}");
+            assert!(out.contains(dir.path().to_str().unwrap()));
+            assert!(!out.contains("LORECTL_TEST"), "our environment is not passed on");
+            assert_eq!(err, b"e\n");
+        }
     }
 
     #[test]

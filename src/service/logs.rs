@@ -60,7 +60,7 @@ impl Source {
     }
 }
 
-/// Writes the log of one run. It never fails: what it cannot write, it counts.
+/// Writes the log of one run. It never fails: that it could not write, it tells at the end.
 pub struct Writer<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
@@ -71,7 +71,7 @@ pub struct Writer<'a> {
     /// The last of what was left out.
     tail: VecDeque<u8>,
     left_out: u64,
-    /// Why a write failed, if one did.
+    /// Why a write failed, if one did; nothing is written after it.
     failure: Option<String>,
     partial: [(Source, Vec<u8>); 2],
 }
@@ -175,6 +175,9 @@ impl<'a> Writer<'a> {
     }
 
     fn put(&mut self, bytes: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
         if self.size > 0 && self.size + bytes.len() as u64 > FULL {
             self.rotate();
         }

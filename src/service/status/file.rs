@@ -13,7 +13,10 @@ use crate::{
     id::{ResourceName, Timestamp},
     layout::Layout,
     resource::Owner,
-    service::status::{STATUS_VERSION, Status, skips},
+    service::{
+        definition::Service,
+        status::{STATUS_VERSION, Status, skips},
+    },
 };
 
 /// The largest status that is read.
@@ -142,10 +145,11 @@ impl Writer<'_> {
     /// Reads, changes and writes the status, with other writers kept out; returns what was written
     /// and what was in the way. It never fails: what it cannot record, it reports.
     ///
-    /// `now` is the time, and the birth of a status where there is none.
+    /// Where there is no status yet, the service was born at `born`.
     pub async fn update(
         &self,
         now: Timestamp,
+        born: Timestamp,
         change: impl FnOnce(&mut Status),
     ) -> (Status, Vec<Report>) {
         let data = self.layout.data(self.name);
@@ -166,23 +170,23 @@ impl Writer<'_> {
         if !reports.is_empty() {
             let mut status = match read(self.disk, self.layout, self.name) {
                 Stored::Good(status) | Stored::Newer(_, Some(status)) => *status,
-                Stored::Absent | Stored::Damaged(_) | Stored::Newer(_, None) => Status::new(now),
+                Stored::Absent | Stored::Damaged(_) | Stored::Newer(_, None) => Status::new(born),
             };
             change(&mut status);
             return (status, reports);
         }
         let mut status = match read(self.disk, self.layout, self.name) {
             Stored::Good(status) => *status,
-            Stored::Absent => Status::new(now),
+            Stored::Absent => Status::new(born),
             Stored::Damaged(why) => {
                 match set_aside(self.layout, self.name, now) {
                     Ok(aside) => reports.push(Report::SetAside(aside, why)),
                     Err(error) => reports.push(Report::NotWritten(error.to_string())),
                 }
-                Status::new(now)
+                Status::new(born)
             }
             Stored::Newer(version, known) => {
-                let mut status = known.map_or_else(|| Status::new(now), |known| *known);
+                let mut status = known.map_or_else(|| Status::new(born), |known| *known);
                 change(&mut status);
                 return (status, vec![Report::LeftAlone(version)]);
             }
@@ -208,9 +212,10 @@ impl Writer<'_> {
 pub fn seed_status(
     disk: &dyn Disk,
     layout: &Layout,
-    name: &ResourceName,
+    service: &Service,
     now: Timestamp,
 ) -> Result<()> {
+    let name = &service.name;
     let data = layout.data(name);
     let path = layout.status_file(name);
     let failed = |error| Error::io("write", &path, error);
@@ -229,6 +234,7 @@ pub fn seed_status(
     };
     status.created_at = now;
     status.updated_at = now;
+    status.schedule = Some(service.schedule.clone());
     write(disk, &data, &status, Some(owner)).map_err(failed)
 }
 

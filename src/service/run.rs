@@ -1,0 +1,425 @@
+//! One run of a service: what every scheduler's wake-up calls, and every request by hand.
+//!
+//! It knows of the spec what `run.json` says, and of the past what `data/` says. The policy is here
+//! and nowhere else: paused, breaker, backoff, lock, stages, classify, record.
+
+pub mod classify;
+pub mod gate;
+pub mod load;
+pub mod record;
+pub mod report;
+pub mod request;
+mod stages;
+
+use std::{cell::Cell, pin::pin, time::Duration};
+
+use crate::{
+    effect::{
+        clock::Clock,
+        disk::Disk,
+        lock::Lock,
+        process::{self, Account, Identity, Stopwatch},
+    },
+    error::{Code, Error, Result},
+    id::{ResourceName, Seconds, Timestamp},
+    layout::Layout,
+    retry,
+    service::{
+        definition::{Overlap, Service},
+        logs,
+        schedule::{self, Due, Past},
+        status::{
+            CurrentRun, RunRecord, Skip, SkipReason, Status, Trigger,
+            file::{self, Stored, Writer},
+            skips,
+        },
+    },
+};
+use gate::{Ask, Verdict};
+use load::Loaded;
+use report::RunReport;
+use stages::Stages;
+
+/// How long a lock is tried for where a held one means a skip: longer than anybody's question
+/// whether it is held.
+const TRY: Duration = Duration::from_millis(300);
+
+/// How long a stage under way may go on when we are asked to end.
+pub const FAREWELL: Duration = Duration::from_secs(30);
+
+/// What a run needs from outside.
+pub struct Runner<'a> {
+    /// The disk.
+    pub disk: &'a dyn Disk,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// What draws follow from.
+    pub seed: u64,
+    /// The project's files.
+    pub layout: &'a Layout,
+    /// The service.
+    pub name: &'a ResourceName,
+}
+
+/// A report, and the exit status that `service run` ends with.
+#[derive(Debug)]
+pub struct Done {
+    /// What became of it.
+    pub report: RunReport,
+    /// The exit status of `service run`.
+    pub status: u8,
+}
+
+impl Runner<'_> {
+    /// Answers a wake-up or a request: runs the service, or says why not.
+    ///
+    /// Called by root for a service with another user, it makes this whole process that user's, for
+    /// good. It takes all descendants of this process for the service's, so there must be no others.
+    /// `terminated` is done when this process is asked to end.
+    ///
+    /// # Errors
+    /// When there is no definition that could be run, or no right to run it. That a run fails is no error.
+    pub async fn answer(&self, ask: Ask, terminated: impl Future<Output = ()>) -> Result<Done> {
+        let loaded = load::load(self.disk, self.layout, self.name)?;
+        let account = become_user(&loaded.service)?;
+        let mut ask = ask;
+        let mut warnings = Vec::new();
+        if ask.trigger == Trigger::Schedule
+            && let Some(request) =
+                request::take(self.disk, self.layout, self.name, self.clock.now())
+        {
+            ask = request;
+        }
+        let mut report = self
+            .decide_and_run(&loaded, &account, &ask, terminated, &mut warnings)
+            .await;
+        report.warnings = warnings;
+        let status = report.run_status(loaded.service.exit);
+        Ok(Done { report, status })
+    }
+
+    async fn decide_and_run(
+        &self,
+        loaded: &Loaded,
+        account: &Account,
+        ask: &Ask,
+        terminated: impl Future<Output = ()>,
+        warnings: &mut Vec<String>,
+    ) -> RunReport {
+        let service = &loaded.service;
+        let now = self.clock.now();
+        // A first look without any lock or write: most wake-ups end here.
+        let status = self.status(loaded, now);
+        let consumed = match Self::verdict(loaded, &status, ask, now) {
+            Verdict::NotDue(next) => return RunReport::not_due(service, &status, next),
+            Verdict::Skip { skip, missed } => {
+                return self.skip(service, status, skip, missed, warnings).await;
+            }
+            Verdict::Run { instant, .. } => instant,
+        };
+        let locks = match self.locks(service, ask, warnings).await {
+            Ok(locks) => locks,
+            Err(reason) => {
+                let skip = Skip {
+                    consumed,
+                    ..gate::skip(reason, ask, now)
+                };
+                return self.skip(service, status, skip, 0, warnings).await;
+            }
+        };
+        let report = self
+            .locked(loaded, account, ask, terminated, warnings)
+            .await;
+        drop(locks);
+        report
+    }
+
+    /// What is known of the past; whatever stands in the way of knowing is reported when it is written.
+    fn status(&self, loaded: &Loaded, now: Timestamp) -> Status {
+        match file::read(self.disk, self.layout, self.name) {
+            Stored::Good(status) | Stored::Newer(_, Some(status)) => *status,
+            Stored::Absent | Stored::Damaged(_) | Stored::Newer(_, None) => {
+                Status::new(loaded.modified.min(now))
+            }
+        }
+    }
+
+    fn due(loaded: &Loaded, status: &Status, now: Timestamp) -> Due {
+        let service = &loaded.service;
+        let past = Past::of(status, &service.schedule, loaded.modified);
+        schedule::due(
+            &service.schedule,
+            past,
+            service.catch_up,
+            service.splay,
+            now,
+        )
+    }
+
+    fn verdict(loaded: &Loaded, status: &Status, ask: &Ask, now: Timestamp) -> Verdict {
+        let due = Self::due(loaded, status, now);
+        gate::decide(&loaded.service, status, due, ask, now)
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer {
+            disk: self.disk,
+            layout: self.layout,
+            name: self.name,
+        }
+    }
+
+    async fn update(
+        &self,
+        warnings: &mut Vec<String>,
+        born: Timestamp,
+        change: impl FnOnce(&mut Status),
+    ) -> Status {
+        let now = self.clock.now();
+        let (status, reports) = self.writer().update(now, born, change).await;
+        for report in reports {
+            let sentence = report.sentence();
+            if !warnings.contains(&sentence) {
+                warnings.push(sentence);
+            }
+        }
+        status
+    }
+
+    /// Notes a skip: one appended line, unless there is more to say or the lines have become many.
+    async fn skip(
+        &self,
+        service: &Service,
+        mut status: Status,
+        skip: Skip,
+        missed: u64,
+        warnings: &mut Vec<String>,
+    ) -> RunReport {
+        let data = self.layout.data(self.name);
+        let new_schedule = status.schedule.as_ref() != Some(&service.schedule);
+        let length = self.disk.read(&data.join(skips::FILE), skips::FULL);
+        let short = length.is_ok();
+        if short && missed == 0 && !(new_schedule && skip.consumed.is_some()) {
+            if let Err(error) = skips::append(self.disk, &data, &skip) {
+                warnings.push(format!("the skip could not be noted: {error}"));
+            }
+            status.skip(skip.clone());
+        } else {
+            let noted = skip.clone();
+            let change = |status: &mut Status| {
+                status.schedule = Some(service.schedule.clone());
+                record::miss(status, missed);
+                status.skip(noted);
+            };
+            let born = status.created_at;
+            status = self.update(warnings, born, change).await;
+        }
+        RunReport::skipped(service, &status, &skip)
+    }
+
+    /// The run's own lock, and the shared one; or why there is to be no run.
+    ///
+    /// A lock that cannot be had because of its file is reported, and the run goes on: a scheduler
+    /// starts no second run of a unit that runs.
+    async fn locks(
+        &self,
+        service: &Service,
+        ask: &Ask,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Lock>, SkipReason> {
+        let patience = match (service.overlap, ask.trigger) {
+            (Overlap::Queue, Trigger::Schedule | Trigger::Manual) => {
+                Duration::from_secs(service.patience().0)
+            }
+            (Overlap::Skip, Trigger::Schedule | Trigger::Manual) => TRY,
+        };
+        let mut locks = Vec::new();
+        let own = self.layout.run_lock(self.name);
+        match Lock::take(&own, 0o600, patience).await {
+            Ok(Some(lock)) => locks.push(lock),
+            Ok(None) => return Err(SkipReason::Overlap),
+            Err(error) => warnings.push(format!("{}: {error}", own.display())),
+        }
+        if let Some(name) = &service.lock {
+            let path = self.layout.named_lock(name);
+            match Lock::take(&path, 0o644, patience).await {
+                Ok(Some(lock)) => locks.push(lock),
+                Ok(None) => return Err(SkipReason::Lock),
+                Err(error) => warnings.push(format!("{}: {error}", path.display())),
+            }
+        }
+        Ok(locks)
+    }
+
+    /// Opens the log of a run with what is to be said before its first stage.
+    fn open_log(
+        &self,
+        run_id: &str,
+        probe: bool,
+        stale: Option<RunRecord>,
+        now: Timestamp,
+        warnings: &mut Vec<String>,
+    ) -> logs::Writer<'_> {
+        if let Some(stale) = stale {
+            let why = stale.error.unwrap_or_default();
+            warnings.push(format!("the run of {} failed: {why}", stale.started_at));
+        }
+        let mut log = logs::Writer::open(self.disk, self.layout, self.name);
+        for warning in &*warnings {
+            log.say(now, "-", warning);
+        }
+        let what = if probe { "a probe" } else { "a run" };
+        log.say(now, "-", &format!("{what} begins: {run_id}"));
+        log
+    }
+
+    /// The run itself, with nobody else running.
+    async fn locked(
+        &self,
+        loaded: &Loaded,
+        account: &Account,
+        ask: &Ask,
+        terminated: impl Future<Output = ()>,
+        warnings: &mut Vec<String>,
+    ) -> RunReport {
+        let service = &loaded.service;
+        let started_at = self.clock.now();
+        // While the lock was waited for, a run has ended, or a person has paused the service.
+        let status = self.status(loaded, started_at);
+        let (probe, instant, missed) = match Self::verdict(loaded, &status, ask, started_at) {
+            Verdict::NotDue(next) => return RunReport::not_due(service, &status, next),
+            Verdict::Skip { skip, missed } => {
+                return self.skip(service, status, skip, missed, warnings).await;
+            }
+            Verdict::Run {
+                probe,
+                instant,
+                missed,
+            } => (probe, instant, missed),
+        };
+        if let Err(error) = process::adopt_orphans() {
+            warnings.push(format!(
+                "what a stage leaves behind cannot be found: {error}"
+            ));
+        }
+        let run_id = format!(
+            "{:x}-{:08x}",
+            started_at.millis(),
+            retry::derive(self.seed, u64::MAX) >> 32
+        );
+        let current = current_run(&run_id, ask.trigger, started_at);
+        let mut stale = None;
+        self.update(warnings, loaded.modified.min(started_at), |status| {
+            stale = record::begin(status, service, current, instant, missed);
+        })
+        .await;
+        let log = self.open_log(&run_id, probe, stale, started_at, warnings);
+
+        let watch = Stopwatch::start();
+        let mut stages = Stages {
+            disk: self.disk,
+            clock: self.clock,
+            layout: self.layout,
+            service,
+            account,
+            run_id: &run_id,
+            seed: self.seed,
+            log,
+        };
+        let asked = Cell::new(false);
+        let stop = async {
+            terminated.await;
+            asked.set(true);
+            tokio::time::sleep(FAREWELL).await;
+        };
+        let mut stop = pin!(stop);
+        let ran = stages.run(stop.as_mut(), &asked).await;
+        let duration = watch.elapsed();
+
+        let ended_at = self.clock.now();
+        let mut log = stages.log;
+        let outcome = ran.outcome;
+        log.say(
+            ended_at,
+            "-",
+            &format!("the run ends: {}", outcome.as_str()),
+        );
+        if let Some(why) = log.finish(ended_at) {
+            warnings.push(format!("the log could not be written: {why}"));
+        }
+        let record = RunRecord {
+            id: run_id,
+            trigger: ask.trigger,
+            request: ask.request.clone(),
+            started_at,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            outcome,
+            error: ran.failure.as_ref().map(|failure| failure.message.clone()),
+            error_code: ran.failure.as_ref().map(|failure| failure.code.clone()),
+            stages: ran.results,
+        };
+        let seed = retry::derive(self.seed, u64::MAX - 1);
+        let noted = record.clone();
+        let failure = ran.failure.as_ref();
+        let status = self
+            .update(warnings, loaded.modified.min(ended_at), |status| {
+                record::finish(status, service, noted, failure, probe, ended_at, seed);
+            })
+            .await;
+        RunReport::ran(service, &status, &record, ended_at)
+    }
+}
+
+fn current_run(id: &str, trigger: Trigger, started_at: Timestamp) -> CurrentRun {
+    let process = Identity::this();
+    CurrentRun {
+        id: id.to_owned(),
+        trigger,
+        started_at,
+        pid: process.pid,
+        pid_started: process.started,
+        boot_id: process.boot,
+    }
+}
+
+/// Makes this process the service user's, where it is root's; otherwise it must be that already.
+fn become_user(service: &Service) -> Result<Account> {
+    let this = Account::this()
+        .map_err(|error| Error::new(Code::Io, "cannot look up the current user").because(error))?;
+    let Some(name) = &service.user else {
+        return Ok(this);
+    };
+    let failed = |error: std::io::Error| {
+        Error::new(
+            Code::NotPermitted,
+            format!("cannot become the user `{name}`"),
+        )
+        .because(error)
+    };
+    let Some(wanted) = Account::named(name).map_err(failed)? else {
+        return Err(Error::new(
+            Code::NotPermitted,
+            format!("there is no user `{name}` on this host"),
+        ));
+    };
+    if wanted.owner.uid == this.owner.uid {
+        return Ok(wanted);
+    }
+    if !process::is_root() {
+        return Err(Error::new(
+            Code::NotPermitted,
+            format!("this service runs as `{name}`, and `{}` cannot", this.name),
+        )
+        .suggest("run the command as root or as that user"));
+    }
+    wanted.assume().map_err(failed)?;
+    Ok(wanted)
+}
+
+/// How long an apply waits for a run in flight before it removes a service.
+pub const fn patience(service: &Service) -> Seconds {
+    service.patience()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! The stages of a run, in order.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use crate::{
+    effect::{
+        clock::Clock,
+        disk::Disk,
+        process::{self, Account, Command, End, Limits, Stopwatch},
+    },
+    id::Timestamp,
+    layout::Layout,
+    retry,
+    service::{
+        definition::{Criticality, Service, Stage},
+        logs,
+        run::classify::{self, Failure, RESULT_LIMIT, Said},
+        status::{Outcome, StageResult, message},
+    },
+};
+
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Where programs look for programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The bounds of the wait before a core stage's second attempt, in milliseconds.
+const AGAIN: (i64, i64) = (1000, 5000);
+
+/// What the stages are run with.
+pub(super) struct Stages<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) layout: &'a Layout,
+    pub(super) service: &'a Service,
+    pub(super) account: &'a Account,
+    pub(super) run_id: &'a str,
+    pub(super) seed: u64,
+    pub(super) log: logs::Writer<'a>,
+}
+
+/// What the stages came to.
+pub(super) struct Ran {
+    pub(super) outcome: Outcome,
+    pub(super) results: Vec<StageResult>,
+    /// Of the core stage that ended the run.
+    pub(super) failure: Option<Failure>,
+}
+
+type Stop<'s> = Pin<&'s mut dyn Future<Output = ()>>;
+
+impl Stages<'_> {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Runs them, until one that is core has failed: what follows it builds on it.
+    ///
+    /// When `stop` is done, the stage under way is ended; once `asked` is set, which polling `stop`
+    /// does, no further one begins.
+    pub(super) async fn run(&mut self, mut stop: Stop<'_>, asked: &Cell<bool>) -> Ran {
+        let watch = Stopwatch::start();
+        let limit = Duration::from_secs(self.service.timeout.0);
+        let mut ran = Ran {
+            outcome: Outcome::Success,
+            results: Vec::new(),
+            failure: None,
+        };
+        for (index, stage) in self.service.stages.iter().enumerate() {
+            look(stop.as_mut()).await;
+            if asked.get() {
+                ran.outcome = Outcome::Failed;
+                ran.failure = self.interruption();
+                break;
+            }
+            let left = || limit.saturating_sub(watch.elapsed());
+            let mut seed = retry::derive(self.seed, index as u64);
+            let (mut result, mut failure) = self.attempt(stage, 1, left(), stop.as_mut()).await;
+            if stage.criticality == Criticality::Core
+                && let Some(first) = &failure
+                && let Some(pause) = self.again_after(first, &mut seed)
+                && pause < left()
+            {
+                let text = format!("{}; once more in {pause:.1?}", first.message);
+                self.log.say(self.clock.now(), &result.stage, &text);
+                sleep(pause).await;
+                look(stop.as_mut()).await;
+                if !asked.get() {
+                    (result, failure) = self.attempt(stage, 2, left(), stop.as_mut()).await;
+                }
+            }
+            if let Some(failure) = &failure {
+                self.log.say(
+                    self.clock.now(),
+                    &result.stage,
+                    &format!("failed: {}", failure.message),
+                );
+            }
+            let core = stage.criticality == Criticality::Core;
+            ran.results.push(result);
+            if let Some(failure) = failure {
+                if core || failure.interrupted {
+                    ran.outcome = Outcome::Failed;
+                    ran.failure = Some(failure);
+                    break;
+                }
+                ran.outcome = Outcome::Degraded;
+            }
+        }
+        ran
+    }
+
+    /// How long to wait before a second attempt, if there is to be one.
+    fn again_after(&self, failure: &Failure, seed: &mut u64) -> Option<Duration> {
+        let millis = retry::draw(*seed, AGAIN.0, AGAIN.1);
+        let pause = Duration::from_millis(millis.unsigned_abs());
+        let wanted = failure
+            .not_before
+            .map_or(0, |at| at.seconds_since(self.now()));
+        (failure.retry_at_once && wanted.saturating_mul(1000) <= millis).then_some(pause)
+    }
+
+    fn interruption(&self) -> Option<Failure> {
+        let rules = &self.service.classify;
+        classify::judge(End::Stopped, &Said::default(), rules, self.now())
+    }
+
+    fn environment(&self, stage: &Stage, result: &str) -> Vec<(String, String)> {
+        let data = self.layout.data(&self.service.name);
+        let own = [
+            ("PATH", PATH.to_owned()),
+            ("HOME", self.account.home.display().to_string()),
+            ("LANG", "C.UTF-8".to_owned()),
+        ];
+        let ours = [
+            ("LORECTL_DATA_DIR", data.display().to_string()),
+            ("LORECTL_PROJECT", self.service.project.to_string()),
+            ("LORECTL_SERVICE", self.service.name.to_string()),
+            ("LORECTL_STAGE", stage.name.to_string()),
+            ("LORECTL_RUN_ID", self.run_id.to_owned()),
+            ("LORECTL_RESULT", result.to_owned()),
+        ];
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        // What the spec says may replace PATH, HOME and LANG, but not what we tell the stage.
+        let mut env: Vec<_> = own.into_iter().map(owned).collect();
+        env.extend(self.service.env.clone());
+        env.extend(ours.into_iter().map(owned));
+        env
+    }
+
+    fn result_file(&self) -> PathBuf {
+        self.layout.data(&self.service.name).join("result.json")
+    }
+
+    async fn attempt(
+        &mut self,
+        stage: &Stage,
+        attempt: u32,
+        left: Duration,
+        stop: Stop<'_>,
+    ) -> (StageResult, Option<Failure>) {
+        let name = stage.name.to_string();
+        let own = stage.timeout.map(|own| Duration::from_secs(own.0));
+        let timeout = own.map_or(left, |own| own.min(left));
+        let path = self.result_file();
+        // What is left there was said by another attempt; if it cannot be removed, `read` tells.
+        let _ = self.disk.remove(&path);
+        let env = self.environment(stage, &path.display().to_string());
+        let command = Command {
+            argv: &stage.run,
+            env: &env,
+            dir: &self.service.working_dir,
+        };
+        let limits = Limits {
+            timeout,
+            grace: GRACE,
+        };
+        let (clock, log) = (self.clock, &mut self.log);
+        let finished = process::run(&command, limits, stop, &mut |stream, bytes| {
+            log.output(clock.now(), &name, stream, bytes);
+        })
+        .await;
+        let now = self.now();
+        self.log.end_stage(now, &name);
+        let said = self.said(&name);
+        let rules = &self.service.classify;
+        let (failure, elapsed, exit) = match finished {
+            Ok(finished) => {
+                if finished.left_behind > 0 {
+                    let text = format!(
+                        "{} processes it left behind were ended",
+                        finished.left_behind
+                    );
+                    self.log.say(now, &name, &text);
+                }
+                if finished.survivors > 0 {
+                    let text =
+                        format!("{} of its processes could not be ended", finished.survivors);
+                    self.log.say(now, &name, &text);
+                }
+                let exit = match finished.end {
+                    End::Exited(status) => Some(status),
+                    End::Killed(_) | End::TimedOut | End::Stopped => None,
+                };
+                let failure = classify::judge(finished.end, &said, rules, now);
+                (failure, finished.elapsed, exit)
+            }
+            Err(error) => (
+                Some(classify::not_started(&error, rules)),
+                Duration::ZERO,
+                None,
+            ),
+        };
+        let result = StageResult {
+            stage: name,
+            criticality: stage.criticality,
+            success: true,
+            items_updated: said.items_updated,
+            attempts: attempt,
+            duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            exit,
+            error: None,
+            error_code: None,
+        };
+        (failed(result, failure.as_ref()), failure)
+    }
+
+    /// What the stage said of itself; one that wrote nonsense said nothing.
+    fn said(&mut self, stage: &str) -> Said {
+        let path = self.result_file();
+        let said = match self.disk.read(&path, RESULT_LIMIT) {
+            Ok(None) => Ok(Said::default()),
+            Ok(Some(file)) => Said::parse(&file.bytes),
+            Err(error) => Err(error.to_string()),
+        };
+        // It is not needed any more, and the next attempt removes it in any case.
+        let _ = self.disk.remove(&path);
+        said.unwrap_or_else(|why| {
+            let text = format!("its result file is left out: {why}");
+            self.log.say(self.clock.now(), stage, &text);
+            Said::default()
+        })
+    }
+}
+
+/// Polls once what is not waited for, so that it takes notice.
+async fn look(mut future: Stop<'_>) {
+    let poll = |context: &mut Context<'_>| {
+        let _ = future.as_mut().poll(context);
+        Poll::Ready(())
+    };
+    poll_fn(poll).await;
+}
+
+fn failed(mut result: StageResult, failure: Option<&Failure>) -> StageResult {
+    if let Some(failure) = failure {
+        result.success = false;
+        result.error = Some(message(&failure.message));
+        result.error_code = Some(failure.code.clone());
+    }
+    result
+}
