@@ -1,6 +1,7 @@
 //! lorectl reconciles a host with TOML files kept in git.
 
 pub mod apply;
+pub mod cli;
 pub mod effect;
 pub mod error;
 pub mod id;

@@ -909,6 +909,9 @@ pub trait Observe {
     async fn observe(&self, scope: &Scope<'_>) -> crate::error::Result<Observed>;
 }
 
+/// Told of each step of a batch as it ends.
+pub type Progress<'p> = dyn Fn(StepId, &Outcome) + 'p;
+
 /// Changes what a backend holds.
 #[async_trait::async_trait(?Send)]
 pub trait Act: Observe {
@@ -916,9 +919,5 @@ pub trait Act: Observe {
     ///
     /// A step whose outcome is not [`Outcome::Done`] has left the host as near to its `before` as
     /// could be; the executor reads back and puts back the rest.
-    async fn act(
-        &self,
-        batch: &[Step],
-        progress: &dyn for<'o> Fn(StepId, &'o Outcome),
-    ) -> Vec<Outcome>;
+    async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome>;
 }

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     id::Address,
     resource::{
-        Act, Found, Image, Observe, Observed, Outcome, Part, PartName, Scope, Seen, Step, StepId,
+        Act, Found, Image, Observe, Observed, Outcome, Part, PartName, Progress, Scope, Seen, Step,
     },
 };
 
@@ -162,11 +162,7 @@ impl Observe for std::rc::Rc<World> {
 
 #[async_trait::async_trait(?Send)]
 impl Act for std::rc::Rc<World> {
-    async fn act(
-        &self,
-        batch: &[Step],
-        progress: &dyn for<'o> Fn(StepId, &'o Outcome),
-    ) -> Vec<Outcome> {
+    async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for step in batch {
             let outcome = self.step(step).await;

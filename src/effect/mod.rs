@@ -3,12 +3,17 @@
 //! can be simulated.
 
 pub mod clock;
+pub mod dbus;
 pub mod disk;
 pub mod environment;
+pub mod executable;
+pub mod host;
 pub mod lock;
 pub mod process;
 pub mod random;
+pub mod signals;
 #[cfg(test)]
 pub(crate) mod simdisk;
 pub mod terminal;
 pub mod untrusted;
+pub mod user;

@@ -147,15 +147,16 @@ fn file_fields(name: &str, was: &File, is: &File, bytes: Option<&[u8]>) -> Vec<D
             _ => Vec::new(),
         };
         if keys.is_empty() {
-            fields.push(field(Level::Definition, name, None, Some("differs")));
-        }
-        for (level, key) in keys {
             fields.push(field(
-                level,
-                &format!("{name} {key}"),
-                None,
-                Some("differs"),
+                Level::Definition,
+                name,
+                Some("as applied"),
+                Some(OTHER),
             ));
+        }
+        for (level, key, ours) in keys {
+            let shown = format!("{name} {key}");
+            fields.push(field(level, &shown, ours.as_deref(), Some(OTHER)));
         }
     }
     if was.mode != is.mode {
@@ -179,8 +180,14 @@ fn file_fields(name: &str, was: &File, is: &File, bytes: Option<&[u8]>) -> Vec<D
     fields
 }
 
+/// What is shown of a value that someone else wrote: it may be a secret.
+const OTHER: &str = "something else";
+
+/// A field that differs: its level, its name, and our own value, where there is one.
+type Differing = (Level, String, Option<String>);
+
 /// The keys of a unit whose values differ, as `[Service] ExecStart`.
-fn unit_keys(known: &str, there: &str) -> Vec<(Level, String)> {
+fn unit_keys(known: &str, there: &str) -> Vec<Differing> {
     let (known, there) = (unit_entries(known), unit_entries(there));
     let mut keys: Vec<&String> = known.keys().chain(there.keys()).collect();
     keys.sort();
@@ -194,7 +201,8 @@ fn unit_keys(known: &str, there: &str) -> Vec<(Level, String)> {
             } else {
                 Level::Definition
             };
-            (level, key.clone())
+            let ours = known.get(key).map(|values| values.join(" "));
+            (level, key.clone(), ours)
         })
         .collect()
 }
@@ -217,7 +225,7 @@ fn unit_entries(text: &str) -> BTreeMap<String, Vec<&str>> {
 }
 
 /// The pointers in `run.json` whose values differ, as `/stages/0/run`.
-fn json_keys(known: &str, there: &str) -> Vec<(Level, String)> {
+fn json_keys(known: &str, there: &str) -> Vec<Differing> {
     let (Ok(known), Ok(there)) = (
         serde_json::from_str::<Value>(known),
         serde_json::from_str::<Value>(there),
@@ -234,7 +242,8 @@ fn json_keys(known: &str, there: &str) -> Vec<(Level, String)> {
             } else {
                 Level::Definition
             };
-            (level, key)
+            let ours = known.pointer(&key).map(ToString::to_string);
+            (level, key, ours)
         })
         .collect()
 }

@@ -1,7 +1,10 @@
 //! Services: scheduled jobs.
 
+pub mod backend;
 pub mod definition;
+pub mod desired;
 pub mod drift;
+mod hardening;
 pub mod image;
 pub mod logs;
 pub mod plan;
@@ -9,3 +12,4 @@ pub mod run;
 pub mod schedule;
 pub mod spec;
 pub mod status;
+pub mod unit;

@@ -433,7 +433,9 @@ fn files(
             Some(String::from_utf8_lossy(bytes).into())
         };
         let (before, after) = (text(&old), text(&new));
-        if before != after {
+        // The fields tell already what changes in a definition.
+        let told = name == super::image::RUN && before.is_some() && after.is_some();
+        if before != after && !told {
             files.push(FileChange {
                 path: render.path(named, name.as_str()),
                 before,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     id::{ResourceName, Timestamp},
     service::{
-        definition::{ExitPolicy, Service},
+        definition::{Criticality, ExitPolicy, Service},
         status::{Outcome, RunRecord, Skip, SkipReason, StageResult, Status, Trigger},
     },
 };
@@ -31,6 +31,10 @@ pub struct StageView {
     pub stage: String,
     /// Whether it did its work.
     pub success: bool,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether its failure only degrades the run.
+    pub optional: bool,
     /// How many items it says it has made or changed.
     pub items_updated: u64,
     /// What went wrong.
@@ -46,6 +50,8 @@ impl From<&StageResult> for StageView {
         Self {
             stage: stage.stage.clone(),
             success: stage.success,
+            duration_ms: stage.duration_ms,
+            optional: stage.criticality == Criticality::Optional,
             items_updated: stage.items_updated,
             error: stage.error.clone(),
             error_code: stage.error_code.clone(),

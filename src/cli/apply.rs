@@ -1,0 +1,332 @@
+//! `lorectl apply` and `lorectl destroy`: changing the host.
+
+use std::{cell::RefCell, path::Path};
+
+use crate::{
+    apply::{
+        events::{Event, Report},
+        execute::{Backends, Interrupt, OnFailure},
+        session::{Session, sweep},
+    },
+    effect::{
+        lock::{Holder, ProjectLock},
+        random,
+        signals::Interrupts,
+    },
+    error::{Code, Error, Result},
+    id::ProjectName,
+    observe::{Situation, Wish},
+    plan::{
+        Destroy, Options,
+        approval::{self, Approval},
+        document,
+    },
+    resource::Plan,
+    state::place,
+    view::{self, apply::Progress, json::ApplyData},
+};
+
+use super::{
+    Done,
+    args::{ApplyArgs, DestroyArgs, OnFailure as OnFailureArg},
+    context::Context,
+    plan::{held, show},
+    project::{Project, readers},
+};
+
+/// The largest plan file.
+const LARGEST_PLAN: u64 = 64 << 20;
+
+/// Where an approval comes from.
+enum Approved {
+    /// `-y`, or `destroy -y`.
+    Beforehand,
+    /// A plan file, or a yes to a plan that was shown.
+    By(Box<Approval>),
+}
+
+/// What an apply is to do.
+struct Order<'a> {
+    context: &'a Context,
+    project: ProjectName,
+    options: Options,
+    on_failure: OnFailure,
+}
+
+/// Applies the spec.
+pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Done> {
+    let file = args.plan_file.as_deref();
+    let approval = file.map(|path| read_plan(context, path)).transpose()?;
+    let spec = context.spec()?;
+    let order = Order {
+        context,
+        project: spec.project.clone(),
+        options: Options {
+            targets: args.targets.clone(),
+            deny: Vec::new(),
+            allow_deletes: args.allow_deletes,
+            destroy: None,
+        },
+        on_failure: match args.on_failure {
+            OnFailureArg::Rollback => OnFailure::Rollback,
+            OnFailureArg::Stop => OnFailure::Stop,
+        },
+    };
+    let wish = |project: &Project<'_>| project.wish(&spec);
+    let approved = match approval {
+        Some(approval) => Some(Approved::By(Box::new(approval))),
+        None => args.yes.then_some(Approved::Beforehand),
+    };
+    order.carry_out(&wish, approved, "Apply this?").await
+}
+
+/// Removes all of a project.
+pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
+    let order = Order {
+        context,
+        project: context.project()?,
+        options: Options {
+            destroy: Some(if args.purge {
+                Destroy::Purge
+            } else {
+                Destroy::KeepData
+            }),
+            ..Options::default()
+        },
+        on_failure: OnFailure::Rollback,
+    };
+    let wish = |_: &Project<'_>| Ok(Wish::default());
+    let approved = args.yes.then_some(Approved::Beforehand);
+    order.carry_out(&wish, approved, "Destroy this?").await
+}
+
+/// Reads a plan file as an approval.
+fn read_plan(context: &Context, path: &Path) -> Result<Approval> {
+    let path = context.directory.join(path);
+    let read = context
+        .disk
+        .read(&path, LARGEST_PLAN)
+        .map_err(|error| Error::io("read", &path, error))?;
+    let Some(file) = read else {
+        return Err(Error::new(
+            Code::PlanInvalid,
+            format!("there is no plan file {}", path.display()),
+        )
+        .suggest("`lorectl plan --out FILE` makes one"));
+    };
+    if file.mode & 0o002 != 0 {
+        return Err(Error::new(
+            Code::PlanInvalid,
+            format!(
+                "{} can be written by anyone, so it approves nothing",
+                path.display()
+            ),
+        )
+        .suggest(format!("look at it, then `chmod o-w {}`", path.display())));
+    }
+    approval::read(&file.bytes)
+}
+
+impl Order<'_> {
+    async fn carry_out(
+        &self,
+        wish: &dyn Fn(&Project<'_>) -> Result<Wish>,
+        approved: Option<Approved>,
+        question: &str,
+    ) -> Result<Done> {
+        let approved = match approved {
+            Some(approved) => approved,
+            None => match self.ask(wish, question).await? {
+                Ok(approval) => Approved::By(Box::new(approval)),
+                Err(done) => return Ok(done),
+            },
+        };
+        let layout = self.context.layout(self.project.clone());
+        let disk = self.context.disk.as_ref();
+        place::prepare_dirs(disk, &layout)?;
+        let holder = Holder::this_process(self.context.now());
+        let by = holder.user.clone();
+        let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
+        sweep(disk, &layout)?;
+        let (backends, situation, plan) = self.plan(wish).await?;
+        match &approved {
+            // What was shown before the question is not shown again.
+            Approved::By(approval) => {
+                refuse(&plan)?;
+                approval::check(approval, &plan)?;
+            }
+            Approved::Beforehand => {
+                if !self.context.json() {
+                    show(self.context, &plan)?;
+                }
+                refuse(&plan)?;
+            }
+        }
+        self.execute(&backends, &situation, &plan, by).await
+    }
+
+    async fn plan(
+        &self,
+        wish: &dyn Fn(&Project<'_>) -> Result<Wish>,
+    ) -> Result<(Backends, Situation, Plan)> {
+        let mut project = Project::open(self.context, self.project.clone())?;
+        let wish = wish(&project)?;
+        let backends = project.backends(&wish)?;
+        let (situation, plan) = project
+            .plan(wish, &readers(&backends), self.options.clone())
+            .await?;
+        Ok((backends, situation, plan))
+    }
+
+    /// Shows the plan and asks. What is approved is what was shown; `Err` when there is nothing to ask.
+    async fn ask(
+        &self,
+        wish: &dyn Fn(&Project<'_>) -> Result<Wish>,
+        question: &str,
+    ) -> Result<std::result::Result<Approval, Done>> {
+        let (_, situation, plan) = self.plan(wish).await?;
+        show(self.context, &plan)?;
+        refuse(&plan)?;
+        if !plan.has_changes() && situation.memory.open_journals.is_empty() {
+            return Ok(Err(nothing_to_do(&plan)));
+        }
+        let unapproved = || {
+            Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
+                .suggest("say `-y`, or give a plan file made with `lorectl plan --out`")
+        };
+        if !self.context.console.can_ask {
+            return Err(unapproved());
+        }
+        if !view::terminal::ask_on_terminal(question, &self.context.console.stderr)? {
+            return Err(Error::new(Code::NotApproved, "nothing was applied"));
+        }
+        let mut bytes = Vec::new();
+        document::write(&plan, &mut bytes).map_err(|error| {
+            Error::new(Code::Internal, "a plan cannot be written").because(error)
+        })?;
+        Ok(Ok(approval::read(&bytes)?))
+    }
+
+    async fn execute(
+        &self,
+        backends: &Backends,
+        situation: &Situation,
+        plan: &Plan,
+        by: String,
+    ) -> Result<Done> {
+        let context = self.context;
+        let layout = context.layout(self.project.clone());
+        let console = &context.console;
+        let progress = RefCell::new(Progress::new(
+            plan,
+            console.stderr,
+            console.live && !context.json(),
+            context.verbosity(),
+        ));
+        let interrupt = Interrupt::default();
+        let events = |event: &Event| {
+            if context.global.events {
+                let at = context.now();
+                // A reader that is gone does not stop an apply.
+                let _ = console.print(|out| view::json::write_event(out, event, at));
+            }
+            console.complain(&progress.borrow_mut().event(event, context.elapsed_ms()));
+        };
+        let elapsed_ms = || context.elapsed_ms();
+        let session = Session {
+            disk: context.disk.as_ref(),
+            layout: &layout,
+            clock: &context.clock,
+            backends,
+            events: &events,
+            elapsed_ms: &elapsed_ms,
+            interrupt: &interrupt,
+            on_failure: self.on_failure,
+            by,
+            random: u32::try_from(random::seed()? >> 32).unwrap_or_default(),
+        };
+        let work = session.carry_out(situation, plan);
+        let tick = || console.complain(&progress.borrow_mut().tick(context.elapsed_ms()));
+        let report = attend(work, &interrupt, &tick).await;
+        console.complain(&progress.borrow_mut().finish());
+        let report = report?;
+        let did = plan.has_changes() || !situation.memory.open_journals.is_empty();
+        let done = outcome(plan, &report);
+        if did || context.json() {
+            show_report(context, &report, done)?;
+        }
+        Ok(done)
+    }
+}
+
+/// Drives the work, its display, and the first Ctrl-C; the second ends the process, and the journal
+/// tells the next apply what was done.
+async fn attend<T>(
+    work: impl Future<Output = Result<T>>,
+    interrupt: &Interrupt,
+    tick: &dyn Fn(),
+) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    let mut signals = Interrupts::listen()?;
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = signals.next() => {
+                if interrupt.is_set() {
+                    return Err(Error::new(Code::ApplyFailed, "interrupted twice, in the middle of a batch")
+                        .suggest("run `lorectl apply` again: it looks what was done and goes on from there"));
+                }
+                interrupt.set();
+            }
+            _ = ticks.tick() => tick(),
+        }
+    }
+}
+
+/// The first refusal as an error, with all of them as its details.
+fn refuse(plan: &Plan) -> Result<()> {
+    let Some(first) = plan.refusals.first() else {
+        return Ok(());
+    };
+    let mut error = Error::new(first.code, first.message.clone());
+    error.suggestion.clone_from(&first.suggestion);
+    if plan.refusals.len() > 1 {
+        error.details = plan.refusals.iter().map(|r| r.message.clone()).collect();
+    }
+    Err(error)
+}
+
+fn nothing_to_do(plan: &Plan) -> Done {
+    held(plan).map_or(Done::Fine, Done::As)
+}
+
+fn show_report(context: &Context, report: &Report, done: Done) -> Result<()> {
+    let elapsed = context.elapsed_ms();
+    if !context.json() {
+        let text = view::apply::render(report, elapsed, &context.console.stdout);
+        return context.text(&text).map(drop);
+    }
+    let data = ApplyData::of(report);
+    context.console.print(|out| match done {
+        Done::Fine | Done::Changes => view::json::success(out, &data, elapsed),
+        Done::As(code) => {
+            let error = Error::new(code, "not all of it was applied");
+            view::json::failure_with(out, &error, Some(&data), elapsed)
+        }
+    })
+}
+
+fn outcome(plan: &Plan, report: &Report) -> Done {
+    if !report.not_undone.is_empty() {
+        Done::As(Code::UndoFailed)
+    } else if !report.failed.is_empty() || report.interrupted {
+        Done::As(Code::ApplyFailed)
+    } else if report.applied.is_empty() && !report.held.is_empty() {
+        Done::As(Code::HeldForNow)
+    } else if report.applied.is_empty() && !plan.has_changes() {
+        nothing_to_do(plan)
+    } else {
+        Done::Fine
+    }
+}

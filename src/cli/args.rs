@@ -1,0 +1,222 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::id::{Address, ProjectName, ResourceName};
+
+/// Reconciles a host's scheduled jobs with a TOML file in git.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lorectl",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// A spec: a file, a directory (all its *.toml), or `-` for standard input [default: lore.toml]
+    #[arg(short = 'f', long = "file", value_name = "PATH", global = true)]
+    pub files: Vec<PathBuf>,
+    /// Work as if started in this directory
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// The project, for commands that read no spec
+    #[arg(long, value_name = "NAME", global = true)]
+    pub project: Option<ProjectName>,
+    /// Where states are kept [default: /var/lib/lorectl for root, else ~/.local/state/lorectl]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LORECTL_STATE_DIR",
+        hide_env = true,
+        global = true
+    )]
+    pub state_dir: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print JSON lines while working, the document last
+    #[arg(long, global = true)]
+    pub events: bool,
+    /// Say more; new files are shown whole
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Say only what is wrong
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN", global = true)]
+    pub color: Color,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first lore.toml
+    Init(super::init::InitArgs),
+    /// Check the spec; print all that is wrong with it
+    Validate,
+    /// Print the JSON Schema of the spec
+    Schema,
+    /// Show what apply would change
+    Plan(PlanArgs),
+    /// Change the host to what the spec says
+    Apply(ApplyArgs),
+    /// Show what changed on the host since the last apply
+    Drift(DriftArgs),
+    /// Remove all of a project from the host
+    Destroy(DestroyArgs),
+    /// Show each resource: state, next run, last outcome
+    Status {
+        /// Only this one
+        address: Option<Address>,
+    },
+    /// Look at and trigger services
+    Service {
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
+    /// Run due services in the foreground, where there is no systemd
+    Worker,
+    /// Explain an error code
+    Explain {
+        /// The code, as SPEC_INVALID; without it, all are listed
+        code: Option<String>,
+    },
+}
+
+/// What `plan` takes.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Write the plan to a file, to be shown, approved and given to apply
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Only this resource and what it depends on
+    #[arg(long = "target", value_name = "ADDR")]
+    pub targets: Vec<Address>,
+    /// Refuse a plan that holds one of these actions
+    #[arg(long, value_name = "ACTIONS", value_delimiter = ',', value_enum)]
+    pub deny: Vec<Deny>,
+    /// Do not refuse a plan for deleting much
+    #[arg(long)]
+    pub allow_deletes: bool,
+    /// Exit with 2 when there are changes
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// An action that `--deny` refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Deny {
+    /// Nothing may be made
+    Create,
+    /// Nothing may be changed
+    Update,
+    /// Nothing may be replaced
+    Replace,
+    /// Nothing may be deleted
+    Delete,
+}
+
+/// What `apply` takes.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A plan made with `plan --out`: the approval; what is not in it is not done
+    pub plan_file: Option<PathBuf>,
+    /// Do not ask
+    #[arg(short = 'y', long = "yes")]
+    pub yes: bool,
+    /// Only this resource and what it depends on
+    #[arg(long = "target", value_name = "ADDR")]
+    pub targets: Vec<Address>,
+    /// What to do with what is connected to a failure
+    #[arg(long, value_enum, default_value_t = OnFailure::Rollback, value_name = "WHAT")]
+    pub on_failure: OnFailure,
+    /// Do not refuse a plan for deleting much
+    #[arg(long)]
+    pub allow_deletes: bool,
+}
+
+/// What to do with what is connected to a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFailure {
+    /// Put it back as it was
+    Rollback,
+    /// Leave it as it is
+    Stop,
+}
+
+/// What `drift` takes.
+#[derive(Debug, Args)]
+pub struct DriftArgs {
+    /// Exit with 2 when something drifted
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// What `destroy` takes.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Do not ask
+    #[arg(short = 'y', long = "yes")]
+    pub yes: bool,
+    /// Remove status and logs too
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// The verbs of services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// List all services
+    List,
+    /// Show one service: schedule, state, recent runs
+    Status {
+        /// The service
+        name: ResourceName,
+    },
+    /// Show what a service printed
+    Logs {
+        /// The service
+        name: ResourceName,
+        /// How many lines
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
+        tail: usize,
+    },
+    /// Run a service now and wait for its end
+    Trigger {
+        /// The service
+        name: ResourceName,
+        /// Do not wait for a backoff to end
+        #[arg(long)]
+        ignore_backoff: bool,
+    },
+    /// What a scheduler calls
+    #[command(hide = true)]
+    Run {
+        /// The service
+        name: ResourceName,
+    },
+}

@@ -1,0 +1,226 @@
+//! What every command needs: where things are, who asks, what time it is, how to print.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use serde::Serialize;
+
+use crate::{
+    effect::{
+        clock::{Clock, SystemClock},
+        disk::{Disk, RealDisk},
+        environment, host,
+        process::Stopwatch,
+        user::{self, Account},
+    },
+    error::{Code, Error, Result},
+    id::{Lineage, ProjectName, Timestamp},
+    layout::Layout,
+    spec::{self, Spec},
+    state::{identity, place},
+    view::{
+        self,
+        apply::Verbosity,
+        json,
+        plan::Detail,
+        style::Style,
+        terminal::{ColorChoice, Console},
+    },
+};
+
+use super::{
+    Done,
+    args::{Color, Global},
+};
+
+/// The surroundings of one command.
+pub struct Context {
+    pub global: Global,
+    pub console: Console,
+    pub disk: Rc<dyn Disk>,
+    pub clock: SystemClock,
+    pub stopwatch: Stopwatch,
+    /// Who asks.
+    pub account: Account,
+    /// Where relative paths begin: `-C`, else the current directory. Absolute.
+    pub directory: PathBuf,
+    /// Where states are kept. Absolute.
+    pub state_dir: PathBuf,
+}
+
+impl Context {
+    /// Looks at the process once.
+    ///
+    /// # Errors
+    /// `USAGE` for what the environment or the options get wrong.
+    pub fn new(global: Global, stopwatch: Stopwatch) -> Result<Self> {
+        let choice = match global.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        };
+        let console = Console::of_process(choice);
+        let current = environment::current_dir()?;
+        let directory = global
+            .directory
+            .as_ref()
+            .map_or_else(|| current.clone(), |dir| current.join(dir));
+        let account = user::current()?;
+        let (xdg_state_home, home) = (
+            environment::variable("XDG_STATE_HOME"),
+            environment::variable("HOME"),
+        );
+        let state_dir = place::state_dir(&place::Whereabouts {
+            state_dir: global.state_dir.as_deref(),
+            uid: account.owner.uid,
+            xdg_state_home: xdg_state_home.as_deref(),
+            home: home.as_deref(),
+            current_dir: &directory,
+        })?;
+        Ok(Self {
+            clock: SystemClock::from_environment()?,
+            console,
+            disk: Rc::new(RealDisk),
+            stopwatch,
+            account,
+            directory,
+            state_dir,
+            global,
+        })
+    }
+
+    /// Now, UTC.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Milliseconds since the command began.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.stopwatch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How much a plan shows.
+    pub fn detail(&self) -> Detail {
+        match (self.global.quiet, self.global.verbose) {
+            (true, _) => Detail::Summary,
+            (false, 0) => Detail::Usual,
+            (false, _) => Detail::Full,
+        }
+    }
+
+    /// The host's name, without its domain.
+    pub fn host(&self) -> Result<String> {
+        host::name()
+    }
+
+    /// The layout of a project.
+    pub fn layout(&self, project: ProjectName) -> Layout {
+        Layout::new(self.state_dir.clone(), project)
+    }
+
+    /// The lineage of a project's first state here.
+    pub fn lineage(&self, project: &ProjectName) -> Result<Lineage> {
+        identity::lineage(self.disk.as_ref(), project)
+    }
+
+    /// Reads the spec.
+    ///
+    /// # Errors
+    /// All that is wrong with it, in one error.
+    pub fn spec(&self) -> Result<Spec> {
+        let from_stdin = self.global.files.iter().any(|f| f == Path::new("-"));
+        let stdin = from_stdin
+            .then(|| environment::standard_input(spec::source::LARGEST_FILE))
+            .transpose()?;
+        let request = spec::Request {
+            paths: &self.global.files,
+            stdin: stdin.as_deref(),
+            cwd: &self.directory,
+        };
+        spec::load(&request, self.disk.as_ref())
+    }
+
+    /// The project of a command that reads no spec: `--project`, else the spec's, else the only one.
+    ///
+    /// # Errors
+    /// `PROJECT_UNKNOWN` with those there are; what is wrong with a spec that `-f` names.
+    pub fn project(&self) -> Result<ProjectName> {
+        if let Some(project) = &self.global.project {
+            return Ok(project.clone());
+        }
+        match self.spec() {
+            Ok(spec) => return Ok(spec.project),
+            Err(error) if !self.global.files.is_empty() => return Err(error),
+            // A spec that is missing or being edited does not keep anyone from looking at the host.
+            Err(_) => {}
+        }
+        let mut projects = place::list_projects(self.disk.as_ref(), &self.state_dir)?;
+        if projects.len() > 1 || projects.is_empty() {
+            let place = self.state_dir.display();
+            let message = if projects.is_empty() {
+                format!("there is no spec here and no project in {place}")
+            } else {
+                format!("there are several projects in {place}")
+            };
+            return Err(Error::new(Code::ProjectUnknown, message)
+                .with_details(projects.iter().map(ToString::to_string).collect())
+                .suggest("name one with `--project`, or the spec with `-f`"));
+        }
+        Ok(projects.remove(0))
+    }
+
+    /// How much an apply says while it works.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.global.quiet, self.global.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Usual,
+            (false, _) => Verbosity::Verbose,
+        }
+    }
+
+    /// Whether programs read along: one JSON document, and perhaps events before it.
+    pub fn json(&self) -> bool {
+        self.global.json || self.global.events
+    }
+
+    /// Prints text.
+    pub fn text(&self, text: &str) -> Result<Done> {
+        self.console.print(|out| out.write_all(text.as_bytes()))?;
+        Ok(Done::Fine)
+    }
+
+    /// Prints what a command has found: as JSON, or as text.
+    pub fn show<T: Serialize>(
+        &self,
+        data: &T,
+        text: impl FnOnce(&Style) -> String,
+    ) -> Result<Done> {
+        if self.json() {
+            self.console
+                .print(|out| json::success(out, data, self.elapsed_ms()))?;
+            return Ok(Done::Fine);
+        }
+        self.text(&text(&self.console.stdout))
+    }
+
+    /// Prints an error: as the JSON document, or as text on standard error.
+    pub fn fail(&self, error: &Error) {
+        fail(&self.console, error, self.json(), self.elapsed_ms());
+    }
+}
+
+/// Prints the error of a command that could not begin.
+pub fn fail_early(error: &Error, json: bool) {
+    fail(&Console::of_process(ColorChoice::Auto), error, json, 0);
+}
+
+fn fail(console: &Console, error: &Error, as_json: bool, elapsed_ms: u64) {
+    if as_json {
+        // A reader that is gone cannot be told.
+        let _ = console.print(|out| json::failure(out, error, elapsed_ms));
+    } else {
+        console.complain(&view::error::render(error, &console.stderr));
+    }
+}

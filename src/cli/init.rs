@@ -1,0 +1,69 @@
+//! `lorectl init`: a first spec.
+
+use clap::Args;
+
+use crate::{
+    effect::disk::Durability,
+    error::{Code, Error, Result},
+    id::ProjectName,
+    spec,
+    view::{self, init::Initialised},
+};
+
+use super::{Done, context::Context};
+
+/// What `init` takes.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Replace a lore.toml that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Writes `lore.toml`.
+pub fn run(context: &Context, args: &InitArgs) -> Result<Done> {
+    let path = context.directory.join("lore.toml");
+    let there = context
+        .disk
+        .stat(&path)
+        .map_err(|error| Error::io("look at", &path, error))?;
+    if there.is_some() && !args.force {
+        return Err(
+            Error::new(Code::Usage, format!("{} is there already", path.display()))
+                .suggest("edit it, or say `--force` to replace it"),
+        );
+    }
+    let project = match &context.global.project {
+        Some(project) => project.clone(),
+        None => name_of(context),
+    };
+    let text = spec::template(&project);
+    context
+        .disk
+        .write(&path, text.as_bytes(), 0o644, None, Durability::Now)
+        .map_err(|error| Error::io("write", &path, error))?;
+    let written = Initialised {
+        path: path.display().to_string(),
+        project: project.to_string(),
+    };
+    context.show(&written, |style| view::init::render(&written, style))
+}
+
+/// The directory's name, made fit to be a project's.
+fn name_of(context: &Context) -> ProjectName {
+    let dir = context
+        .directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("");
+    let fit = |c: char| match c.to_ascii_lowercase() {
+        c if c.is_ascii_lowercase() || c.is_ascii_digit() => c,
+        _ => '-',
+    };
+    let name: String = dir.chars().map(fit).take(32).collect();
+    let trimmed = name.trim_matches('-');
+    trimmed
+        .parse()
+        .or_else(|_| "project".parse())
+        .unwrap_or_else(|_: crate::id::Invalid| unreachable!("`project` is a project's name"))
+}

@@ -1,0 +1,118 @@
+//! The commands: one file each, with its arguments and what it does. They load,
+//! call the engine, and hand what comes of it to the view.
+
+mod apply;
+mod args;
+mod context;
+mod drift;
+mod init;
+mod plan;
+mod project;
+mod service;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    effect::process::Stopwatch,
+    error::{Code, Error, Result},
+    spec,
+    view::{self, validate::Validated},
+};
+
+use args::{Cli, Command};
+use context::Context;
+
+/// What a command that did not fail ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// 0.
+    Fine,
+    /// 2: changes or drift exist, and `--detailed-exitcode` asks.
+    Changes,
+    /// The exit status of a code, where the output has said all there is to say.
+    As(Code),
+}
+
+impl Done {
+    fn status(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Changes => 2,
+            Self::As(code) => code.exit().status(),
+        }
+    }
+}
+
+/// Parses the arguments, runs the command, and gives the process its exit status.
+pub fn main(arguments: std::env::ArgsOs) -> ExitCode {
+    let stopwatch = Stopwatch::start();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(view::terminal::usage(&error)),
+    };
+    let json = cli.global.json || cli.global.events;
+    let context = match Context::new(cli.global, stopwatch) {
+        Ok(context) => context,
+        Err(error) => {
+            context::fail_early(&error, json);
+            return ExitCode::from(error.code.exit().status());
+        }
+    };
+    let status = match run(&context, cli.command) {
+        Ok(done) => done.status(),
+        Err(error) => {
+            let status = error.code.exit().status();
+            context.fail(&error);
+            status
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn run(context: &Context, command: Command) -> Result<Done> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Code::Internal, "cannot start the runtime").because(error))?;
+    runtime.block_on(async {
+        match command {
+            Command::Init(args) => init::run(context, &args),
+            Command::Validate => validate(context),
+            Command::Schema => context.text(&spec::json_schema()),
+            Command::Plan(args) => plan::run(context, &args).await,
+            Command::Apply(args) => apply::run(context, &args).await,
+            Command::Drift(args) => drift::run(context, &args).await,
+            Command::Destroy(args) => apply::destroy(context, &args).await,
+
+            Command::Status { address } => status::run(context, address.as_ref()),
+            Command::Service { command } => service::run(context, command).await,
+            Command::Worker => Err(Error::new(Code::NotInThisBuild, "not yet")),
+            Command::Explain { code } => explain(context, code.as_deref()),
+        }
+    })
+}
+
+fn validate(context: &Context) -> Result<Done> {
+    let spec = context.spec()?;
+    let validated = Validated {
+        project: spec.project.to_string(),
+        files: spec.files.iter().map(ToString::to_string).collect(),
+        resources: [("service".to_owned(), spec.services.len())].into(),
+        warnings: Vec::new(),
+    };
+    context.show(&validated, |style| {
+        view::validate::render(&validated, style)
+    })
+}
+
+fn explain(context: &Context, code: Option<&str>) -> Result<Done> {
+    let style = &context.console.stdout;
+    let text = match code {
+        Some(name) => view::explain::render(name, style)?,
+        None => view::explain::list(style),
+    };
+    context.text(&text)
+}

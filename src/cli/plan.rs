@@ -1,0 +1,99 @@
+//! `lorectl plan`: what apply would change.
+
+use std::path::Path;
+
+use crate::{
+    effect::disk::Durability,
+    error::{Code, Error, Result},
+    plan::{Options, document},
+    resource::{Action, Hold, Lift, Plan},
+    view,
+};
+
+use super::{
+    Done,
+    args::{Deny, PlanArgs},
+    context::Context,
+    project::{Project, readers},
+};
+
+/// Plans, shows the plan, and writes it where `--out` says.
+pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
+    let spec = context.spec()?;
+    let mut project = Project::open(context, spec.project.clone())?;
+    let wish = project.wish(&spec)?;
+    drop(spec);
+    let backends = project.backends(&wish)?;
+    let options = Options {
+        targets: args.targets.clone(),
+        deny: args.deny.iter().map(|deny| action(*deny)).collect(),
+        allow_deletes: args.allow_deletes,
+        destroy: None,
+    };
+    let (_, plan) = project.plan(wish, &readers(&backends), options).await?;
+    if let Some(out) = &args.out {
+        write(context, &plan, &context.directory.join(out))?;
+    }
+    show(context, &plan)?;
+    Ok(outcome(&plan, args.detailed_exitcode))
+}
+
+const fn action(deny: Deny) -> Action {
+    match deny {
+        Deny::Create => Action::Create,
+        Deny::Update => Action::Update,
+        Deny::Replace => Action::Replace,
+        Deny::Delete => Action::Delete,
+    }
+}
+
+fn write(context: &Context, plan: &Plan, path: &Path) -> Result<()> {
+    let mut bytes = Vec::new();
+    document::write(plan, &mut bytes).map_err(|error| Error::io("write", path, error))?;
+    context
+        .disk
+        .write(path, &bytes, 0o600, None, Durability::Now)
+        .map_err(|error| Error::io("write", path, error))
+}
+
+/// Shows a plan as text or as its document.
+pub fn show(context: &Context, plan: &Plan) -> Result<()> {
+    if context.json() {
+        return context.console.print(|out| {
+            let document = view::json::plan(plan)?;
+            view::json::success(out, &document, context.elapsed_ms())
+        });
+    }
+    let page = view::plan::PlanContext {
+        detail: context.detail(),
+        ..view::plan::PlanContext::default()
+    };
+    context
+        .console
+        .print(|out| view::plan::write(plan, &context.console.stdout, &page, out))
+}
+
+/// What a shown plan ends a command with.
+pub fn outcome(plan: &Plan, detailed: bool) -> Done {
+    if let Some(refusal) = plan.refusals.first() {
+        return Done::As(refusal.code);
+    }
+    if detailed && plan.has_changes() {
+        return Done::Changes;
+    }
+    Done::Fine
+}
+
+/// What holds that left nothing to do end an apply with; `None` when nothing is held.
+///
+/// A person's act weighs more than time: someone waiting for time alone would wait in vain.
+pub fn held(plan: &Plan) -> Option<Code> {
+    let code = |hold: &Hold| match (&hold.lift, hold.code) {
+        (_, Some(code)) => code,
+        (Lift::ByHand { .. }, None) => Code::Held,
+        (Lift::At { .. } | Lift::Later { .. }, None) => Code::HeldForNow,
+    };
+    let codes: Vec<Code> = plan.holds.iter().map(code).collect();
+    let by_hand = codes.iter().find(|code| code.exit() == Code::Held.exit());
+    by_hand.or(codes.first()).copied()
+}

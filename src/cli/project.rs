@@ -1,0 +1,326 @@
+//! A project on this host: its memory, its backends, what the spec wants of it.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use crate::{
+    apply::execute::Backends,
+    effect::{
+        executable, host,
+        user::{self, Account},
+    },
+    error::{Code, Error, Result},
+    id::{Address, BackendId, ProjectName, ResourceId, Timestamp},
+    layout::Layout,
+    observe::{self, Memory, Readers, Situation, Wish},
+    plan::{self, Options, kinds::Kinds},
+    resource::{Act, Definition, Desired, Image, Observe, Plan, Refusal, Seen},
+    service::{
+        self,
+        backend::{self, Managers},
+        definition::{Scheduler, Service},
+        desired::{self, Owners},
+        plan::Render,
+        schedule::{self, Fire, Past},
+        spec::{DeclaredService, Problem, program::Programs, raw::RawScheduler},
+        status::file::{self as status, Stored},
+        unit::UnitContext,
+    },
+    spec::Spec,
+    state::origin,
+};
+
+use super::context::Context;
+
+/// Where a plan assumes lorectl when the running one is not fit to be called by units.
+const ASSUMED_BINARY: &str = "/usr/local/bin/lorectl";
+
+/// A project on this host.
+pub struct Project<'a> {
+    pub context: &'a Context,
+    pub layout: Layout,
+    pub memory: Memory,
+    pub host: String,
+    units: UnitContext,
+    /// Why units cannot call the running binary.
+    unstable: Option<Error>,
+    accounts: RefCell<BTreeMap<String, Option<Account>>>,
+}
+
+impl<'a> Project<'a> {
+    /// Reads the project's memory.
+    ///
+    /// # Errors
+    /// As [`Memory::load`].
+    pub fn open(context: &'a Context, name: ProjectName) -> Result<Self> {
+        let layout = context.layout(name);
+        let lineage = context.lineage(layout.project())?;
+        let memory = Memory::load(context.disk.as_ref(), &layout, &lineage, context.now())?;
+        let (binary, unstable) = match executable::stable_binary(context.account.owner.uid) {
+            Ok(binary) => (binary, None),
+            Err(error) => (ASSUMED_BINARY.into(), Some(error)),
+        };
+        Ok(Self {
+            context,
+            units: UnitContext {
+                binary,
+                layout: layout.clone(),
+            },
+            layout,
+            memory,
+            host: context.host()?,
+            unstable,
+            accounts: RefCell::default(),
+        })
+    }
+
+    fn account(&self, name: &str) -> Result<Option<Account>> {
+        if let Some(known) = self.accounts.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let found = user::by_name(name)?;
+        self.accounts
+            .borrow_mut()
+            .insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn owners(&self, service: &Service) -> Result<Owners> {
+        let applier = self.context.account.owner;
+        let runner = match &service.user {
+            None => applier,
+            Some(name) => {
+                self.account(name)?
+                    .ok_or_else(|| {
+                        Error::new(Code::SpecInvalid, format!("this host has no user {name}"))
+                    })?
+                    .owner
+            }
+        };
+        Ok(Owners { applier, runner })
+    }
+
+    /// What the spec wants of this host.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it here, in one error: programs and users that are missing.
+    pub fn wish(&self, spec: &Spec) -> Result<Wish> {
+        let disk = self.context.disk.as_ref();
+        let selection = spec.services_for(&self.host)?;
+        let mut wish = Wish {
+            elsewhere: selection.elsewhere.iter().map(|s| s.address()).collect(),
+            files: spec.files.iter().map(ToString::to_string).collect(),
+            origin: Some(origin::origin(disk, &spec.root)?),
+            digest: Some(spec.digest),
+            ..Wish::default()
+        };
+        let programs = Programs::new(disk);
+        let mut problems = Vec::new();
+        for declared in selection.here {
+            match self.desired(spec, declared, &programs)? {
+                Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
+                Err(found) => problems.extend(found.into_iter().map(|problem| (declared, problem))),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(spec.report(&problems, disk));
+        }
+        wish.warnings = self.scheduler_warnings(&wish.desired);
+        Ok(wish)
+    }
+
+    fn desired(
+        &self,
+        spec: &Spec,
+        declared: &DeclaredService,
+        programs: &Programs<'_>,
+    ) -> Result<std::result::Result<Desired, Vec<Problem>>> {
+        let address = declared.address();
+        let lineage = &self.memory.state.lineage;
+        let resolved = service::spec::resolve(
+            declared,
+            &service::spec::Context {
+                project: &spec.project,
+                lineage,
+                scheduler: self.scheduler(declared, &address),
+                current_user: &self.context.account.name,
+                privileged: self.context.account.owner.uid == 0,
+                dir: &spec.dir_of(declared),
+                programs: Some(programs),
+            },
+        );
+        let service = match resolved {
+            Ok(service) => service,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        if let Some(user) = &service.user
+            && self.account(user)?.is_none()
+        {
+            let problem = Problem::at("/user", format!("this host has no user `{user}`"));
+            return Ok(Err(vec![problem]));
+        }
+        let image = desired::image(&service, &self.units, self.owners(&service)?)?;
+        Ok(Ok(Desired {
+            id: ResourceId::derive(lineage, &address),
+            address,
+            backend: service.scheduler.backend(),
+            definition: Definition::of(&service)?,
+            image: image.without_bytes(),
+            meta: declared.meta.clone(),
+            declared: declared.declared(),
+            warnings: Vec::new(),
+        }))
+    }
+
+    /// The scheduler of a service: what the spec says, else where it is, else what answers here.
+    fn scheduler(&self, declared: &DeclaredService, address: &Address) -> Scheduler {
+        let named = declared.raw.scheduler.and_then(RawScheduler::named);
+        let pinned = self.memory.state.resources.get(address);
+        let uid = self.context.account.owner.uid;
+        named
+            .or_else(|| pinned.and_then(|record| Scheduler::of(&record.backend)))
+            .unwrap_or_else(|| backend::auto(uid, Managers::of_host(uid)))
+    }
+
+    fn scheduler_warnings(&self, desired: &BTreeMap<Address, Desired>) -> Vec<String> {
+        let used: BTreeSet<Scheduler> = desired
+            .values()
+            .filter_map(|desired| Scheduler::of(&desired.backend))
+            .collect();
+        let user = &self.context.account.name;
+        used.into_iter()
+            .filter_map(|scheduler| match scheduler {
+                Scheduler::Worker => {
+                    let alive = false;
+                    (!alive).then(|| {
+                        "no worker is running: services of the scheduler `worker` run only when triggered; start `lorectl worker`".to_owned()
+                    })
+                }
+                Scheduler::SystemdUser | Scheduler::SystemdSystem => {
+                    backend::lingering_warning(scheduler, user, host::lingers(user))
+                }
+            })
+            .collect()
+    }
+
+    /// Every backend that some resource of the project names. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// `NOT_IN_THIS_BUILD` for a backend that the state names and this build lacks.
+    pub fn backends(&self, wish: &Wish) -> Result<Backends> {
+        let needed = observe::backends_of(wish, &self.memory);
+        let open = |id: BackendId| Ok((id.clone(), self.open_backend(&id)?));
+        needed.into_iter().map(open).collect()
+    }
+
+    fn open_backend(&self, id: &BackendId) -> Result<Box<dyn Act>> {
+        backend::open(
+            id,
+            &backend::Host {
+                account: self.context.account.clone(),
+                layout: self.layout.clone(),
+                disk: Rc::clone(&self.context.disk),
+                clock: self.context.clock,
+            },
+        )
+    }
+
+    /// Looks at the host, through readers alone, and plans.
+    ///
+    /// # Errors
+    /// As [`Situation::observe`] and [`plan::plan`].
+    pub async fn plan(
+        &mut self,
+        wish: Wish,
+        readers: &Readers<'_>,
+        options: Options,
+    ) -> Result<(Situation, Plan)> {
+        let nothing = Memory::empty(
+            self.memory.state.project.clone(),
+            self.memory.state.lineage.clone(),
+            self.context.now(),
+        );
+        let memory = std::mem::replace(&mut self.memory, nothing);
+        let mut situation = Situation::observe(wish, memory, readers, &options.targets).await?;
+        self.look_up_schedules(&mut situation);
+        let inputs = situation.inputs(&self.host, self.context.now(), options);
+        let mut plan = plan::plan(&inputs, &Kinds { service: self })?;
+        if let Some(unstable) = &self.unstable
+            && plan.steps.iter().any(needs_binary)
+        {
+            plan.refusals.push(Refusal {
+                code: unstable.code,
+                address: None,
+                message: unstable.message.clone(),
+                suggestion: unstable.suggestion.clone(),
+            });
+        }
+        Ok((situation, plan))
+    }
+
+    /// Reads the status of each service whose definition changes: from when its schedule counts,
+    /// and whether it runs.
+    fn look_up_schedules(&self, situation: &mut Situation) {
+        let disk = self.context.disk.as_ref();
+        for (address, seen) in &mut situation.observed.resources {
+            let wanted = situation.wish.desired.get(address).map(|d| &d.definition);
+            let applied = situation.applied.get(address).map(|a| &a.definition);
+            let Seen::Ours(found) = seen else { continue };
+            if wanted == applied {
+                continue;
+            }
+            let status = status::read(disk, &self.layout, &address.name);
+            if let Stored::Good(status) = status {
+                let last = status.last_scheduled_start.or(status.last_occurrence);
+                found.counts_from = Some(last.unwrap_or(status.created_at));
+            }
+            found.running_since = status::running_since(disk, &self.layout, &address.name);
+        }
+    }
+}
+
+impl Render for Project<'_> {
+    fn image(&self, service: &Service) -> Result<Image> {
+        desired::image(service, &self.units, self.owners(service)?)
+    }
+
+    fn path(&self, service: &Service, part: &str) -> String {
+        backend::path_of(service, part, &self.layout, &self.context.account)
+            .display()
+            .to_string()
+    }
+
+    fn next_runs(
+        &self,
+        service: &Service,
+        counts_from: Timestamp,
+        now: Timestamp,
+        count: usize,
+    ) -> Vec<Fire> {
+        let past = Past {
+            since: counts_from,
+            last: Some(counts_from),
+        };
+        schedule::upcoming(&service.schedule, past, now, count)
+    }
+}
+
+/// The same backends, for reading only.
+pub fn readers(backends: &Backends) -> Readers<'_> {
+    let mut readers = Readers::new();
+    for (id, backend) in backends {
+        readers.insert(id.clone(), backend.as_ref() as &dyn Observe);
+    }
+    readers
+}
+
+fn needs_binary(step: &crate::resource::Step) -> bool {
+    step.after.is_some()
+        && match Scheduler::of(&step.backend) {
+            Some(Scheduler::SystemdSystem | Scheduler::SystemdUser) => true,
+            Some(Scheduler::Worker) | None => false,
+        }
+}

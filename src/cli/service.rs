@@ -1,0 +1,382 @@
+//! `lorectl service …`: looking at services, triggering them, and what schedulers call.
+
+use std::time::Duration;
+
+use crate::{
+    effect::{
+        dbus::{Manager, Whose},
+        process, random,
+        signals::Interrupts,
+    },
+    error::{Code, Error, Result},
+    id::{Address, Kind, ResourceName, Timestamp},
+    layout::Layout,
+    resource::Applied,
+    service::{
+        definition::{Criticality, Scheduler, Service},
+        logs,
+        plan::schedule as schedule_text,
+        run::{
+            Runner,
+            gate::Ask,
+            report::{Action, RunReport},
+            request,
+        },
+        status::{Outcome, RunRecord, StageResult, Trigger},
+        unit,
+    },
+    view::{
+        self,
+        service::{
+            List, ListRow, LogLine, Run, ServiceStatus, Stage, Stream, Trigger as Triggered,
+        },
+        state::{Held, RunOutcome},
+    },
+};
+
+use super::{
+    Done,
+    args::ServiceCommand,
+    context::Context,
+    status::{Known, memory, outcome, unknown},
+};
+
+/// How often a triggered run is asked for its end.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs a verb.
+pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
+    match command {
+        ServiceCommand::List => list(context),
+        ServiceCommand::Status { name } => status(context, &name),
+        ServiceCommand::Logs { name, tail } => logs(context, &name, tail),
+        ServiceCommand::Trigger {
+            name,
+            ignore_backoff,
+        } => trigger(context, &name, ignore_backoff).await,
+        ServiceCommand::Run { name } => scheduled(context, &name).await,
+    }
+}
+
+fn list(context: &Context) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    let now = context.now();
+    let mut list = List {
+        project: layout.project().to_string(),
+        at: now,
+        services: Vec::new(),
+    };
+    for (address, record) in &memory(context, &layout)?.state.resources {
+        if address.kind != Kind::Service {
+            continue;
+        }
+        let service: Service = record.definition.read()?;
+        let known = Known::read(context, &layout, &service, record.created_at);
+        list.services.push(ListRow {
+            name: service.name.to_string(),
+            state: known.state(&service, now),
+            schedule: schedule_text(&service.schedule),
+            scheduler: service.scheduler.as_str().to_owned(),
+            next_run: known
+                .next_runs(&service, now, 1)
+                .first()
+                .map(|fire| fire.at),
+            last_run: known.last_run(),
+        });
+    }
+    list.sort();
+    context.show(&list, |style| view::service::render_list(&list, style))
+}
+
+/// A service that was applied here.
+fn applied(context: &Context, layout: &Layout, name: &ResourceName) -> Result<(Service, Applied)> {
+    let address = Address::new(Kind::Service, name.clone());
+    let mut memory = memory(context, layout)?;
+    let record = memory
+        .state
+        .resources
+        .remove(&address)
+        .ok_or_else(|| unknown(&address))?;
+    Ok((record.definition.read()?, record))
+}
+
+fn status(context: &Context, name: &ResourceName) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    let (service, record) = applied(context, &layout, name)?;
+    let now = context.now();
+    let known = Known::read(context, &layout, &service, record.created_at);
+    let next = known.next_runs(&service, now, 3);
+    let mut notes: Vec<String> = known.fault.iter().cloned().collect();
+    notes.extend(next.iter().filter_map(|fire| {
+        let what = fire.transition?;
+        Some(format!("the run at {}: {what}", fire.local))
+    }));
+    let page = ServiceStatus {
+        name: service.name.to_string(),
+        project: layout.project().to_string(),
+        at: now,
+        description: service.description.clone(),
+        state: known.state(&service, now),
+        held: known.held(&service),
+        schedule: schedule_text(&service.schedule),
+        scheduler: service.scheduler.as_str().to_owned(),
+        user: service.user.clone(),
+        next_runs: next.iter().map(|fire| fire.at).collect(),
+        running_since: known.running_since,
+        runs: known.status.recent_runs.iter().map(shown).collect(),
+        consecutive_failures: known.status.consecutive_failures,
+        drift: Vec::new(),
+        unit: unit_name(&service),
+        notes,
+    };
+    context.show(&page, |style| view::service::render_status(&page, style))
+}
+
+/// The unit that a scheduler starts; none for the worker's.
+fn unit_name(service: &Service) -> Option<String> {
+    match service.scheduler {
+        Scheduler::SystemdSystem | Scheduler::SystemdUser => Some(format!(
+            "{}.service",
+            unit::stem(&service.project, &service.name)
+        )),
+        Scheduler::Worker => None,
+    }
+}
+
+fn shown(run: &RunRecord) -> Run {
+    Run {
+        started_at: run.started_at,
+        duration_ms: run.duration_ms,
+        outcome: outcome(run.outcome),
+        error: run.error.clone(),
+        stages: run.stages.iter().map(shown_stage).collect(),
+    }
+}
+
+fn shown_stage(stage: &StageResult) -> Stage {
+    Stage {
+        name: stage.stage.clone(),
+        outcome: if stage.success {
+            RunOutcome::Success
+        } else {
+            RunOutcome::Failed
+        },
+        duration_ms: stage.duration_ms,
+        optional: stage.criticality == Criticality::Optional,
+        items_updated: (stage.items_updated > 0).then_some(stage.items_updated),
+        error: stage.error.clone(),
+    }
+}
+
+fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    let (service, _) = applied(context, &layout, name)?;
+    let tail = logs::tail(&layout, &service.name, count)
+        .map_err(|error| Error::io("read", &layout.logs(name), error))?;
+    if context.json() {
+        return context.show(&tail, |_| String::new());
+    }
+    if tail.last_lines.is_empty() {
+        context.console.complain(&format!(
+            "Nothing was printed yet to {}.\n",
+            tail.log_path.display()
+        ));
+        return Ok(Done::Fine);
+    }
+    let lines = tail.last_lines.into_iter().map(|line| LogLine {
+        at: line.time,
+        stage: (line.stage != "-").then_some(line.stage),
+        stream: match line.source {
+            logs::Source::Out => Stream::Stdout,
+            logs::Source::Err => Stream::Stderr,
+            logs::Source::Run => Stream::Runner,
+        },
+        text: line.text,
+    });
+    context
+        .console
+        .print(|out| view::service::write_logs(lines, &context.console.stdout, out))?;
+    Ok(Done::Fine)
+}
+
+async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    let (service, _) = applied(context, &layout, name)?;
+    let report = match service.scheduler {
+        Scheduler::Worker => {
+            let ask = Ask {
+                trigger: Trigger::Manual,
+                request: None,
+                ignore_backoff,
+            };
+            in_place(context, &layout, name, ask).await?
+        }
+        Scheduler::SystemdSystem => {
+            through(context, &layout, &service, Whose::System, ignore_backoff).await?
+        }
+        Scheduler::SystemdUser => {
+            let whose = Whose::User {
+                uid: context.account.owner.uid,
+                name: context.account.name.clone(),
+            };
+            through(context, &layout, &service, whose, ignore_backoff).await?
+        }
+    };
+    for warning in &report.warnings {
+        context
+            .console
+            .complain(&view::error::warning(warning, &context.console.stderr));
+    }
+    let code = match report.trigger_status() {
+        0 => None,
+        1 => Some(Code::RunFailed),
+        3 => Some(Code::ServicePaused),
+        _ => Some(Code::RunSkipped),
+    };
+    let page = triggered(&report, context.now());
+    context.show(&page, |style| view::service::render_trigger(&page, style))?;
+    Ok(code.map_or(Done::Fine, Done::As))
+}
+
+/// What became of a request, as it is shown.
+fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
+    let ran = report.outcome.is_some();
+    let millis = report.duration_seconds.unwrap_or(0.0) * 1000.0;
+    let stage = |stage: &crate::service::run::report::StageView| Stage {
+        name: stage.stage.clone(),
+        outcome: if stage.success {
+            RunOutcome::Success
+        } else {
+            RunOutcome::Failed
+        },
+        duration_ms: stage.duration_ms,
+        optional: stage.optional,
+        items_updated: (stage.items_updated > 0).then_some(stage.items_updated),
+        error: stage.error.clone(),
+    };
+    Triggered {
+        name: report.service.to_string(),
+        at: now,
+        outcome: report.outcome.map_or(RunOutcome::Skipped, outcome),
+        run: ran.then(|| Run {
+            started_at: now,
+            duration_ms: std::time::Duration::from_secs_f64(millis.max(0.0) / 1000.0)
+                .as_millis()
+                .try_into()
+                .unwrap_or(u64::MAX),
+            outcome: report.outcome.map_or(RunOutcome::Skipped, outcome),
+            error: report.message.clone(),
+            stages: report.stage_results.iter().map(stage).collect(),
+        }),
+        held: (!ran || report.action == Action::Paused || report.next_retry_iso.is_some()).then(
+            || Held {
+                reason: report.message.clone().unwrap_or_default(),
+                until: report.next_retry_iso,
+                lifted_by: report
+                    .suggestion
+                    .as_ref()
+                    .map(|command| format!("`{command}`")),
+            },
+        ),
+    }
+}
+
+/// Runs it in this process, as its user.
+async fn in_place(
+    context: &Context,
+    layout: &Layout,
+    name: &ResourceName,
+    ask: Ask,
+) -> Result<RunReport> {
+    Ok(answer(context, layout, name, ask).await?.report)
+}
+
+async fn answer(
+    context: &Context,
+    layout: &Layout,
+    name: &ResourceName,
+    ask: Ask,
+) -> Result<crate::service::run::Done> {
+    let runner = Runner {
+        disk: context.disk.as_ref(),
+        clock: &context.clock,
+        seed: random::seed()?,
+        layout,
+        name,
+    };
+    let mut interrupts = Interrupts::listen()?;
+    runner.answer(ask, interrupts.next()).await
+}
+
+/// Has the scheduler start the unit, so that user, sandbox and credentials are those of any run,
+/// and waits for what the run says of the request.
+async fn through(
+    context: &Context,
+    layout: &Layout,
+    service: &Service,
+    whose: Whose,
+    ignore_backoff: bool,
+) -> Result<RunReport> {
+    let disk = context.disk.as_ref();
+    let id = random::token().map_err(|error| {
+        Error::new(Code::Io, "cannot draw a name for the request").because(error)
+    })?;
+    request::leave(
+        disk,
+        layout,
+        &service.name,
+        &id,
+        ignore_backoff,
+        context.now(),
+    )?;
+    let names: Vec<String> = unit_name(service).into_iter().collect();
+    let manager = Manager::new(whose);
+    let start = manager.start(&names);
+    let mut start = std::pin::pin!(start);
+    let mut started = false;
+    let patience = Duration::from_secs(service.patience().0);
+    let mut ticks = tokio::time::interval(ASK_EVERY);
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        tokio::select! {
+            result = &mut start, if !started => {
+                started = true;
+                result?;
+            }
+            _ = ticks.tick() => {
+                if let Some(report) = request::answer(disk, layout, service, &id, context.now()) {
+                    return Ok(report);
+                }
+                if tokio::time::Instant::now() > deadline {
+                    return Err(Error::new(Code::RunFailed, format!("service.{} gave no answer within {}", service.name, service.patience()))
+                        .suggest(format!("`systemctl status {}` tells what systemd knows", names.join(" "))));
+                }
+            }
+        }
+    }
+}
+
+/// What a scheduler calls: policy, then perhaps a run. Its text goes to the scheduler's log.
+async fn scheduled(context: &Context, name: &ResourceName) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    process::adopt_orphans().map_err(|error| {
+        Error::new(Code::Internal, "cannot take in orphaned processes").because(error)
+    })?;
+    let done = answer(context, &layout, name, Ask::SCHEDULED).await?;
+    for warning in &done.report.warnings {
+        context
+            .console
+            .complain(&view::error::warning(warning, &context.console.stderr));
+    }
+    if context.json() {
+        context.show(&done.report, |_| String::new())?;
+    } else if done.report.action != Action::NotDue {
+        let page = triggered(&done.report, context.now());
+        context.show(&page, |style| view::service::render_trigger(&page, style))?;
+    }
+    Ok(match (done.status, done.report.outcome) {
+        (0, _) => Done::Fine,
+        (_, Some(Outcome::Failed) | None) => Done::As(Code::RunFailed),
+        (_, Some(Outcome::Success | Outcome::Degraded)) => Done::Fine,
+    })
+}
