@@ -910,6 +910,9 @@ pub trait Observe {
 }
 
 /// Told of each step of a batch as it ends.
+/// Told of each step's outcome as soon as it is settled.
+///
+/// Named, because `async_trait` would give the reference within a `Fn(…)` the lifetime of the call.
 pub type Progress<'p> = dyn Fn(StepId, &Outcome) + 'p;
 
 /// Changes what a backend holds.
