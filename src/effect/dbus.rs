@@ -1,0 +1,520 @@
+//! systemd over D-Bus, org.freedesktop.systemd1(5): the few calls that are
+//! needed, each for many units at once.
+//!
+//! `ListUnitFiles` and the like take PID 1 quadratic time and are not here:
+//! unit files and their links are read from disk.
+
+use std::{
+    cell::Cell, collections::HashMap, future::poll_fn, num::NonZeroU32, path::PathBuf, pin::Pin,
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::{sync::OnceCell, time};
+use zbus::{Connection, Message, MessageStream, ObjectPath, message};
+
+use crate::{
+    effect::host,
+    error::{Code, Error, Result},
+};
+
+/// How long an ordinary call may take.
+const CALL: Duration = Duration::from_secs(25);
+/// How long a reload may take: it reads every unit of the host anew.
+const RELOAD: Duration = Duration::from_secs(180);
+/// How long starting or stopping a batch of timers may take.
+const JOBS: Duration = Duration::from_secs(180);
+/// Names in one `ListUnitsByNames`: after one of 10,000 the next call took 18 s.
+const NAMES: usize = 1000;
+/// Calls that wait for their answer at a time: dbus-daemon refuses more than 128 on the system bus.
+const WINDOW: usize = 100;
+
+const DESTINATION: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+
+/// Whose manager is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The system's: PID 1.
+    System,
+    /// A user's own.
+    User {
+        /// The user's id.
+        uid: u32,
+        /// The user's name, for the hint.
+        name: String,
+    },
+}
+
+/// How far a unit is up, as `systemctl is-active` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Active {
+    /// It is up.
+    Active,
+    /// It is not.
+    Inactive,
+    /// It is not, and its last run failed.
+    Failed,
+    /// On its way: activating, deactivating, reloading. A oneshot service is activating while it runs.
+    Changing,
+}
+
+/// What a manager says of one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitState {
+    /// The load state when it is anything but `loaded`: `not-found`, `masked`, `bad-setting`, `error`.
+    pub not_loaded: Option<String>,
+    /// How far it is up.
+    pub active: Active,
+    /// Whether something of it runs: it is up or on its way, and its process has not exited.
+    pub in_flight: bool,
+}
+
+/// What became of one unit of a bulk call; the text says why it failed.
+pub type UnitResult = std::result::Result<(), String>;
+
+/// A connection to a systemd manager, made at the first call.
+#[derive(Debug)]
+pub struct Manager {
+    whose: Whose,
+    connection: OnceCell<Connection>,
+    subscribed: OnceCell<()>,
+    calls: Cell<u64>,
+}
+
+/// One row of `ListUnitsByNames`.
+type Row<'m> = (
+    &'m str,
+    &'m str,
+    &'m str,
+    &'m str,
+    &'m str,
+    &'m str,
+    ObjectPath<'m>,
+    u32,
+    &'m str,
+    ObjectPath<'m>,
+);
+
+impl Manager {
+    /// The manager of the system or of a user. Connects to nothing yet.
+    pub fn new(whose: Whose) -> Self {
+        Self {
+            whose,
+            connection: OnceCell::new(),
+            subscribed: OnceCell::new(),
+            calls: Cell::new(0),
+        }
+    }
+
+    /// Method calls made so far, that to the bus for a name included.
+    pub fn calls(&self) -> u64 {
+        self.calls.get()
+    }
+
+    /// The state of each unit, in the order asked. Loads a unit that is not loaded. Asks even for no
+    /// unit at all, to know whether the manager answers.
+    ///
+    /// # Errors
+    /// As every call here: `BACKEND_UNAVAILABLE` when nothing answers, `USER_MANAGER_MISSING` when
+    /// the user has no manager, `NOT_PERMITTED` when the answer is no.
+    pub async fn states(&self, names: &[String]) -> Result<Vec<UnitState>> {
+        let mut states = Vec::with_capacity(names.len());
+        let mut batches = names.chunks(NAMES);
+        let mut next = Some(batches.next().unwrap_or(&[]));
+        while let Some(batch) = next {
+            let reply = self.call("ListUnitsByNames", &(batch,), CALL).await?;
+            let body = reply.body();
+            let rows: Vec<Row<'_>> = body
+                .deserialize()
+                .map_err(|error| self.explain("ListUnitsByNames", error))?;
+            if rows.len() != batch.len() {
+                return Err(self.unavailable("its list of units is not the one asked for"));
+            }
+            states.extend(rows.iter().map(|row| {
+                let active = match row.3 {
+                    "active" => Active::Active,
+                    "failed" => Active::Failed,
+                    "inactive" => Active::Inactive,
+                    _changing => Active::Changing,
+                };
+                UnitState {
+                    not_loaded: (row.2 != "loaded").then(|| row.2.to_owned()),
+                    active,
+                    in_flight: match active {
+                        Active::Active | Active::Changing => row.4 != "exited",
+                        Active::Inactive | Active::Failed => false,
+                    },
+                }
+            }));
+            next = batches.next();
+        }
+        Ok(states)
+    }
+
+    /// Makes the manager read all unit files anew.
+    ///
+    /// # Errors
+    /// As [`Self::states`].
+    pub async fn reload(&self) -> Result<()> {
+        self.call("Reload", &(), RELOAD).await.map(drop)
+    }
+
+    /// Starts units side by side, and waits until each is up or refused.
+    ///
+    /// # Errors
+    /// As [`Self::states`], when the manager does not answer; a unit's own failure is in its result.
+    pub async fn start(&self, names: &[String]) -> Result<Vec<UnitResult>> {
+        self.jobs("StartUnit", names).await
+    }
+
+    /// Stops units side by side, and waits until each is down. One that is not loaded is down.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn stop(&self, names: &[String]) -> Result<Vec<UnitResult>> {
+        self.jobs("StopUnit", names).await
+    }
+
+    /// Forgets that units have failed, so that a removed one is not kept in memory.
+    ///
+    /// # Errors
+    /// As [`Self::states`].
+    pub async fn reset_failed(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            match self.call("ResetFailedUnit", &(name,), CALL).await {
+                Err(error) if error.code != Code::Io => return Err(error),
+                // Refused for this unit: it is not loaded any more.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn call<B>(&self, method: &'static str, body: &B, limit: Duration) -> Result<Message>
+    where
+        B: serde::Serialize + zbus::zvariant::DynamicType,
+    {
+        let connection = self.connection().await?;
+        self.calls.set(self.calls.get() + 1);
+        let call = connection.call_method(Some(DESTINATION), PATH, Some(INTERFACE), method, body);
+        match time::timeout(limit, call).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(self.explain(method, error)),
+            Err(_) => Err(self.unavailable(&format!(
+                "{method} was not answered within {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+
+    async fn connection(&self) -> Result<&Connection> {
+        self.connection
+            .get_or_try_init(async || {
+                let text = format!("unix:path={}", self.socket()?.display());
+                let builder = zbus::connection::Builder::address(text.as_str());
+                self.calls.set(self.calls.get() + 1);
+                match time::timeout(CALL, builder.build()).await {
+                    Ok(Ok(connection)) => Ok(connection),
+                    Ok(Err(error)) => Err(self.explain("connecting", error)),
+                    Err(_) => Err(self.unavailable("its bus does not answer")),
+                }
+            })
+            .await
+    }
+
+    /// The bus that the manager is on.
+    fn socket(&self) -> Result<PathBuf> {
+        match &self.whose {
+            Whose::System => {
+                if !host::system_manager_runs() {
+                    return Err(self.unavailable("this host was not booted with it"));
+                }
+                let bus = PathBuf::from("/run/dbus/system_bus_socket");
+                if host::is_there(&bus) {
+                    return Ok(bus);
+                }
+                Err(self
+                    .unavailable("there is no D-Bus system bus")
+                    .suggest("Run `systemctl start dbus.service`."))
+            }
+            Whose::User { uid, .. } => {
+                let bus = host::runtime_dir(*uid).join("bus");
+                if host::is_there(&bus) {
+                    return Ok(bus);
+                }
+                if host::user_manager_runs(*uid) {
+                    return Err(self
+                        .unavailable("there is no D-Bus session bus")
+                        .suggest("Install the package `dbus-user-session`."));
+                }
+                Err(self.no_manager())
+            }
+        }
+    }
+
+    /// Asks manager and bus for the signals that end jobs. Once is enough for a connection.
+    async fn subscribe(&self) -> Result<()> {
+        let rule = format!(
+            "type='signal',sender='{DESTINATION}',path='{PATH}',interface='{INTERFACE}',member='JobRemoved'"
+        );
+        self.subscribed
+            .get_or_try_init(async || {
+                self.call("Subscribe", &(), CALL).await?;
+                self.calls.set(self.calls.get() + 1);
+                let bus = "org.freedesktop.DBus";
+                self.connection()
+                    .await?
+                    .call_method(
+                        Some(bus),
+                        "/org/freedesktop/DBus",
+                        Some(bus),
+                        "AddMatch",
+                        &rule,
+                    )
+                    .await
+                    .map_err(|error| self.explain("AddMatch", error))?;
+                Ok(())
+            })
+            .await
+            .map(|()| ())
+    }
+
+    /// Queues one job a unit and waits for all of them.
+    ///
+    /// Signals are listened to before the first job is queued, so that none is missed.
+    async fn jobs(&self, method: &'static str, names: &[String]) -> Result<Vec<UnitResult>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.subscribe().await?;
+        let connection = self.connection().await?;
+        let mut inbox = Inbox::open(connection);
+        let mut jobs = Jobs::new(names.len());
+        let deadline = time::Instant::now() + JOBS;
+        let mut queue = names.iter().enumerate();
+        loop {
+            let room = WINDOW.saturating_sub(jobs.calls.len());
+            let mut messages = Vec::new();
+            for (at, name) in queue.by_ref().take(room) {
+                let message = Message::method_call(PATH, method)
+                    .destination(DESTINATION)
+                    .interface(INTERFACE)
+                    .build(&(name.as_str(), "replace"))
+                    .map_err(|error| self.explain(method, error))?;
+                jobs.calls.insert(message.primary_header().serial_num(), at);
+                messages.push(message);
+            }
+            self.calls.set(self.calls.get() + messages.len() as u64);
+            connection
+                .send_all(&messages)
+                .await
+                .map_err(|error| self.explain(method, error))?;
+            if jobs.open == 0 {
+                break;
+            }
+            match time::timeout_at(deadline, inbox.next()).await {
+                Ok(Some(message)) => jobs.take(&message),
+                Ok(None) => return Err(self.unavailable("the connection to it broke off")),
+                Err(_) => break,
+            }
+        }
+        Ok(jobs.results(method))
+    }
+
+    fn name(&self) -> String {
+        match &self.whose {
+            Whose::System => "systemd".to_owned(),
+            Whose::User { name, .. } => format!("the systemd manager of {name}"),
+        }
+    }
+
+    fn unavailable(&self, why: &str) -> Error {
+        Error::new(
+            Code::BackendUnavailable,
+            format!("{} does not answer: {why}", self.name()),
+        )
+    }
+
+    fn no_manager(&self) -> Error {
+        match &self.whose {
+            Whose::System => self.unavailable("it is not running"),
+            Whose::User { name, .. } => Error::new(
+                Code::UserManagerMissing,
+                format!("user {name} has no systemd manager running"),
+            )
+            .suggest(format!("Run `loginctl enable-linger {name}` as root.")),
+        }
+    }
+
+    /// A bus error as the user meets it. `IO` is the manager's own answer about one unit.
+    fn explain(&self, doing: &str, error: zbus::Error) -> Error {
+        let denied = || {
+            Error::new(
+                Code::NotPermitted,
+                format!("{} refuses {doing} to this user", self.name()),
+            )
+        };
+        match &error {
+            zbus::Error::InputOutput(io) => match io.kind() {
+                std::io::ErrorKind::PermissionDenied => denied().because(error),
+                _other => match &self.whose {
+                    Whose::User { .. } if doing == "connecting" => self.no_manager(),
+                    Whose::User { .. } | Whose::System => self.unavailable(doing),
+                }
+                .because(error),
+            },
+            zbus::Error::Handshake(_) => denied().because(error),
+            zbus::Error::MethodError(name, text, _) => {
+                let text = text.clone().unwrap_or_default();
+                Error::new(
+                    Code::Io,
+                    format!("{}: {doing}: {text} ({name})", self.name()),
+                )
+            }
+            zbus::Error::FDO(fdo) => match &**fdo {
+                zbus::fdo::Error::AccessDenied(_)
+                | zbus::fdo::Error::AuthFailed(_)
+                | zbus::fdo::Error::InteractiveAuthorizationRequired(_) => denied().because(error),
+                _other => self.unavailable(doing).because(error),
+            },
+            _other => self.unavailable(doing).because(error),
+        }
+    }
+}
+
+/// Everything that arrives on a connection, read while calls are being written, so that neither waits for the other.
+struct Inbox {
+    messages: tokio::sync::mpsc::UnboundedReceiver<Message>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl Inbox {
+    fn open(connection: &Connection) -> Self {
+        let mut stream = MessageStream::from(connection);
+        let (sender, messages) = tokio::sync::mpsc::unbounded_channel();
+        let reader = tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await {
+                if sender.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { messages, reader }
+    }
+
+    async fn next(&mut self) -> Option<Message> {
+        self.messages.recv().await
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Which calls and jobs are still open.
+struct Jobs {
+    open: usize,
+    calls: HashMap<NonZeroU32, usize>,
+    queued: HashMap<String, usize>,
+    /// Ended before the answer that names them was read, with their result.
+    ended: HashMap<String, String>,
+    results: Vec<Option<UnitResult>>,
+}
+
+impl Jobs {
+    fn new(count: usize) -> Self {
+        Self {
+            open: count,
+            calls: HashMap::new(),
+            queued: HashMap::new(),
+            ended: HashMap::new(),
+            results: vec![None; count],
+        }
+    }
+
+    fn take(&mut self, message: &Message) {
+        let header = message.header();
+        match header.message_type() {
+            message::Type::MethodReturn => {
+                let at = header.reply_serial().and_then(|s| self.calls.remove(&s));
+                let Some(at) = at else { return };
+                let body = message.body();
+                match body.deserialize::<ObjectPath<'_>>() {
+                    Ok(job) => match self.ended.remove(job.as_str()) {
+                        Some(result) => self.end(at, outcome(&result)),
+                        None => drop(self.queued.insert(job.as_str().to_owned(), at)),
+                    },
+                    Err(error) => self.end(at, Err(error.to_string())),
+                }
+            }
+            message::Type::Error => {
+                let at = header.reply_serial().and_then(|s| self.calls.remove(&s));
+                let Some(at) = at else { return };
+                let name = header.error_name().map(|name| name.as_str().to_owned());
+                let result = match name.as_deref() {
+                    Some("org.freedesktop.systemd1.NoSuchUnit") => Err(NO_SUCH_UNIT.to_owned()),
+                    Some(_) | None => Err(message
+                        .body()
+                        .deserialize::<&str>()
+                        .map(str::to_owned)
+                        .unwrap_or_else(|_| name.unwrap_or_default())),
+                };
+                self.end(at, result);
+            }
+            message::Type::Signal => {
+                if header.member().is_none_or(|m| m.as_str() != "JobRemoved") {
+                    return;
+                }
+                let body = message.body();
+                let Ok((_, job, _, result)) =
+                    body.deserialize::<(u32, ObjectPath<'_>, &str, &str)>()
+                else {
+                    return;
+                };
+                match self.queued.remove(job.as_str()) {
+                    Some(at) => self.end(at, outcome(result)),
+                    // Others' jobs end here too, and those whose answer is still on its way.
+                    None => drop(
+                        self.ended
+                            .insert(job.as_str().to_owned(), result.to_owned()),
+                    ),
+                }
+            }
+            message::Type::MethodCall => {}
+        }
+    }
+
+    fn end(&mut self, at: usize, result: UnitResult) {
+        if let Some(slot) = self.results.get_mut(at)
+            && slot.is_none()
+        {
+            *slot = Some(result);
+            self.open -= 1;
+        }
+    }
+
+    fn results(self, method: &str) -> Vec<UnitResult> {
+        let unanswered = || Err(format!("{method} did not end within {} s", JOBS.as_secs()));
+        self.results
+            .into_iter()
+            .map(|result| match result.unwrap_or_else(unanswered) {
+                Err(text) if text == NO_SUCH_UNIT && method == "StopUnit" => Ok(()),
+                other => other,
+            })
+            .collect()
+    }
+}
+
+const NO_SUCH_UNIT: &str = "the manager does not know it";
+
+/// The result of a job, org.freedesktop.systemd1(5).
+fn outcome(result: &str) -> UnitResult {
+    match result {
+        "done" => Ok(()),
+        other => Err(format!("its job ended as `{other}`")),
+    }
+}

@@ -1,0 +1,83 @@
+//! Users, as the system's databases know them.
+
+use std::path::PathBuf;
+
+use nix::unistd::{self, Gid, Uid};
+
+use crate::{
+    error::{Code, Error, Result},
+    resource::Owner,
+};
+
+/// A user of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The login name.
+    pub name: String,
+    /// User id and primary group.
+    pub owner: Owner,
+    /// The home directory, which need not be there.
+    pub home: PathBuf,
+}
+
+impl From<unistd::User> for Account {
+    fn from(user: unistd::User) -> Self {
+        Self {
+            name: user.name,
+            owner: Owner {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            },
+            home: user.dir,
+        }
+    }
+}
+
+/// The user of that name; `None` when there is none.
+///
+/// # Errors
+/// `IO` when the databases cannot be read.
+pub fn by_name(name: &str) -> Result<Option<Account>> {
+    // A NUL cannot be looked up, and no user has one.
+    if name.contains('\0') {
+        return Ok(None);
+    }
+    let found = unistd::User::from_name(name).map_err(|error| unreadable(name, error))?;
+    Ok(found.map(Account::from))
+}
+
+/// The user of that id; `None` when there is none.
+///
+/// # Errors
+/// `IO` when the databases cannot be read.
+pub fn by_uid(uid: u32) -> Result<Option<Account>> {
+    let found = unistd::User::from_uid(Uid::from_raw(uid))
+        .map_err(|error| unreadable(&format!("uid {uid}"), error))?;
+    Ok(found.map(Account::from))
+}
+
+/// Whom this process acts as: the effective ids.
+pub fn effective() -> Owner {
+    Owner {
+        uid: Uid::effective().as_raw(),
+        gid: Gid::effective().as_raw(),
+    }
+}
+
+/// The user this process acts as.
+///
+/// # Errors
+/// `NOT_PERMITTED` when the effective user id has no entry; `IO` as [`by_uid`].
+pub fn current() -> Result<Account> {
+    let uid = effective().uid;
+    by_uid(uid)?.ok_or_else(|| {
+        Error::new(
+            Code::NotPermitted,
+            format!("user id {uid} has no entry in the user database"),
+        )
+    })
+}
+
+fn unreadable(whom: &str, error: nix::Error) -> Error {
+    Error::new(Code::Io, format!("cannot look up user {whom}")).because(error)
+}

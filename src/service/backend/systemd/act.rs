@@ -1,0 +1,374 @@
+//! Carries out a batch: every file first, one sync, one reload, one look at
+//! what the manager made of it, then the links, then all timers at once.
+//!
+//! A step that fails is put back and leaves the batch; the others go on.
+
+use std::{collections::HashMap, path::Path};
+
+use super::{Systemd, batch::Work, parts::UnitKind};
+use crate::{
+    effect::{disk::Disk, user},
+    error::{Code, Error, Result},
+    resource::{Act, Outcome, Owner, Progress, Step},
+    service::image,
+};
+
+#[async_trait::async_trait(?Send)]
+impl Act for Systemd {
+    async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
+        // An outcome each, or nothing yet where there is a work.
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(batch.len());
+        let mut works = Vec::with_capacity(batch.len());
+        for step in batch {
+            match Work::of(self, step) {
+                Ok(work) => works.push(work),
+                Err(error) => {
+                    let message = error.chain();
+                    let outcome = Outcome::Failed { message };
+                    progress(step.id, &outcome);
+                    outcomes.push(Some(outcome));
+                    continue;
+                }
+            }
+            outcomes.push(None);
+        }
+        let mut live: Vec<&mut Work<'_>> = works.iter_mut().collect();
+        self.stop_timers(&mut live).await;
+        self.find_runs(&mut live).await;
+        self.round(&mut live).await;
+        tell(&mut live, progress);
+        self.wait_for_runs(&mut live).await;
+        tell(&mut live, progress);
+
+        let mut works = works.into_iter();
+        let settle = |outcome: Option<Outcome>| {
+            let outcome = outcome.or_else(|| works.next().and_then(|work| work.outcome));
+            outcome.unwrap_or_else(|| Outcome::Failed {
+                message: "the step was not carried out".to_owned(),
+            })
+        };
+        outcomes.into_iter().map(settle).collect()
+    }
+}
+
+/// Reports what is settled and was not reported.
+fn tell(works: &mut [&mut Work<'_>], progress: &Progress<'_>) {
+    for work in works.iter_mut().filter(|work| !work.told) {
+        if let Some(outcome) = &work.outcome {
+            progress(work.step.id, outcome);
+            work.told = true;
+        }
+    }
+}
+
+/// The works that go on.
+fn live<'w, 'a>(works: &'w mut [&'_ mut Work<'a>]) -> impl Iterator<Item = &'w mut Work<'a>> {
+    works
+        .iter_mut()
+        .map(|work| &mut **work)
+        .filter(|work| work.is_live())
+}
+
+impl Systemd {
+    /// Stops the timers that go, and those that change: a reload would let an overdue one fire.
+    async fn stop_timers(&self, works: &mut [&mut Work<'_>]) {
+        let mut stopping: Vec<&mut Work<'_>> =
+            live(works).filter(|work| work.stops_timer()).collect();
+        let names = self.timers(&stopping);
+        match self.manager.stop(&names).await {
+            Ok(results) => {
+                for (work, result) in stopping.into_iter().zip(results) {
+                    match result {
+                        Ok(()) => work.stopped = work.was_active(),
+                        Err(why) => work.fail(format!("cannot stop its timer: {why}")),
+                    }
+                }
+            }
+            Err(error) => {
+                for work in &mut stopping {
+                    work.stopped = work.was_active();
+                    work.fail(error.chain());
+                }
+                self.start_again(works).await;
+            }
+        }
+    }
+
+    fn timers(&self, works: &[&mut Work<'_>]) -> Vec<String> {
+        works
+            .iter()
+            .map(|work| self.unit_name(work.name(), UnitKind::Timer))
+            .collect()
+    }
+
+    /// Carries all live works to their end.
+    pub(super) async fn round(&self, works: &mut [&mut Work<'_>]) {
+        if live(works).next().is_none() {
+            return self.start_again(works).await;
+        }
+        self.change_files(works);
+        self.sync(works);
+        for work in live(works) {
+            if let Err(error) = self.read_back(work) {
+                self.give_up(work, &error.chain());
+            }
+        }
+        self.reload(works).await;
+        self.check_loaded(works).await;
+        self.change_links(works);
+        self.start_timers(works).await;
+        self.forget(works).await;
+        for work in live(works) {
+            work.outcome = Some(Outcome::Done);
+        }
+        self.start_again(works).await;
+    }
+
+    /// Fails a step and puts back what it has touched.
+    fn give_up(&self, work: &mut Work<'_>, message: &str) {
+        work.fail(message);
+        let failures = work.undo.put_back(&*self.disk);
+        work.add(&failures);
+    }
+
+    fn change_files(&self, works: &mut [&mut Work<'_>]) {
+        let mut runners: HashMap<String, Owner> = HashMap::new();
+        let mut bases = false;
+        for work in live(works) {
+            let result = (|| {
+                if work.is_removal() {
+                    return self.erase(work);
+                }
+                if work.writes_run() {
+                    if !bases {
+                        self.make_bases()?;
+                        bases = true;
+                    }
+                    let runner = self.runner(work, &mut runners)?;
+                    self.make_home(work, runner)?;
+                }
+                self.write(work)?;
+                if work.step.verb == image::INSTALL {
+                    (self.on_install)(&work.service)?;
+                }
+                Ok(())
+            })();
+            if let Err(error) = result {
+                self.give_up(work, &error.chain());
+            }
+        }
+    }
+
+    /// The directories that all services share.
+    fn make_bases(&self) -> Result<()> {
+        let make = |path: &Path, mode| {
+            self.disk
+                .make_dir(path, mode, Some(self.applier))
+                .map_err(|error| Error::io("make the directory", path, error))
+        };
+        // What is there already has the mode that somebody chose.
+        for (path, mode) in [
+            (self.places.units.clone(), 0o755),
+            (self.layout.state_dir().to_owned(), 0o711),
+            (self.layout.root(), 0o711),
+        ] {
+            let stat = self.disk.stat(&path);
+            if stat
+                .map_err(|error| Error::io("read", &path, error))?
+                .is_none()
+            {
+                make(&path, mode)?;
+            }
+        }
+        make(&self.layout.services(), 0o711)
+    }
+
+    /// Whom the service runs as, and so who owns its data.
+    fn runner(&self, work: &Work<'_>, known: &mut HashMap<String, Owner>) -> Result<Owner> {
+        let Some(user) = &work.service.user else {
+            return Ok(self.applier);
+        };
+        if let Some(owner) = known.get(user) {
+            return Ok(*owner);
+        }
+        let account = user::by_name(user)?.ok_or_else(|| {
+            Error::new(
+                Code::NotPermitted,
+                format!("there is no user `{user}` on this host"),
+            )
+        })?;
+        known.insert(user.clone(), account.owner);
+        Ok(account.owner)
+    }
+
+    /// The service's own directories.
+    fn make_home(&self, work: &mut Work<'_>, runner: Owner) -> Result<()> {
+        let disk = &*self.disk;
+        let name = work.step.address.name.clone();
+        let home = self.layout.service(&name);
+        work.undo.make_dir(disk, &home, 0o711, self.applier)?;
+        let data = self.layout.data(&name);
+        work.undo.make_dir(disk, &data, 0o700, runner)
+    }
+
+    /// Makes what was written survive a power failure.
+    fn sync(&self, works: &mut [&mut Work<'_>]) {
+        for path in [self.places.units.clone(), self.layout.root()] {
+            let there = self.disk.stat(&path).is_ok_and(|stat| stat.is_some());
+            if !there {
+                continue;
+            }
+            if let Err(error) = self.disk.sync_fs(&path) {
+                let error = Error::io("sync the file system of", &path, error);
+                for work in live(works) {
+                    self.give_up(work, &error.chain());
+                }
+            }
+        }
+    }
+
+    async fn reload(&self, works: &mut [&mut Work<'_>]) {
+        if !live(works).any(|work| work.wants_reload()) {
+            return;
+        }
+        match self.manager.reload().await {
+            Ok(()) => {
+                for work in live(works) {
+                    work.reloaded = work.wants_reload();
+                }
+            }
+            Err(error) => {
+                for work in live(works) {
+                    // The answer may be lost and the files read all the same.
+                    work.reloaded = work.wants_reload();
+                    self.give_up(work, &error.chain());
+                }
+            }
+        }
+    }
+
+    /// Fails the steps whose units the manager read and would not have.
+    async fn check_loaded(&self, works: &mut [&mut Work<'_>]) {
+        let mut names = Vec::new();
+        for work in live(works) {
+            names.extend(
+                work.must_load()
+                    .map(|kind| self.unit_name(work.name(), kind)),
+            );
+        }
+        if names.is_empty() {
+            return;
+        }
+        let states = match self.manager.states(&names).await {
+            Ok(states) => states,
+            Err(error) => {
+                for work in live(works) {
+                    self.give_up(work, &error.chain());
+                }
+                return;
+            }
+        };
+        let mut states = states.into_iter();
+        for work in live(works) {
+            let kinds: Vec<UnitKind> = work.must_load().collect();
+            for kind in kinds {
+                if let Some(state) = states.next().and_then(|state| state.not_loaded)
+                    && work.outcome.is_none()
+                {
+                    let path = self.unit_path(work.name(), kind);
+                    let message = format!(
+                        "systemd does not load {0} ({state}); `systemd-analyze verify {0}` says why",
+                        path.display()
+                    );
+                    self.give_up(work, &message);
+                }
+            }
+        }
+    }
+
+    /// Enables and disables, once all that is enabled is known to be sound.
+    fn change_links(&self, works: &mut [&mut Work<'_>]) {
+        let wants = self.places.wants();
+        let mut changed = false;
+        for work in live(works).filter(|work| work.changes_link()) {
+            let link = self.wants_link(work.name());
+            let target = self.unit_path(work.name(), UnitKind::Timer);
+            let disk = &*self.disk;
+            let result = if work.will_be_enabled() {
+                work.undo
+                    .make_dir(disk, &wants, 0o755, self.applier)
+                    .and_then(|()| work.undo.link(disk, &target, &link))
+            } else {
+                work.undo.remove(disk, &link)
+            };
+            changed = true;
+            if let Err(error) = result {
+                self.give_up(work, &error.chain());
+            }
+        }
+        if changed {
+            self.sync(works);
+        }
+    }
+
+    async fn start_timers(&self, works: &mut [&mut Work<'_>]) {
+        let starting: Vec<&mut Work<'_>> = live(works).filter(|work| work.starts_timer()).collect();
+        let names = self.timers(&starting);
+        match self.manager.start(&names).await {
+            Ok(results) => {
+                for (work, result) in starting.into_iter().zip(results) {
+                    if let Err(why) = result {
+                        self.give_up(work, &format!("cannot start its timer: {why}"));
+                    }
+                }
+            }
+            Err(error) => {
+                for work in starting {
+                    self.give_up(work, &error.chain());
+                }
+            }
+        }
+    }
+
+    /// Leaves things as they were for the steps that failed or are held: what the manager has read
+    /// of them is read anew, and the timers that were up are started.
+    async fn start_again(&self, works: &mut [&mut Work<'_>]) {
+        let put_back = |work: &&mut &mut Work<'_>| match &work.outcome {
+            Some(Outcome::Failed { .. } | Outcome::Held { .. } | Outcome::Unknown { .. }) => true,
+            Some(Outcome::Done) | None => false,
+        };
+        let mut failed: Vec<&mut &mut Work<'_>> = works.iter_mut().filter(put_back).collect();
+        if failed.iter().any(|work| work.reloaded) {
+            let result = self.manager.reload().await;
+            for work in failed.iter_mut().filter(|work| work.reloaded) {
+                work.reloaded = false;
+                if let Err(error) = &result {
+                    work.add(&[format!("cannot reload: {}", error.chain())]);
+                }
+            }
+        }
+        failed.retain(|work| work.stopped);
+        let names: Vec<String> = failed
+            .iter()
+            .map(|work| self.unit_name(work.name(), UnitKind::Timer))
+            .collect();
+        let results = self.manager.start(&names).await;
+        for (at, work) in failed.iter_mut().enumerate() {
+            work.stopped = false;
+            let why = match &results {
+                Ok(results) => results.get(at).and_then(|result| result.clone().err()),
+                Err(error) => Some(error.chain()),
+            };
+            if let Some(why) = why {
+                work.add(&[format!("cannot start its timer again: {why}")]);
+            }
+        }
+    }
+}
+
+/// A disk on which something is removed for good, once a step is certain.
+pub(super) fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<()> {
+    disk.remove_tree(path)
+        .map(drop)
+        .map_err(|error| Error::io("remove", path, error))
+}

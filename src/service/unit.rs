@@ -1,0 +1,287 @@
+//! The text of a service's units: pure, and exact to the byte, since it is
+//! compared with what is on the host.
+//!
+//! Quoting follows systemd.syntax(7), systemd.service(5) and systemd.exec(5);
+//! where these leave a question, what v252 does.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::{Code, Error, Result},
+    id::{ProjectName, ResourceId, ResourceName, Seconds},
+    layout::Layout,
+    service::{
+        definition::{Schedule, Scheduler, Service},
+        hardening,
+    },
+};
+
+/// The key in `[Unit]` that names the project of what we made. systemd ignores keys that begin with `X-`.
+pub const MARK_PROJECT: &str = "X-Lorectl-Project";
+/// The key in `[Unit]` that holds the resource's id.
+pub const MARK_ID: &str = "X-Lorectl-Id";
+
+/// From SIGTERM to SIGKILL, in seconds: the 30 that the runner gives its stages, and time to record them.
+const STOP_SECONDS: u64 = 45;
+
+/// What the units of a project have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitContext {
+    /// The lorectl that units call: an absolute path.
+    pub binary: PathBuf,
+    /// Where the project's state is.
+    pub layout: Layout,
+}
+
+/// `lorectl-PROJECT.NAME`, to which `.service` and `.timer` are added.
+///
+/// Neither part holds a dot, so no two pairs give the same name.
+pub fn stem(project: &ProjectName, name: &ResourceName) -> String {
+    format!("lorectl-{project}.{name}")
+}
+
+/// The mark of a unit: its project and id, if it carries both in `[Unit]`.
+pub fn mark(text: &[u8]) -> Option<(&str, ResourceId)> {
+    let (mut project, mut id, mut in_unit) = (None, None, false);
+    for line in text.split(|byte| *byte == b'\n') {
+        let Ok(line) = std::str::from_utf8(line) else {
+            continue;
+        };
+        let line = line.trim();
+        if line.starts_with('[') {
+            if in_unit {
+                break;
+            }
+            in_unit = line == "[Unit]";
+        } else if in_unit && let Some((key, value)) = line.split_once('=') {
+            match key.trim_end() {
+                MARK_PROJECT => project = Some(value.trim_start()),
+                MARK_ID => id = Some(value.trim_start()),
+                _other => {}
+            }
+        }
+    }
+    Some((project?, ResourceId::from_mark(id?)))
+}
+
+/// The service unit: what a wake-up runs.
+///
+/// # Errors
+/// `SPEC_INVALID` for a text that no unit can hold (a line break, a NUL, a path that is not UTF-8).
+pub fn render_service(service: &Service, context: &UnitContext) -> Result<String> {
+    let mut settings: Vec<(&str, String)> = vec![
+        ("Type", "oneshot".to_owned()),
+        ("ExecStart", exec_start(service, context)?),
+    ];
+    if service.scheduler == Scheduler::SystemdSystem
+        && let Some(user) = &service.user
+    {
+        settings.push(("User", plain("user", user)?));
+    }
+    // The dash: a directory that is gone or closed to the job is the runner's to report.
+    let directory = plain("working_dir", utf8("working_dir", &service.working_dir)?)?;
+    settings.push(("WorkingDirectory", format!("-{directory}")));
+    settings.push(("TimeoutStartSec", seconds(service.patience())));
+    settings.push(("TimeoutStopSec", seconds(Seconds(STOP_SECONDS))));
+    // SIGTERM goes to the runner alone, which ends its stages in order; SIGKILL, later, to all.
+    settings.push(("KillMode", "mixed".to_owned()));
+    settings.extend(hardening::settings(service, &context.layout)?);
+    replace(&mut settings, service)?;
+
+    let mut text = head(service, "runs")?;
+    text.push_str("\n[Service]\n");
+    for (key, value) in &settings {
+        let _ = writeln!(text, "{key}={value}");
+    }
+    Ok(text)
+}
+
+/// The timer unit: when the runner is woken.
+///
+/// The system only wakes the runner; the runner decides whether the service is due, with
+/// [`lead`] as its tolerance. For `every` it is woken shortly after the timer starts (so that
+/// what fell due while the host was off, or the timer was stopped, is caught up), then an
+/// interval after that start (the first run of a new service) and an interval after each run.
+/// So neither an apply nor a boot makes a job run that is not due. `OnBootSec=` would fire at
+/// once on a host that is up for longer than that, and is not used.
+///
+/// # Errors
+/// `SPEC_INVALID` as for [`render_service`]; `NOT_IN_THIS_BUILD` for a schedule that has no
+/// wake-ups yet.
+pub fn render_timer(service: &Service, context: &UnitContext) -> Result<String> {
+    let mut text = head(service, "wakes")?;
+    text.push_str("\n[Timer]\n");
+    match &service.schedule {
+        Schedule::Every(every) => {
+            let _ = writeln!(text, "OnActiveSec={}", seconds(lead(*every)));
+            let _ = writeln!(text, "OnActiveSec={}", seconds(*every));
+            let _ = writeln!(text, "OnUnitActiveSec={}", seconds(*every));
+            let _ = writeln!(text, "AccuracySec={}", seconds(accuracy(*every)));
+        }
+        Schedule::Cron { .. } => {
+            for candidate in calendar_candidates(&service.schedule)? {
+                let _ = writeln!(text, "OnCalendar={candidate}");
+            }
+            let _ = writeln!(text, "AccuracySec=1s");
+        }
+    }
+    if service.splay.0 > 0 {
+        let _ = writeln!(text, "RandomizedDelaySec={}", seconds(service.splay));
+    }
+    let unit = stem(context.layout.project(), &service.name);
+    let _ = writeln!(text, "Unit={unit}.service");
+    text.push_str("\n[Install]\nWantedBy=timers.target\n");
+    Ok(text)
+}
+
+/// How soon after its start a timer wakes the runner: a fifth of the interval, a minute at most, a second at least.
+///
+/// The runner takes a service for due when it would be within this time.
+pub fn lead(every: Seconds) -> Seconds {
+    Seconds((every.0 / 5).clamp(1, 60))
+}
+
+/// How exact a wake-up is: a sixtieth of the interval, between a second and a minute.
+fn accuracy(every: Seconds) -> Seconds {
+    Seconds((every.0 / 60).clamp(1, 60))
+}
+
+/// The instants at which a schedule may be due, as `OnCalendar=` expressions in UTC.
+///
+/// In UTC only: systemd v252 skips or doubles local times where the offset changes, so the zone
+/// is the runner's affair.
+///
+/// # Errors
+/// `NOT_IN_THIS_BUILD` for `cron`, until its occurrences are known to this build.
+pub fn calendar_candidates(schedule: &Schedule) -> Result<Vec<String>> {
+    match schedule {
+        Schedule::Every(_) => Ok(Vec::new()),
+        Schedule::Cron { .. } => Err(Error::new(
+            Code::NotInThisBuild,
+            "this build of lorectl has no `cron` schedules on systemd",
+        )
+        .suggest("Use `schedule = { every = \"…\" }`.")),
+    }
+}
+
+/// Comment and `[Unit]`, alike in both units.
+fn head(service: &Service, verb: &str) -> Result<String> {
+    let (project, name) = (&service.project, &service.name);
+    let described = service.description.as_deref().unwrap_or(name.as_str());
+    let description = plain("description", described)?;
+    Ok(format!(
+        "# Written by lorectl: {verb} service.{name} of project {project}.\n\
+         # A change made here is drift, and undone by the next apply.\n\
+         \n\
+         [Unit]\n\
+         Description={description}\n\
+         {MARK_PROJECT}={project}\n\
+         {MARK_ID}={}\n",
+        service.id
+    ))
+}
+
+fn exec_start(service: &Service, context: &UnitContext) -> Result<String> {
+    let binary = utf8("lorectl's path", &context.binary)?;
+    if !binary.starts_with('/') {
+        return Err(invalid("lorectl's path", "is not absolute"));
+    }
+    let state_dir = utf8("the state directory", context.layout.state_dir())?;
+    Ok(format!(
+        "{} service run --state-dir {} --project {} {}",
+        program(binary)?,
+        argument(state_dir)?,
+        argument(service.project.as_str())?,
+        argument(service.name.as_str())?,
+    ))
+}
+
+/// The spec's `unit` map: each key replaces all lines of ours with that key.
+fn replace<'a>(settings: &mut Vec<(&'a str, String)>, service: &'a Service) -> Result<()> {
+    for (key, values) in &service.unit {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if key.is_empty() || !key.chars().all(allowed) {
+            return Err(invalid("a key of `unit`", "is not a setting's name"));
+        }
+        settings.retain(|(ours, _)| ours != key);
+        for value in values {
+            settings.push((key, one_line(key, value)?));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(what: &str, why: &str) -> Error {
+    Error::new(Code::SpecInvalid, format!("{what} {why}"))
+}
+
+/// A time span that means the same in every setting: seconds with their unit.
+fn seconds(span: Seconds) -> String {
+    format!("{}s", span.0)
+}
+
+/// A path as text.
+pub(super) fn utf8<'a>(what: &str, path: &'a Path) -> Result<&'a str> {
+    path.to_str()
+        .ok_or_else(|| invalid(what, "is not UTF-8, which a unit must be"))
+}
+
+/// Refuses what would end the line, or the text. Other control characters pass: systemd keeps them.
+fn refuse_breaks(what: &str, text: &str) -> Result<()> {
+    if text.contains(['\n', '\r', '\0']) {
+        return Err(invalid(what, "holds a line break or a NUL"));
+    }
+    Ok(())
+}
+
+/// A value taken as it stands: a trailing backslash would join the next line, but not before a space, which systemd drops.
+fn one_line(what: &str, value: &str) -> Result<String> {
+    refuse_breaks(what, value)?;
+    let joins = if value.ends_with('\\') { " " } else { "" };
+    Ok(format!("{value}{joins}"))
+}
+
+/// A value that is not split into words but has its `%` specifiers expanded.
+fn plain(what: &str, value: &str) -> Result<String> {
+    if value.trim() != value {
+        return Err(invalid(
+            what,
+            "begins or ends with a space, which a unit cannot hold",
+        ));
+    }
+    one_line(what, &value.replace('%', "%%"))
+}
+
+/// The program of a command line: specifiers count there, variables do not, and systemd v252 takes
+/// no quote, backslash or control character in it, however it is escaped.
+fn program(path: &str) -> Result<String> {
+    if path.contains(['"', '\'', '\\']) || path.chars().any(char::is_control) {
+        return Err(Error::new(
+            Code::BinaryUnstable,
+            format!("units cannot call {path:?}: systemd takes no quote, backslash or control character there"),
+        )
+        .suggest("Install lorectl as /usr/local/bin/lorectl, and apply with that one."));
+    }
+    Ok(format!("\"{}\"", path.replace('%', "%%")))
+}
+
+/// One argument of a command line, which reaches the program as it is given here.
+fn argument(text: &str) -> Result<String> {
+    refuse_breaks("the state directory", text)?;
+    let escaped = text
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('%', "%%")
+        .replace('$', "$$");
+    Ok(format!("\"{escaped}\""))
+}
+
+/// One path of a list of paths. There a backslash is a backslash, so a quote is hidden by the other kind.
+pub(super) fn path_word(what: &str, path: &Path) -> Result<String> {
+    let text = utf8(what, path)?.replace('%', "%%");
+    refuse_breaks(what, &text)?;
+    Ok(format!("\"{}\"", text.replace('"', "\"'\"'\"")))
+}
