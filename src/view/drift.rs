@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     id::Timestamp,
-    resource::{Drift, DriftField, Stray, Subject},
+    resource::{Drift, DriftField, Plan, Stray, Subject},
 };
 
 /// What `lorectl drift` found.
@@ -52,6 +52,11 @@ pub struct Unknown {
 }
 
 impl<'a> Report<'a> {
+    /// The drift that a plan found among so many resources.
+    pub fn of(plan: &'a Plan, resources: usize) -> Self {
+        Self::new(&plan.subject, plan.created_at, resources, &plan.drift, &[])
+    }
+
     /// A report in which all could be told.
     pub fn new(
         subject: &'a Subject,
@@ -194,6 +199,12 @@ fn summary(canvas: &mut Canvas<'_>, report: &Report<'_>) {
         ))
     };
     canvas.line(&line, 2);
+}
+
+impl super::View for Report<'_> {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
 }
 
 #[cfg(test)]

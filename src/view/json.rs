@@ -18,7 +18,7 @@ pub use event::{EventLine, write_event};
 pub use lists::{DriftData, StrayData};
 pub(super) use lists::{drifts, strays};
 
-use crate::{error::Error, plan::document::Document, resource::Plan};
+use crate::{apply::events::Report, error::Error, plan::document::Document, resource::Plan};
 
 /// What stands beside data and errors.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
@@ -167,12 +167,54 @@ pub fn failure_with<T: Serialize + ?Sized>(
     )
 }
 
-/// The data of `plan --json`: the same document that `--out` writes bare.
+/// Writes the envelope of a plan: its data is the document that `--out` writes bare.
+///
+/// A plan that is refused is a failure, with its first refusal as the error and the document beside it.
 ///
 /// # Errors
-/// When a value of the plan cannot be written as JSON.
-pub fn plan(plan: &Plan) -> io::Result<Document<'_>> {
-    Document::of(plan)
+/// What the writer says.
+pub fn plan(plan: &Plan, elapsed_ms: u64, out: &mut dyn io::Write) -> io::Result<()> {
+    let document = Document::of(plan)?;
+    match refused(plan) {
+        None => success(out, &document, elapsed_ms),
+        Some(error) => failure_with(out, &error, Some(&document), elapsed_ms),
+    }
+}
+
+/// The refusals of a plan as an error, the first one's code first; `None` when it may be applied.
+pub fn refused(plan: &Plan) -> Option<Error> {
+    let first = plan.refusals.first()?;
+    let mut error = Error::new(first.code, first.message.clone());
+    error.suggestion.clone_from(&first.suggestion);
+    if plan.refusals.len() > 1 {
+        let details = plan.refusals.iter().map(|refusal| match &refusal.address {
+            Some(address) => format!("{}: {address}: {}", refusal.code, refusal.message),
+            None => format!("{}: {}", refusal.code, refusal.message),
+        });
+        error = error.with_details(details.collect());
+    }
+    Some(error)
+}
+
+/// Writes the envelope of an apply.
+///
+/// `ended` is the error that the command ends with, whatever it is ([`super::apply::failure`] for
+/// one that failed; holds that left nothing to do); the report is there all the same.
+///
+/// # Errors
+/// What the writer says.
+pub fn applied(
+    plan: &Plan,
+    report: &Report,
+    ended: Option<&Error>,
+    elapsed_ms: u64,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let data = ApplyData::of(plan, report);
+    match ended {
+        None => success(out, &data, elapsed_ms),
+        Some(error) => failure_with(out, error, Some(&data), elapsed_ms),
+    }
 }
 
 #[cfg(test)]
@@ -197,8 +239,42 @@ mod tests {
             json!({"ok": true, "data": [1, 2], "meta": {"elapsed_ms": 7}})
         );
         let plan_value = fixture::plan();
-        let value = written(|out| success(out, &plan(&plan_value)?, 7));
+        let value = written(|out| plan(&plan_value, 7, out));
+        assert_eq!(value["ok"], true);
         assert_eq!(value["data"]["format_version"], "1.0");
+    }
+
+    #[test]
+    fn a_refused_plan_is_a_failure_that_shows_the_plan() {
+        let value = written(|out| plan(&fixture::refused_plan(), 7, out));
+        assert_eq!(value["ok"], false);
+        assert_eq!(value["error"]["code"], "MASS_DELETION");
+        assert_eq!(
+            value["error"]["details"][1],
+            "PROTECTED: service.job02: it was applied with `protect = true`"
+        );
+        assert_eq!(value["data"]["refusals"][0]["code"], "MASS_DELETION");
+    }
+
+    #[test]
+    fn a_failed_apply_is_an_error_and_its_report() {
+        let (plan, report) = (fixture::plan(), fixture::failed_report());
+        let error = crate::view::apply::failure(&report).unwrap();
+        let value = written(|out| applied(&plan, &report, Some(&error), 7, out));
+        assert_eq!(value["error"]["code"], "UNDO_FAILED");
+        assert_eq!(value["error"]["actions"], json!(["lorectl plan"]));
+        assert_eq!(
+            value["data"]["applied"][0],
+            json!({"address": "service.a", "actions": ["create"]})
+        );
+        assert_eq!(value["data"]["not_undone"][0]["address"], "service.b");
+        assert_eq!(value["data"]["holds"][0]["address"], "service.mirror");
+        let done = Report::default();
+        assert!(crate::view::apply::failure(&done).is_none());
+        assert_eq!(
+            written(|out| applied(&plan, &done, None, 7, out))["ok"],
+            true
+        );
     }
 
     #[test]

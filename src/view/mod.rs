@@ -24,3 +24,9 @@ pub mod validate;
 
 #[cfg(test)]
 mod fixture;
+
+/// What a command has to say: as text for a person, and through `Serialize` as the data of an envelope.
+pub trait View: serde::Serialize {
+    /// The text for standard output, each line with its end.
+    fn text(&self, style: &style::Style) -> String;
+}

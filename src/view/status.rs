@@ -178,6 +178,12 @@ fn summary(canvas: &mut Canvas<'_>, status: &Status) {
     canvas.line(&line.plain("."), 2);
 }
 
+impl super::View for Status {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

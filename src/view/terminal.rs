@@ -2,8 +2,14 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use super::style::{DEFAULT_WIDTH, MIN_WIDTH, Style};
-use crate::effect::terminal::{self, Environment, Stream};
+use super::{
+    View, json,
+    style::{DEFAULT_WIDTH, MIN_WIDTH, Style},
+};
+use crate::{
+    effect::terminal::{self, Environment, Stream},
+    error::{Code, Error},
+};
 
 /// When to use colours: `--color`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,10 +87,43 @@ impl Console {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> crate::error::Result<()> {
         let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-        forgive(write(&mut out).and_then(|()| out.flush())).map_err(|error| {
-            crate::error::Error::new(crate::error::Code::Io, "cannot write to standard output")
-                .because(error)
+        forgive(write(&mut out).and_then(|()| out.flush()))
+            .map_err(|error| Error::new(Code::Io, "cannot write to standard output").because(error))
+    }
+
+    /// Shows what a command has to say: as text, or as the data of an envelope.
+    ///
+    /// # Errors
+    /// As [`Console::print`].
+    pub fn show<T: View>(&self, view: &T, json: bool, elapsed_ms: u64) -> crate::error::Result<()> {
+        self.print(|out| {
+            if json {
+                json::success(out, view, elapsed_ms)
+            } else {
+                out.write_all(view.text(&self.stdout).as_bytes())
+            }
         })
+    }
+
+    /// Shows the error that a command ends with: as text on standard error, or as an envelope on standard output.
+    ///
+    /// That it cannot be shown is nothing that could be told anyone.
+    pub fn fail(&self, error: &Error, json: bool, elapsed_ms: u64) {
+        if json {
+            let _ = self.print(|out| json::failure(out, error, elapsed_ms));
+        } else {
+            self.complain(&super::error::render(error, &self.stderr));
+        }
+    }
+
+    /// Asks on standard error, and reads the answer from standard input; see [`ask`].
+    ///
+    /// # Errors
+    /// `IO` when there is nobody to ask.
+    pub fn ask(&self, question: &str) -> crate::error::Result<bool> {
+        let (mut input, mut out) = (io::stdin().lock(), io::stderr().lock());
+        ask(question, &self.stderr, &mut input, &mut out)
+            .map_err(|error| Error::new(Code::Io, "cannot ask on the terminal").because(error))
     }
 
     /// Writes text to standard error. That it cannot be written is nothing that could be told anyone.

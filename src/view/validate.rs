@@ -54,6 +54,12 @@ pub fn render(validated: &Validated, style: &Style) -> String {
     canvas.finish()
 }
 
+impl super::View for Validated {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use super::super::{
 };
 use crate::{
     apply::events::{Failure, Report},
-    error::Code,
+    error::{Code, Error},
     resource::Action,
 };
 
@@ -52,6 +52,19 @@ pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
     canvas.gap();
     last_lines(&mut canvas, report, elapsed_ms);
     canvas.finish()
+}
+
+/// The error that such a report ends a command with, in the words of its last lines; `None` for a success.
+pub fn failure(report: &Report) -> Option<Error> {
+    let code = code(report)?;
+    let message = format!("{}; applied and kept: {}", counts(report), done(report));
+    let failed = report.failed.iter().chain(&report.not_undone);
+    let details = failed.map(|one| format!("{}: {}", one.address, one.message));
+    Some(
+        Error::new(code, message)
+            .suggest(next(report))
+            .with_details(details.collect()),
+    )
 }
 
 /// The code that such a report ends a command with; `None` for a success.
@@ -129,6 +142,30 @@ fn done(report: &Report) -> String {
     }
 }
 
+/// `1 failed, 2 as before`
+fn counts(report: &Report) -> String {
+    let interrupted = report.interrupted.then(|| "interrupted".to_owned());
+    let counted = [
+        (report.failed.len(), "failed"),
+        (report.undone.len(), "as before"),
+        (report.not_undone.len(), "not put back"),
+        (report.not_begun.len(), "not begun"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, words)| format!("{count} {words}"));
+    let parts: Vec<String> = interrupted.into_iter().chain(counted).collect();
+    parts.join(", ")
+}
+
+const fn next(report: &Report) -> &'static str {
+    if report.not_undone.is_empty() {
+        "`lorectl plan` shows what is left to do; `lorectl apply` goes on"
+    } else {
+        "what is there now was recorded; `lorectl plan` shows the way on from it"
+    }
+}
+
 fn last_lines(canvas: &mut Canvas<'_>, report: &Report, elapsed_ms: u64) {
     let serial = format!("(serial {}, {})", report.serial, time::elapsed(elapsed_ms));
     let held = match report.held.len() {
@@ -143,32 +180,15 @@ fn last_lines(canvas: &mut Canvas<'_>, report: &Report, elapsed_ms: u64) {
         canvas.line(&line, 2);
         return;
     };
-    let mut parts = Vec::new();
-    if report.interrupted {
-        parts.push("interrupted".to_owned());
-    }
-    for (count, words) in [
-        (report.failed.len(), "failed"),
-        (report.undone.len(), "as before"),
-        (report.not_undone.len(), "not put back"),
-        (report.not_begun.len(), "not begun"),
-    ] {
-        if count > 0 {
-            parts.push(format!("{count} {words}"));
-        }
-    }
     let line = Line::new()
         .whole(Paint::Bad, format!("error[{code}]:"))
-        .put(Paint::Strong, format!(" {}", parts.join(", ")))
+        .put(Paint::Strong, format!(" {}", counts(report)))
         .plain(format!("; applied and kept: {}{held} ", done(report)))
         .whole(Paint::Plain, format!("{serial}."));
     canvas.line(&line, 2);
-    let next = if report.not_undone.is_empty() {
-        "`lorectl plan` shows what is left to do; `lorectl apply` goes on"
-    } else {
-        "what is there now was recorded; `lorectl plan` shows the way on from it"
-    };
-    let line = Line::indented(2).put(Paint::Good, "help: ").plain(next);
+    let line = Line::indented(2)
+        .put(Paint::Good, "help: ")
+        .plain(next(report));
     canvas.line(&line, 8);
 }
 

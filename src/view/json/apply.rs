@@ -5,8 +5,10 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     apply::events::{Failure, Report},
+    error::Code,
     id::Address,
-    resource::Action,
+    resource::{Action, Hold, Plan},
+    view::state::Held,
 };
 
 /// The data of `apply --json`.
@@ -35,6 +37,8 @@ pub struct ApplyData<'a> {
     /// What was not begun, because of an interruption.
     #[schemars(with = "Vec<String>")]
     not_begun: &'a [Address],
+    /// What the plan held back, and what lifts that.
+    holds: Vec<HoldData<'a>>,
     /// What was held back while applying.
     #[serde(serialize_with = "failures")]
     #[schemars(with = "Vec<FailureData>")]
@@ -45,8 +49,9 @@ pub struct ApplyData<'a> {
 
 impl<'a> ApplyData<'a> {
     /// The data of a report.
-    pub fn of(report: &'a Report) -> Self {
+    pub fn of(plan: &'a Plan, report: &'a Report) -> Self {
         Self {
+            holds: plan.holds.iter().map(HoldData::of).collect(),
             serial: report.serial,
             interrupted: report.interrupted,
             applied: &report.applied,
@@ -69,6 +74,29 @@ struct AppliedData {
     /// As in the plan document.
     #[schemars(with = "Vec<String>")]
     actions: Action,
+}
+
+/// What is not done for now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Hold")]
+struct HoldData<'a> {
+    /// What is held.
+    address: String,
+    /// Why, and what lifts it.
+    #[serde(flatten)]
+    held: Held,
+    /// The error code of the reason, where it has one.
+    code: Option<&'a str>,
+}
+
+impl<'a> HoldData<'a> {
+    fn of(hold: &'a Hold) -> Self {
+        Self {
+            address: hold.address.to_string(),
+            held: Held::of(hold),
+            code: hold.code.map(Code::as_str),
+        }
+    }
 }
 
 /// What happened to one resource.

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use super::{ApplyData, EventLine, Failure, Success};
 use crate::{
     plan::document::Document,
-    view::{drift, service, status::Status, validate::Validated},
+    view::{drift, init::Initialised, service, status::Status, validate::Validated},
 };
 
 fn schema<T: JsonSchema>() -> String {
@@ -37,6 +37,7 @@ fn the_schemas_are_those_of_the_types() {
         ("service-status", schema::<service::ServiceStatus>()),
         ("service-log-line", schema::<service::LogLine>()),
         ("service-trigger", schema::<service::Trigger>()),
+        ("init", schema::<Initialised>()),
         ("validate", schema::<Validated>()),
     ] {
         let path = dir.join(format!("{name}.schema.json"));

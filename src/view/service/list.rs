@@ -123,6 +123,12 @@ pub fn render(list: &List, style: &Style) -> String {
     canvas.finish()
 }
 
+impl super::super::View for List {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -238,6 +238,12 @@ fn recent(canvas: &mut Canvas<'_>, status: &ServiceStatus) {
     }
 }
 
+impl super::super::View for ServiceStatus {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,6 +62,12 @@ pub fn render(trigger: &Trigger, style: &Style) -> String {
     canvas.finish()
 }
 
+impl super::super::View for Trigger {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
