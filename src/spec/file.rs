@@ -9,8 +9,8 @@ use toml::{
 };
 
 use super::{
+    bounds,
     finding::{Finding, Lines},
-    nesting,
     raw::{RawProject, Requirement},
     schema::Node,
     source::Source,
@@ -96,8 +96,7 @@ pub fn text_of<'b>(source: &Source, bytes: &'b [u8]) -> Result<&'b str, Finding>
 
 /// Parses a text, and says where it is no TOML.
 fn parse(text: &str) -> (Option<Spanned<DeTable<'_>>>, Vec<Fault>) {
-    if let Some(span) = nesting::too_deep(text) {
-        let message = format!("this nests deeper than {}", nesting::DEEPEST);
+    if let Some((span, message)) = bounds::exceeded(text) {
         return (None, vec![torn(span, message, None)]);
     }
     let (root, errors) = DeTable::parse_recoverable(text);

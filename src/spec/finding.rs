@@ -151,8 +151,9 @@ impl<'a> Lines<'a> {
     fn source(&self, line: u32) -> (usize, &'a str) {
         let index = usize::try_from(line).unwrap_or(1).saturating_sub(1);
         let start = self.starts.get(index).copied().unwrap_or(0);
-        let rest = self.text.get(start..).unwrap_or_default();
-        let line = rest.split('\n').next().unwrap_or_default();
+        let end = self.starts.get(index + 1).map(|next| next - 1);
+        let line = self.text.get(start..end.unwrap_or(self.text.len()));
+        let line = line.unwrap_or_default();
         (start, line.strip_suffix('\r').unwrap_or(line))
     }
 

@@ -32,8 +32,8 @@ use crate::{
 /// The shortest `every` where the project says none.
 const MIN_INTERVAL: Seconds = Seconds(5 * 60);
 
-/// The most findings that one file adds.
-const MOST_OF_A_FILE: usize = 1000;
+/// The most findings that one file adds, and the most problems of services that are looked up.
+const MOST: usize = 1000;
 
 /// Loads a spec.
 ///
@@ -56,7 +56,7 @@ pub fn load(request: &Request<'_>, disk: &dyn Disk) -> Result<Spec> {
             Bytes::Read(bytes) => {
                 total += bytes.len() as u64;
                 if total > Sources::limit() {
-                    let message = "the files of the spec are more than 64 MiB together";
+                    let message = "the files of the spec are more than 32 MiB together";
                     loader
                         .findings
                         .push(Finding::of_file(&source.shown, message));
@@ -121,8 +121,8 @@ impl Loader {
         };
         self.merge(parsed, &mut clash);
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
-        self.dropped += faults.len().saturating_sub(MOST_OF_A_FILE);
-        for fault in faults.into_iter().take(MOST_OF_A_FILE) {
+        self.dropped += faults.len().saturating_sub(MOST);
+        for fault in faults.into_iter().take(MOST) {
             let finding = lines.finding(&source.shown, fault.span, fault.message);
             self.findings.push(Finding {
                 suggestion: fault.suggestion,
@@ -212,7 +212,9 @@ impl Loader {
         let defaults: BTreeMap<String, usize> = (self.defaults_at.iter())
             .map(|(key, place)| (key.clone(), place.file))
             .collect();
-        let problems = self.problems(&services);
+        let mut problems = self.problems(&services);
+        self.dropped += problems.len().saturating_sub(MOST);
+        problems.truncate(MOST);
         let located: Vec<Located<'_>> = (problems.iter())
             .filter_map(|(name, problem)| {
                 let (_, place) = self.services.get(name)?;

@@ -5,11 +5,11 @@
 //! up again only where something is wrong.
 
 pub mod absent;
+mod bounds;
 mod file;
 pub mod finding;
 mod graph;
 mod load;
-pub mod nesting;
 pub mod raw;
 pub mod schema;
 pub mod source;
@@ -29,7 +29,6 @@ use crate::{
     id::{Digest, ProjectName, Seconds},
     service::spec::{DeclaredService, Problem},
 };
-use finding::Finding;
 
 /// A spec without a fault, as far as that can be told without a host.
 #[derive(Debug)]
@@ -137,9 +136,6 @@ impl Spec {
             .unwrap_or_else(|| Error::new(Code::Internal, "nothing is wrong with the spec"))
     }
 }
-
-/// What is wrong with a spec, each finding on its own; for a view that wants more than the text.
-pub type Findings = Vec<Finding>;
 
 #[cfg(test)]
 mod tests;

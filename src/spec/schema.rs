@@ -66,8 +66,8 @@ pub enum Node {
     Integer(i64, i64),
     /// `true` or `false`.
     Flag,
-    /// An array of so many at least.
-    Array(Box<Self>, u64),
+    /// An array of so many at least, and so many at most.
+    Array(Box<Self>, u64, u64),
     /// A table.
     Table(Table),
     /// One of several, told apart by the type of the value.
@@ -99,7 +99,7 @@ impl Node {
             }
             Self::Integer(..) => "an integer".to_owned(),
             Self::Flag => "`true` or `false`".to_owned(),
-            Self::Array(item, _) => match **item {
+            Self::Array(item, ..) => match **item {
                 Self::Text(None) => "an array of strings".to_owned(),
                 Self::Table(_) => "an array of tables".to_owned(),
                 Self::Any
@@ -356,9 +356,13 @@ fn compile(schema: &Value) -> Node {
         }
         Some("boolean") => Node::Flag,
         Some("array") => {
-            let least = schema.get("minItems").and_then(Value::as_u64);
+            let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
             let item = schema.get("items").map_or(Node::Any, compile);
-            Node::Array(Box::new(item), least.unwrap_or(0))
+            Node::Array(
+                Box::new(item),
+                bound("minItems").unwrap_or(0),
+                bound("maxItems").unwrap_or(u64::MAX),
+            )
         }
         Some("object") => Node::Table(compile_table(schema)),
         Some(_) | None => Node::Any,

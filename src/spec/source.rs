@@ -14,8 +14,8 @@ use crate::{
 /// The largest spec file: 4 MiB. Larger specs are directories.
 pub const LARGEST_FILE: u64 = 4 << 20;
 
-/// The most that all files of a spec hold together: 64 MiB.
-const LARGEST_SET: u64 = 64 << 20;
+/// The most that all files of a spec hold together: 32 MiB, about 100,000 services.
+const LARGEST_SET: u64 = 32 << 20;
 
 /// What the user asked to load.
 #[derive(Debug, Clone, Copy)]

@@ -504,6 +504,20 @@ fn sources_that_are_none_are_refused_without_a_hang() {
 }
 
 #[test]
+fn a_mark_at_the_beginning_and_line_ends_of_elsewhere_are_taken() {
+    let text = with_head(&service("a", "timeot = 1")).replace('\n', "\r\n");
+    let found = fault(&format!("\u{feff}{text}"));
+    assert!(
+        found.contains("lore.toml:7:1: unknown key `timeot`"),
+        "{found}"
+    );
+    assert!(
+        !found.contains('\r') && found.contains("has an error in"),
+        "{found}"
+    );
+}
+
+#[test]
 fn standard_input_is_a_file_of_its_own() {
     let world = World::new(&[]);
     let load = |text: &str| {

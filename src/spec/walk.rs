@@ -165,9 +165,12 @@ impl<'t> Walk<'t> {
                     self.fault(&span, message);
                 }
             }
-            (Node::Array(item, least), DeValue::Array(found)) => {
-                if (found.len() as u64) < *least {
+            (Node::Array(item, least, most), DeValue::Array(found)) => {
+                let count = found.len() as u64;
+                if count < *least {
                     self.fault(&span, "it is empty".to_owned());
+                } else if count > *most {
+                    self.fault(&span, format!("there are {count} of at most {most}"));
                 }
                 for value in found {
                     self.value(item, value);
@@ -243,7 +246,9 @@ impl<'t> Walk<'t> {
                 Some("put it in quotes".to_owned())
             }
             // A command written as a shell line.
-            (Node::Array(item, _), DeValue::String(text)) if matches!(**item, Node::Text(None)) => {
+            (Node::Array(item, ..), DeValue::String(text))
+                if matches!(**item, Node::Text(None)) =>
+            {
                 let plain = !text.contains(['"', '\'', '\\', '$', '|', '>', '<', '&', ';', '*']);
                 let words: Vec<String> = (text.split_whitespace())
                     .map(|word| format!("\"{word}\""))

@@ -29,7 +29,7 @@ pub struct RawService {
     #[schemars(length(min = 1))]
     pub run: Option<Vec<String>>,
     /// The commands, in order, where there are several.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 100))]
     pub stages: Option<Vec<RawStage>>,
     /// The environment of every stage, beyond `PATH`, `HOME`, `LANG` and `LORECTL_*`.
     pub env: BTreeMap<EnvName, RawEnvValue>,

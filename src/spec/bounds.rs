@@ -1,19 +1,27 @@
-//! How deep a text nests, found before anything is built from it.
+//! Whether a text is of a size that may be parsed, found before anything is built from it.
 //!
-//! A parser that recovers builds a tree; this looks at bytes alone, so that a hundred thousand
-//! brackets cost a hundred thousand steps.
+//! A parser that recovers builds a tree of a hundred times the text and an error for every stray
+//! character; this looks at bytes alone, so that a hundred thousand brackets cost a hundred
+//! thousand steps.
 
 use std::ops::Range;
 
 /// The deepest nesting of arrays, tables and dotted keys that a spec may have.
 pub const DEEPEST: usize = 64;
 
-/// Where a text nests deeper than [`DEEPEST`]; `None` when it does not.
+/// The most tables and arrays of one file; 4 MiB of services have about 100,000.
+const MOST_TABLES: usize = 150_000;
+
+/// The most lines, values and items of one file; as many again as 4 MiB of services have.
+const MOST_ENTRIES: usize = 600_000;
+
+/// What exceeds the bounds first, and where; `None` when nothing does.
 ///
 /// Where the text is no TOML the answer may be wrong; the parser then finds the fault.
-pub fn too_deep(text: &str) -> Option<Range<usize>> {
+pub fn exceeded(text: &str) -> Option<(Range<usize>, String)> {
     let bytes = text.as_bytes();
     let (mut at, mut depth, mut dots) = (0, 0_usize, 0_usize);
+    let (mut tables, mut entries) = (0_usize, 0_usize);
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'#' => at += line_rest(bytes, at),
@@ -23,19 +31,34 @@ pub fn too_deep(text: &str) -> Option<Range<usize>> {
             }
             b'[' | b'{' => {
                 depth += 1;
-                if depth > DEEPEST {
-                    return Some(at..at + 1);
-                }
+                tables += 1;
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
             b'.' => {
                 dots += 1;
-                if dots >= DEEPEST {
-                    return Some(at..at + 1);
-                }
+                tables += 1;
             }
-            b'\n' | b',' | b'=' => dots = 0,
+            b'\n' | b',' | b'=' => {
+                dots = 0;
+                entries += 1;
+            }
             _ => {}
+        }
+        let message = if depth > DEEPEST || dots >= DEEPEST {
+            Some(format!("this nests deeper than {DEEPEST}"))
+        } else if tables > MOST_TABLES {
+            Some(format!(
+                "the file holds more than {MOST_TABLES} tables; make it a directory of files"
+            ))
+        } else if entries > MOST_ENTRIES {
+            Some(format!(
+                "the file holds more than {MOST_ENTRIES} entries; make it a directory of files"
+            ))
+        } else {
+            None
+        };
+        if let Some(message) = message {
+            return Some((at..at + 1, message));
         }
         at += 1;
     }
@@ -97,7 +120,7 @@ mod tests {
             "a = [1.0, 2.0, 3.0]\n".repeat(100),
             format!("{}1{}", "[".repeat(64), "]".repeat(64)),
         ] {
-            assert_eq!(too_deep(&shallow), None, "{shallow}");
+            assert_eq!(exceeded(&shallow), None, "{shallow}");
         }
         for (deep, at) in [
             (format!("a = {many}"), 68),
@@ -106,14 +129,31 @@ mod tests {
             (format!("a = '''x'''{many}"), 75),
             (format!("a{} = 1", ".a".repeat(64)), 127),
         ] {
-            assert_eq!(too_deep(&deep), Some(at..at + 1), "{deep}");
+            assert_eq!(exceeded(&deep).unwrap().0, at..at + 1, "{deep}");
         }
+    }
+
+    #[test]
+    fn a_file_holds_so_much_and_no_more() {
+        let found = |text: String| exceeded(&text).map(|(_, message)| message);
+        assert_eq!(found("[a]\n".repeat(MOST_TABLES)), None);
+        assert_eq!(found("a=1\n".repeat(MOST_ENTRIES / 2)), None);
+        let tables = found("[a]\n".repeat(MOST_TABLES + 1));
+        assert_eq!(
+            tables.as_deref(),
+            Some("the file holds more than 150000 tables; make it a directory of files")
+        );
+        let entries = found("=\n".repeat(MOST_ENTRIES));
+        assert_eq!(
+            entries.as_deref(),
+            Some("the file holds more than 600000 entries; make it a directory of files")
+        );
     }
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "[\\[\\]{}\"'\\\\#\na.=é,]{0,80}") {
-            let _ = too_deep(&text);
+        fn no_text_panics_the_scan(text in "[\\[\\]{}\"'\\\\#\na.=é,]{0,80}") {
+            let _ = exceeded(&text);
         }
     }
 }
