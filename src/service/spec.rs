@@ -7,6 +7,7 @@ pub mod check;
 pub mod program;
 pub mod raw;
 pub mod secret;
+mod setting;
 pub mod text;
 
 use std::{path::Path, sync::Arc};
@@ -18,8 +19,7 @@ use crate::{
         Breaker, Classify, RUN_VERSION, Retry, Schedule, Scheduler, Service, Stage,
     },
 };
-use check::{ProgramForm, program_form};
-use program::Programs;
+use program::{ProgramForm, Programs, program_form};
 use raw::{RawEnvValue, RawFailure, RawService, RawSetting, RawStage};
 
 /// What is wrong at one place of a service's table.

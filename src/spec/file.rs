@@ -11,8 +11,8 @@ use toml::{
 use super::{
     bounds,
     finding::{Finding, Lines},
+    node::Node,
     raw::{RawProject, Requirement},
-    schema::Node,
     source::Source,
     walk::{Fault, Walk},
 };
@@ -95,7 +95,7 @@ pub fn text_of<'b>(source: &Source, bytes: &'b [u8]) -> Result<&'b str, Finding>
 }
 
 /// Parses a text, and says where it is no TOML.
-fn parse(text: &str) -> (Option<Spanned<DeTable<'_>>>, Vec<Fault>) {
+pub fn parse(text: &str) -> (Option<Spanned<DeTable<'_>>>, Vec<Fault>) {
     if let Some((span, message)) = bounds::exceeded(text) {
         return (None, vec![torn(span, message, None)]);
     }
@@ -280,63 +280,5 @@ fn into_table(value: Spanned<DeValue<'_>>) -> DeTable<'_> {
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
         | DeValue::Array(_) => DeTable::new(),
-    }
-}
-
-/// The span of a place in a parsed text: as much of the way as there is.
-pub struct Lookup<'t> {
-    root: Option<Spanned<DeTable<'t>>>,
-}
-
-impl<'t> Lookup<'t> {
-    /// Parses a text once more, to look spans up in it.
-    pub fn of(text: &'t str) -> Self {
-        Self {
-            root: parse(text).0,
-        }
-    }
-
-    /// Whether there is something at a path of keys.
-    pub fn has(&self, path: &[&str]) -> bool {
-        self.find(path)
-            .is_some_and(|(_, _, found)| found == path.len())
-    }
-
-    /// The span of the value at the end of a path, or of its key; where the path ends early, of
-    /// what it ends at.
-    pub fn span(&self, path: &[&str], on_key: bool) -> Range<usize> {
-        match self.find(path) {
-            Some((Some(key), _, found)) if on_key && found == path.len() => key,
-            Some((_, value, _)) => value,
-            None => 0..0,
-        }
-    }
-
-    fn find(&self, path: &[&str]) -> Option<(Option<Range<usize>>, Range<usize>, usize)> {
-        let root = self.root.as_ref()?;
-        let (first, rest) = path.split_first()?;
-        let (key, mut value) = root.get_ref().get_key_value(*first)?;
-        let mut key = Some(key.span());
-        for (index, step) in rest.iter().enumerate() {
-            let next = match value.get_ref() {
-                DeValue::Table(table) => table
-                    .get_key_value(*step)
-                    .map(|(key, value)| (Some(key.span()), value)),
-                DeValue::Array(array) => step
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|at| Some((None, array.get(at)?))),
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_) => None,
-            };
-            let Some((next_key, next_value)) = next else {
-                return Some((key, value.span(), index + 1));
-            };
-            (key, value) = (next_key, next_value);
-        }
-        Some((key, value.span(), path.len()))
     }
 }

@@ -9,11 +9,13 @@ use std::{
 
 use super::{
     Spec,
-    file::{self, Declared, Lookup, Parsed, Place},
+    file::{self, Declared, Parsed, Place},
     finding::{self, Finding, Lines},
     graph,
+    locate::{Located, locate},
+    node::Node,
     raw::{RawProject, Requirement},
-    schema::{self, Node},
+    schema,
     source::{Bytes, Request, Source, Sources},
     walk::Fault,
 };
@@ -366,127 +368,4 @@ impl Loader {
             }))
         })
     }
-}
-
-/// A problem and the service that has it.
-pub struct Located<'a> {
-    /// The index of its file.
-    pub file: usize,
-    /// The service.
-    pub service: &'a str,
-    /// The line of its table.
-    pub line: u32,
-    /// The problem.
-    pub problem: &'a Problem,
-}
-
-/// Finds the places of problems, in the service's own table or in the defaults that it inherits.
-pub fn locate(
-    sources: &Sources,
-    defaults: &BTreeMap<String, usize>,
-    problems: &[Located<'_>],
-    disk: &dyn Disk,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut inherited: Vec<Located<'_>> = Vec::new();
-    for (index, source) in sources.files.iter().enumerate() {
-        let own: Vec<&Located<'_>> = problems
-            .iter()
-            .filter(|located| located.file == index)
-            .collect();
-        if own.is_empty() {
-            continue;
-        }
-        with_text(sources, source, disk, |text| {
-            let lookup = text.map(|(text, lines)| (Lookup::of(text), lines));
-            for located in own {
-                let mut path = vec!["services", located.service];
-                let steps = steps(&located.problem.at);
-                path.extend(steps.iter().map(String::as_str));
-                let key = path.get(2).copied();
-                let (Some((lookup, lines)), Some(key)) = (&lookup, key.or(Some(""))) else {
-                    findings.push(by_line(source, located));
-                    continue;
-                };
-                let elsewhere = !key.is_empty() && defaults.contains_key(key);
-                if elsewhere && !lookup.has(&path) {
-                    inherited.push(Located { ..*located });
-                    continue;
-                }
-                findings.push(at_path(source, lookup, lines, &path, located));
-            }
-        });
-    }
-    let files: BTreeSet<usize> = defaults.values().copied().collect();
-    for index in files {
-        let Some(source) = sources.files.get(index) else {
-            continue;
-        };
-        let of_file = |located: &&Located<'_>| {
-            let steps = steps(&located.problem.at);
-            steps.first().and_then(|key| defaults.get(key)) == Some(&index)
-        };
-        let own: Vec<&Located<'_>> = inherited.iter().filter(of_file).collect();
-        if own.is_empty() {
-            continue;
-        }
-        with_text(sources, source, disk, |text| {
-            let lookup = text.map(|(text, lines)| (Lookup::of(text), lines));
-            for located in own {
-                let mut path = vec!["defaults", "services"];
-                let steps = steps(&located.problem.at);
-                path.extend(steps.iter().map(String::as_str));
-                findings.push(match &lookup {
-                    Some((lookup, lines)) => at_path(source, lookup, lines, &path, located),
-                    None => by_line(source, located),
-                });
-            }
-        });
-    }
-    findings
-}
-
-fn at_path(
-    source: &Source,
-    lookup: &Lookup<'_>,
-    lines: &Lines<'_>,
-    path: &[&str],
-    located: &Located<'_>,
-) -> Finding {
-    let problem = located.problem;
-    let span = lookup.span(path, problem.on_key);
-    lines
-        .finding(&source.shown, span, problem.message.clone())
-        .suggest(problem.suggestion.clone())
-}
-
-/// The finding of a problem whose file can no longer be read.
-fn by_line(source: &Source, located: &Located<'_>) -> Finding {
-    let message = format!(
-        "`service.{}` (line {}): {}",
-        located.service, located.line, located.problem.message
-    );
-    Finding::of_file(&source.shown, message).suggest(located.problem.suggestion.clone())
-}
-
-fn with_text(
-    sources: &Sources,
-    source: &Source,
-    disk: &dyn Disk,
-    then: impl FnOnce(Option<(&str, Lines<'_>)>),
-) {
-    match sources.read(source, disk) {
-        Ok(Bytes::Read(bytes)) => match std::str::from_utf8(&bytes) {
-            Ok(text) => then(Some((text, Lines::of(text)))),
-            Err(_) => then(None),
-        },
-        Ok(Bytes::Refused(_)) | Err(_) => then(None),
-    }
-}
-
-/// The steps of a JSON pointer.
-fn steps(pointer: &str) -> Vec<String> {
-    (pointer.split('/').skip(1))
-        .map(|step| step.replace("~1", "/").replace("~0", "~"))
-        .collect()
 }

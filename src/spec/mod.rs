@@ -10,6 +10,8 @@ mod file;
 pub mod finding;
 mod graph;
 mod load;
+mod locate;
+mod node;
 pub mod raw;
 pub mod schema;
 pub mod source;
@@ -121,9 +123,9 @@ impl Spec {
     /// The files are read again for it; where they changed meanwhile, the service's line is named.
     pub fn report(&self, problems: &[(&DeclaredService, Problem)], disk: &dyn Disk) -> Error {
         let index_of = |name: &str| self.files.iter().position(|file| &**file == name);
-        let located: Vec<load::Located<'_>> = (problems.iter())
+        let located: Vec<locate::Located<'_>> = (problems.iter())
             .filter_map(|(service, problem)| {
-                Some(load::Located {
+                Some(locate::Located {
                     file: index_of(&service.file)?,
                     service: service.name.as_str(),
                     line: service.line,
@@ -131,7 +133,7 @@ impl Spec {
                 })
             })
             .collect();
-        let findings = load::locate(&self.sources, &self.defaults, &located, disk);
+        let findings = locate::locate(&self.sources, &self.defaults, &located, disk);
         finding::to_error(findings, 0)
             .unwrap_or_else(|| Error::new(Code::Internal, "nothing is wrong with the spec"))
     }

@@ -150,6 +150,8 @@ fn resolved(spec: &Spec) -> String {
         };
         let made = resolve(service, &context).unwrap();
         let json = serde_json::to_string_pretty(&made).unwrap();
+        let read: crate::service::definition::Service = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, made, "what is written is what is read");
         let (declared, meta) = (service.declared(), &service.meta);
         text.push_str(&[format!("{declared:?}"), format!("{meta:?}"), json].join("\n"));
         text.push('\n');

@@ -9,7 +9,7 @@ use toml::{
 
 use super::{
     absent,
-    schema::{Node, Table},
+    node::{Node, Table},
 };
 use crate::service::spec::check::nearest;
 

@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     Problem, check_cron,
-    raw::{RawEnvValue, RawFailure, RawScheduler, RawService, RawSetting, RawStage},
-    secret,
+    program::program_form,
+    raw::{RawEnvValue, RawFailure, RawScheduler, RawService, RawStage},
+    secret, setting,
 };
 use crate::{
     id::{ResourceName, Seconds},
@@ -42,7 +43,7 @@ const CHECKS: [(&str, Check); 13] = [
     ("texts that a unit can hold", texts),
     ("bounds that can be kept", bounds),
     ("failures that mean one thing", failures),
-    ("settings that are not ours", settings),
+    ("settings that are not ours", setting::check),
     ("parts of drift that there are", drift_parts),
     ("a user where one is needed", users),
 ];
@@ -232,50 +233,6 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         .filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// How a program is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProgramForm {
-    /// `/usr/bin/restic`.
-    Absolute,
-    /// `./backup` or `../backup`.
-    Relative,
-    /// `restic`.
-    Bare,
-}
-
-/// How a program is written.
-///
-/// # Errors
-/// That it is in no form that names one program.
-pub fn program_form(written: &str) -> Result<ProgramForm, Problem> {
-    let fault = |message: &str| Err(Problem::at("", message));
-    if written.is_empty() {
-        return fault("the program is empty");
-    }
-    if written.ends_with('/') || matches!(written, "." | "..") {
-        return fault("that is a directory, not a program");
-    }
-    if written.starts_with('/') {
-        return Ok(ProgramForm::Absolute);
-    }
-    if written.starts_with("./") || written.starts_with("../") {
-        return Ok(ProgramForm::Relative);
-    }
-    if written.starts_with('~') {
-        return fault("`~` is a shell's, and there is none here")
-            .map_err(|problem: Problem| problem.suggest("write the absolute path"));
-    }
-    if written.contains('/') {
-        return fault("a relative program begins with `./`")
-            .map_err(|problem: Problem| problem.suggest(format!("write `./{written}`")));
-    }
-    if written.contains(char::is_whitespace) {
-        return fault("the program holds a space; `run` is a list of words, never a shell line")
-            .map_err(|problem: Problem| problem.suggest("write each word as a string of its own"));
-    }
-    Ok(ProgramForm::Bare)
 }
 
 /// Each command with its place.
@@ -481,75 +438,6 @@ fn failures(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
             } else if !seen.insert(text.clone()) {
                 problems.push(Problem::at(at, format!("`{text}` is classified twice")));
             }
-        }
-    }
-    problems
-}
-
-/// Settings that lorectl writes itself, in lower case, with the key that says the same.
-const OWNED: [(&str, &str); 33] = [
-    ("type", ""),
-    ("execstart", "run"),
-    ("execstartpre", "stages"),
-    ("execstartpost", "stages"),
-    ("execcondition", "stages"),
-    ("execreload", "stages"),
-    ("execstop", "stages"),
-    ("execstoppost", "stages"),
-    ("user", "user"),
-    ("group", "user"),
-    ("dynamicuser", "user"),
-    ("workingdirectory", "working_dir"),
-    ("environment", "env"),
-    ("environmentfile", "env"),
-    ("passenvironment", "env"),
-    ("unsetenvironment", "env"),
-    ("loadcredential", "env"),
-    ("loadcredentialencrypted", "env"),
-    ("setcredential", "env"),
-    ("setcredentialencrypted", "env"),
-    ("importcredential", "env"),
-    ("readwritepaths", "write_paths"),
-    ("timeoutsec", "timeout"),
-    ("timeoutstartsec", "timeout"),
-    ("timeoutstopsec", "timeout"),
-    ("timeoutabortsec", "timeout"),
-    ("runtimemaxsec", "timeout"),
-    ("restart", "retry"),
-    ("restartsec", "retry"),
-    ("successexitstatus", "exit"),
-    ("remainafterexit", ""),
-    ("killmode", ""),
-    ("guessmainpid", ""),
-];
-
-fn settings(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (name, setting) in &raw.unit {
-        let lower = name.as_str().to_ascii_lowercase();
-        let owned = OWNED.iter().find(|(owned, _)| *owned == lower);
-        if let Some((_, instead)) = owned {
-            let problem = Problem::key(
-                format!("/unit/{name}"),
-                format!("`{name}` is written by lorectl itself"),
-            );
-            problems.push(if instead.is_empty() {
-                problem
-            } else {
-                problem.suggest(format!("say it with `{instead}`"))
-            });
-        }
-        let longest = match setting {
-            RawSetting::List(list) => list.iter().map(String::len).max(),
-            RawSetting::Text(text) => Some(text.len()),
-            RawSetting::Flag(_) | RawSetting::Integer(_) => None,
-        };
-        // systemd cuts a unit's line at 1 MiB (LONG_LINE_MAX); far below, a mistake is likelier.
-        if longest.is_some_and(|length| length > 64 * 1024) {
-            problems.push(Problem::at(
-                format!("/unit/{name}"),
-                "the setting is longer than 64 KiB",
-            ));
         }
     }
     problems

@@ -1,4 +1,4 @@
-//! Programs on the host: bare names on a fixed PATH, and whether a path can be run.
+//! Programs: how a spec may write them, and where they are on the host.
 
 use std::{
     cell::RefCell,
@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Problem;
 use crate::effect::disk::{Disk, EntryKind};
 
 /// Where bare names are looked for, in order. The caller's own `PATH` has no say, so that the same
@@ -19,6 +20,50 @@ pub const PATH: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+
+/// How a program is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgramForm {
+    /// `/usr/bin/restic`.
+    Absolute,
+    /// `./backup` or `../backup`.
+    Relative,
+    /// `restic`.
+    Bare,
+}
+
+/// How a program is written.
+///
+/// # Errors
+/// That it is in no form that names one program.
+pub fn program_form(written: &str) -> Result<ProgramForm, Problem> {
+    let fault = |message: &str| Err(Problem::at("", message));
+    if written.is_empty() {
+        return fault("the program is empty");
+    }
+    if written.ends_with('/') || matches!(written, "." | "..") {
+        return fault("that is a directory, not a program");
+    }
+    if written.starts_with('/') {
+        return Ok(ProgramForm::Absolute);
+    }
+    if written.starts_with("./") || written.starts_with("../") {
+        return Ok(ProgramForm::Relative);
+    }
+    if written.starts_with('~') {
+        return fault("`~` is a shell's, and there is none here")
+            .map_err(|problem: Problem| problem.suggest("write the absolute path"));
+    }
+    if written.contains('/') {
+        return fault("a relative program begins with `./`")
+            .map_err(|problem: Problem| problem.suggest(format!("write `./{written}`")));
+    }
+    if written.contains(char::is_whitespace) {
+        return fault("the program holds a space; `run` is a list of words, never a shell line")
+            .map_err(|problem: Problem| problem.suggest("write each word as a string of its own"));
+    }
+    Ok(ProgramForm::Bare)
+}
 
 /// The programs of a host, each looked up once.
 pub struct Programs<'a> {

@@ -1,0 +1,77 @@
+//! Settings of a unit that a spec may not give, since lorectl writes them itself.
+
+use super::{
+    Problem,
+    check::Limits,
+    raw::{RawService, RawSetting},
+};
+
+/// Settings that lorectl writes itself, in lower case, with the key that says the same.
+const OWNED: [(&str, &str); 33] = [
+    ("type", ""),
+    ("execstart", "run"),
+    ("execstartpre", "stages"),
+    ("execstartpost", "stages"),
+    ("execcondition", "stages"),
+    ("execreload", "stages"),
+    ("execstop", "stages"),
+    ("execstoppost", "stages"),
+    ("user", "user"),
+    ("group", "user"),
+    ("dynamicuser", "user"),
+    ("workingdirectory", "working_dir"),
+    ("environment", "env"),
+    ("environmentfile", "env"),
+    ("passenvironment", "env"),
+    ("unsetenvironment", "env"),
+    ("loadcredential", "env"),
+    ("loadcredentialencrypted", "env"),
+    ("setcredential", "env"),
+    ("setcredentialencrypted", "env"),
+    ("importcredential", "env"),
+    ("readwritepaths", "write_paths"),
+    ("timeoutsec", "timeout"),
+    ("timeoutstartsec", "timeout"),
+    ("timeoutstopsec", "timeout"),
+    ("timeoutabortsec", "timeout"),
+    ("runtimemaxsec", "timeout"),
+    ("restart", "retry"),
+    ("restartsec", "retry"),
+    ("successexitstatus", "exit"),
+    ("remainafterexit", ""),
+    ("killmode", ""),
+    ("guessmainpid", ""),
+];
+
+/// That no setting is one of ours, or longer than a unit's line.
+pub fn check(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, setting) in &raw.unit {
+        let lower = name.as_str().to_ascii_lowercase();
+        let owned = OWNED.iter().find(|(owned, _)| *owned == lower);
+        if let Some((_, instead)) = owned {
+            let problem = Problem::key(
+                format!("/unit/{name}"),
+                format!("`{name}` is written by lorectl itself"),
+            );
+            problems.push(if instead.is_empty() {
+                problem
+            } else {
+                problem.suggest(format!("say it with `{instead}`"))
+            });
+        }
+        let longest = match setting {
+            RawSetting::List(list) => list.iter().map(String::len).max(),
+            RawSetting::Text(text) => Some(text.len()),
+            RawSetting::Flag(_) | RawSetting::Integer(_) => None,
+        };
+        // systemd cuts a unit's line at 1 MiB (LONG_LINE_MAX); far below, a mistake is likelier.
+        if longest.is_some_and(|length| length > 64 * 1024) {
+            problems.push(Problem::at(
+                format!("/unit/{name}"),
+                "the setting is longer than 64 KiB",
+            ));
+        }
+    }
+    problems
+}
