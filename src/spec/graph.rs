@@ -120,3 +120,64 @@ fn cycle_problem(
     );
     Some(((*first).clone(), problem))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(graph: &[(&str, &[&str])], find: fn(&Edges<'_>) -> Vec<(Address, Problem)>) -> String {
+        let address = |name: &&str| format!("service.{name}").parse::<Address>().unwrap();
+        let owned: BTreeMap<Address, Vec<Address>> = (graph.iter())
+            .map(|(from, to)| (address(from), to.iter().map(address).collect()))
+            .collect();
+        let edges = (owned.iter()).map(|(from, to)| (from.clone(), to.as_slice()));
+        let lines: Vec<String> = find(&edges.collect())
+            .into_iter()
+            .map(|(owner, problem)| format!("{owner}{} {}", problem.at, problem.message))
+            .collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_cycle_is_named_once_from_its_first_member() {
+        let round = |names: &str| format!("the dependencies go round in a circle: {names}");
+        for (graph, expected) in [
+            (
+                &[("a", &["b"][..]), ("b", &["c"]), ("c", &[])][..],
+                String::new(),
+            ),
+            // Two ways to one place are no cycle.
+            (
+                &[("a", &["b", "c"]), ("b", &["d"]), ("c", &["d"]), ("d", &[])],
+                String::new(),
+            ),
+            (
+                &[("a", &["c"]), ("b", &["c"]), ("c", &["x", "b"]), ("x", &[])],
+                format!(
+                    "service.b/depends_on/0 {}",
+                    round("service.b → service.c → service.b")
+                ),
+            ),
+            (
+                &[("a", &["b"]), ("b", &["a", "b"])],
+                format!(
+                    "service.a/depends_on/0 {}\nservice.b/depends_on/1 {}",
+                    round("service.a → service.b → service.a"),
+                    round("service.b → service.b")
+                ),
+            ),
+        ] {
+            assert_eq!(found(graph, cycles), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_its_place() {
+        let graph: &[(&str, &[&str])] = &[("sync", &["sync", "snyc", "other"])];
+        assert_eq!(
+            found(graph, dangling),
+            "service.sync/depends_on/1 there is no `service.snyc` in this spec\n\
+             service.sync/depends_on/2 there is no `service.other` in this spec"
+        );
+    }
+}

@@ -597,10 +597,14 @@ fn findings_are_counted_beyond_what_is_shown() {
 
 #[test]
 fn the_template_and_the_examples_load() {
-    let text = template(&"acme".parse().unwrap());
-    let world = World::new(&[("lore.toml", &text)]);
-    let spec = world.load(&[]).unwrap_or_else(|e| panic!("{}", shown(&e)));
-    assert_eq!(spec.services.len(), 1);
+    for user in [None, Some("nobody")] {
+        let text = template(&"acme".parse().unwrap(), user);
+        let world = World::new(&[("lore.toml", &text)]);
+        let spec = world.load(&[]).unwrap_or_else(|e| panic!("{}", shown(&e)));
+        let found = spec.services[0].raw.user.as_ref().map(ToString::to_string);
+        assert_eq!(found.as_deref(), user);
+        snapshot(user.map_or("template", |_| "template_root"), &text);
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     for entry in fs::read_dir(root.join("examples")).unwrap() {
