@@ -436,8 +436,9 @@ impl Follower {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests look at files")]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests look at files")]
+
     use super::*;
     use crate::effect::disk::RealDisk;
 
