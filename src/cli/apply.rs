@@ -23,7 +23,7 @@ use crate::{
     },
     resource::Plan,
     state::place,
-    view::{self, apply::Progress, json::ApplyData},
+    view::{self, apply::Live},
 };
 
 use super::{
@@ -197,7 +197,7 @@ impl Order<'_> {
         if !self.context.console.can_ask {
             return Err(unapproved());
         }
-        if !view::terminal::ask_on_terminal(question, &self.context.console.stderr)? {
+        if !self.context.console.ask(question)? {
             return Err(Error::new(Code::NotApproved, "nothing was applied"));
         }
         let mut bytes = Vec::new();
@@ -217,12 +217,7 @@ impl Order<'_> {
         let context = self.context;
         let layout = context.layout(self.project.clone());
         let console = &context.console;
-        let progress = RefCell::new(Progress::new(
-            plan,
-            console.stderr,
-            console.live && !context.json(),
-            context.verbosity(),
-        ));
+        let progress = RefCell::new(Live::new(plan, console, context.verbosity()));
         let interrupt = Interrupt::default();
         let events = |event: &Event| {
             if context.global.events {
@@ -230,7 +225,7 @@ impl Order<'_> {
                 // A reader that is gone does not stop an apply.
                 let _ = console.print(|out| view::json::write_event(out, event, at));
             }
-            console.complain(&progress.borrow_mut().event(event, context.elapsed_ms()));
+            progress.borrow_mut().event(event, context.elapsed_ms());
         };
         let elapsed_ms = || context.elapsed_ms();
         let session = Session {
@@ -246,14 +241,14 @@ impl Order<'_> {
             random: u32::try_from(random::seed()? >> 32).unwrap_or_default(),
         };
         let work = session.carry_out(situation, plan);
-        let tick = || console.complain(&progress.borrow_mut().tick(context.elapsed_ms()));
+        let tick = || progress.borrow_mut().tick(context.elapsed_ms());
         let report = attend(work, &interrupt, &tick).await;
-        console.complain(&progress.borrow_mut().finish());
+        progress.borrow_mut().finish();
         let report = report?;
         let did = plan.has_changes() || !situation.memory.open_journals.is_empty();
         let done = outcome(plan, &report);
         if did || context.json() {
-            show_report(context, &report, done)?;
+            show_report(context, plan, &report)?;
         }
         Ok(done)
     }
@@ -284,37 +279,25 @@ async fn attend<T>(
     }
 }
 
-/// The first refusal as an error, with all of them as its details.
+/// The refusals as an error, where there are any.
 fn refuse(plan: &Plan) -> Result<()> {
-    let Some(first) = plan.refusals.first() else {
-        return Ok(());
-    };
-    let mut error = Error::new(first.code, first.message.clone());
-    error.suggestion.clone_from(&first.suggestion);
-    if plan.refusals.len() > 1 {
-        error.details = plan.refusals.iter().map(|r| r.message.clone()).collect();
-    }
-    Err(error)
+    view::json::refused(plan).map_or(Ok(()), Err)
 }
 
 fn nothing_to_do(plan: &Plan) -> Done {
     held(plan).map_or(Done::Fine, Done::As)
 }
 
-fn show_report(context: &Context, report: &Report, done: Done) -> Result<()> {
+fn show_report(context: &Context, plan: &Plan, report: &Report) -> Result<()> {
     let elapsed = context.elapsed_ms();
     if !context.json() {
         let text = view::apply::render(report, elapsed, &context.console.stdout);
         return context.text(&text).map(drop);
     }
-    let data = ApplyData::of(report);
-    context.console.print(|out| match done {
-        Done::Fine | Done::Changes => view::json::success(out, &data, elapsed),
-        Done::As(code) => {
-            let error = Error::new(code, "not all of it was applied");
-            view::json::failure_with(out, &error, Some(&data), elapsed)
-        }
-    })
+    let ended = view::apply::failure(report);
+    context
+        .console
+        .print(|out| view::json::applied(plan, report, ended.as_ref(), elapsed, out))
 }
 
 fn outcome(plan: &Plan, report: &Report) -> Done {

@@ -63,7 +63,7 @@ pub struct Global {
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless `NO_COLOR` is set
     Auto,
     /// Always
     Always,
@@ -102,7 +102,7 @@ pub enum Command {
     Worker,
     /// Explain an error code
     Explain {
-        /// The code, as SPEC_INVALID; without it, all are listed
+        /// The code, as `SPEC_INVALID`; without it, all are listed
         code: Option<String>,
     },
 }

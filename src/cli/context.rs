@@ -11,7 +11,7 @@ use crate::{
     effect::{
         clock::{Clock, SystemClock},
         disk::{Disk, RealDisk},
-        environment, host,
+        environment,
         process::Stopwatch,
         user::{self, Account},
     },
@@ -21,11 +21,10 @@ use crate::{
     spec::{self, Spec},
     state::{identity, place},
     view::{
-        self,
+        View,
         apply::Verbosity,
         json,
         plan::Detail,
-        style::Style,
         terminal::{ColorChoice, Console},
     },
 };
@@ -110,11 +109,6 @@ impl Context {
         }
     }
 
-    /// The host's name, without its domain.
-    pub fn host(&self) -> Result<String> {
-        host::name()
-    }
-
     /// The layout of a project.
     pub fn layout(&self, project: ProjectName) -> Layout {
         Layout::new(self.state_dir.clone(), project)
@@ -192,35 +186,25 @@ impl Context {
     }
 
     /// Prints what a command has found: as JSON, or as text.
-    pub fn show<T: Serialize>(
-        &self,
-        data: &T,
-        text: impl FnOnce(&Style) -> String,
-    ) -> Result<Done> {
-        if self.json() {
-            self.console
-                .print(|out| json::success(out, data, self.elapsed_ms()))?;
-            return Ok(Done::Fine);
-        }
-        self.text(&text(&self.console.stdout))
+    pub fn show<T: View>(&self, data: &T) -> Result<Done> {
+        self.console.show(data, self.json(), self.elapsed_ms())?;
+        Ok(Done::Fine)
+    }
+
+    /// Prints data that has no text of its own.
+    pub fn data<T: Serialize>(&self, data: &T) -> Result<Done> {
+        self.console
+            .print(|out| json::success(out, data, self.elapsed_ms()))?;
+        Ok(Done::Fine)
     }
 
     /// Prints an error: as the JSON document, or as text on standard error.
     pub fn fail(&self, error: &Error) {
-        fail(&self.console, error, self.json(), self.elapsed_ms());
+        self.console.fail(error, self.json(), self.elapsed_ms());
     }
 }
 
 /// Prints the error of a command that could not begin.
 pub fn fail_early(error: &Error, json: bool) {
-    fail(&Console::of_process(ColorChoice::Auto), error, json, 0);
-}
-
-fn fail(console: &Console, error: &Error, as_json: bool, elapsed_ms: u64) {
-    if as_json {
-        // A reader that is gone cannot be told.
-        let _ = console.print(|out| json::failure(out, error, elapsed_ms));
-    } else {
-        console.complain(&view::error::render(error, &console.stderr));
-    }
+    Console::of_process(ColorChoice::Auto).fail(error, json, 0);
 }

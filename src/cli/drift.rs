@@ -24,7 +24,7 @@ pub async fn run(context: &Context, args: &DriftArgs) -> Result<Done> {
         &plan.drift,
         &situation.observed.strays,
     );
-    context.show(&report, |style| view::drift::render(&report, style))?;
+    context.show(&report)?;
     Ok(if report.has_drift() && args.detailed_exitcode {
         Done::Changes
     } else {

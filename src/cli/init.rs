@@ -7,7 +7,7 @@ use crate::{
     error::{Code, Error, Result},
     id::ProjectName,
     spec,
-    view::{self, init::Initialised},
+    view::init::Initialised,
 };
 
 use super::{Done, context::Context};
@@ -37,7 +37,9 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Done> {
         Some(project) => project.clone(),
         None => name_of(context),
     };
-    let text = spec::template(&project);
+    // Root's services are the system manager's, which runs none without a user.
+    let user = (context.account.owner.uid == 0).then_some("nobody");
+    let text = spec::template(&project, user);
     context
         .disk
         .write(&path, text.as_bytes(), 0o644, None, Durability::Now)
@@ -46,7 +48,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Done> {
         path: path.display().to_string(),
         project: project.to_string(),
     };
-    context.show(&written, |style| view::init::render(&written, style))
+    context.show(&written)
 }
 
 /// The directory's name, made fit to be a project's.

@@ -103,9 +103,7 @@ fn validate(context: &Context) -> Result<Done> {
         resources: [("service".to_owned(), spec.services.len())].into(),
         warnings: Vec::new(),
     };
-    context.show(&validated, |style| {
-        view::validate::render(&validated, style)
-    })
+    context.show(&validated)
 }
 
 fn explain(context: &Context, code: Option<&str>) -> Result<Done> {

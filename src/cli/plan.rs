@@ -59,10 +59,9 @@ fn write(context: &Context, plan: &Plan, path: &Path) -> Result<()> {
 /// Shows a plan as text or as its document.
 pub fn show(context: &Context, plan: &Plan) -> Result<()> {
     if context.json() {
-        return context.console.print(|out| {
-            let document = view::json::plan(plan)?;
-            view::json::success(out, &document, context.elapsed_ms())
-        });
+        return context
+            .console
+            .print(|out| view::json::plan(plan, context.elapsed_ms(), out));
     }
     let page = view::plan::PlanContext {
         detail: context.detail(),

@@ -71,7 +71,7 @@ impl<'a> Project<'a> {
             },
             layout,
             memory,
-            host: context.host()?,
+            host: crate::effect::host::name()?,
             unstable,
             accounts: RefCell::default(),
         })
@@ -186,12 +186,13 @@ impl<'a> Project<'a> {
     }
 
     fn scheduler_warnings(&self, desired: &BTreeMap<Address, Desired>) -> Vec<String> {
-        let used: BTreeSet<Scheduler> = desired
+        let schedulers: BTreeSet<Scheduler> = desired
             .values()
             .filter_map(|desired| Scheduler::of(&desired.backend))
             .collect();
         let user = &self.context.account.name;
-        used.into_iter()
+        schedulers
+            .into_iter()
             .filter_map(|scheduler| match scheduler {
                 Scheduler::Worker => {
                     let alive = false;

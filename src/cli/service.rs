@@ -85,7 +85,7 @@ fn list(context: &Context) -> Result<Done> {
         });
     }
     list.sort();
-    context.show(&list, |style| view::service::render_list(&list, style))
+    context.show(&list)
 }
 
 /// A service that was applied here.
@@ -129,7 +129,7 @@ fn status(context: &Context, name: &ResourceName) -> Result<Done> {
         unit: unit_name(&service),
         notes,
     };
-    context.show(&page, |style| view::service::render_status(&page, style))
+    context.show(&page)
 }
 
 /// The unit that a scheduler starts; none for the worker's.
@@ -174,7 +174,7 @@ fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
     let tail = logs::tail(&layout, &service.name, count)
         .map_err(|error| Error::io("read", &layout.logs(name), error))?;
     if context.json() {
-        return context.show(&tail, |_| String::new());
+        return context.data(&tail);
     }
     if tail.last_lines.is_empty() {
         context.console.complain(&format!(
@@ -234,7 +234,7 @@ async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -
         _ => Some(Code::RunSkipped),
     };
     let page = triggered(&report, context.now());
-    context.show(&page, |style| view::service::render_trigger(&page, style))?;
+    context.show(&page)?;
     Ok(code.map_or(Done::Fine, Done::As))
 }
 
@@ -369,14 +369,13 @@ async fn scheduled(context: &Context, name: &ResourceName) -> Result<Done> {
             .complain(&view::error::warning(warning, &context.console.stderr));
     }
     if context.json() {
-        context.show(&done.report, |_| String::new())?;
+        context.data(&done.report)?;
     } else if done.report.action != Action::NotDue {
         let page = triggered(&done.report, context.now());
-        context.show(&page, |style| view::service::render_trigger(&page, style))?;
+        context.show(&page)?;
     }
     Ok(match (done.status, done.report.outcome) {
-        (0, _) => Done::Fine,
-        (_, Some(Outcome::Failed) | None) => Done::As(Code::RunFailed),
-        (_, Some(Outcome::Success | Outcome::Degraded)) => Done::Fine,
+        (1.., Some(Outcome::Failed) | None) => Done::As(Code::RunFailed),
+        (0, _) | (1.., Some(Outcome::Success | Outcome::Degraded)) => Done::Fine,
     })
 }

@@ -16,7 +16,6 @@ use crate::{
         },
     },
     view::{
-        self,
         state::{Held, LastRun, RunOutcome, State as Shown},
         status::{Row, Status as Page},
     },
@@ -40,7 +39,7 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
     }
     let mut page = Page {
         project: layout.project().to_string(),
-        host: context.host()?,
+        host: crate::effect::host::name()?,
         serial: memory.state.serial,
         at: now,
         resources: Vec::with_capacity(chosen.len()),
@@ -57,7 +56,7 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
         page.resources.push(known.row(address, &service, now));
     }
     page.sort();
-    context.show(&page, |style| view::status::render(&page, style))
+    context.show(&page)
 }
 
 /// What a project remembers, without looking at the host.

@@ -16,7 +16,4 @@ pub mod signals;
 pub(crate) mod simdisk;
 pub mod terminal;
 pub mod untrusted;
-pub mod executable;
-pub mod host;
-pub mod random;
 pub mod user;

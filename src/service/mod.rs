@@ -12,6 +12,4 @@ pub mod run;
 pub mod schedule;
 pub mod spec;
 pub mod status;
-mod hardening;
-pub mod image;
 pub mod unit;

@@ -165,18 +165,6 @@ pub fn ask(
     Ok(answer.trim() == "yes")
 }
 
-/// Asks on standard error and reads standard input; both are terminals.
-///
-/// # Errors
-/// As [`ask`].
-pub fn ask_on_terminal(question: &str, style: &Style) -> crate::error::Result<bool> {
-    let (mut input, mut out) = (io::stdin().lock(), io::stderr().lock());
-    ask(question, style, &mut input, &mut out).map_err(|error| {
-        crate::error::Error::new(crate::error::Code::Io, "cannot ask on the terminal")
-            .because(error)
-    })
-}
-
 /// Prints what clap has to say of the arguments, or the help or version that they ask for, and gives
 /// the exit status: 0, or 64 (sysexits(3), `EX_USAGE`) for what is wrong.
 pub fn usage(error: &clap::Error) -> u8 {

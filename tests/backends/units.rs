@@ -26,10 +26,10 @@ use crate::{
 pub const SYSTEM: &[Test] = &[
     ("units_are_sound_and_hardened", || sound(&Machine::system())),
     ("a_timer_fires_and_nothing_else_does", || {
-        fires(&Machine::system())
+        fires(&Machine::system());
     }),
     ("only_a_changed_timer_is_restarted", || {
-        restarts(&Machine::system())
+        restarts(&Machine::system());
     }),
     ("arguments_arrive_as_they_are", arguments_arrive),
     ("a_job_reads_and_writes_what_is_its_own", job_sees_its_own),
@@ -42,10 +42,10 @@ pub const SYSTEM: &[Test] = &[
 pub const USER_TESTS: &[Test] = &[
     ("units_are_sound_and_hardened", || sound(&Machine::user())),
     ("a_timer_fires_and_nothing_else_does", || {
-        fires(&Machine::user())
+        fires(&Machine::user());
     }),
     ("only_a_changed_timer_is_restarted", || {
-        restarts(&Machine::user())
+        restarts(&Machine::user());
     }),
     ("a_hardened_job_writes_its_data_alone", user_job_is_held),
 ];

@@ -2,7 +2,78 @@
 
 pub mod systemd;
 
-use crate::{effect::host, service::definition::Scheduler};
+use std::{path::PathBuf, rc::Rc};
+
+use crate::{
+    effect::{clock::SystemClock, disk::Disk, host, user::Account},
+    error::{Code, Error, Result},
+    id::BackendId,
+    layout::Layout,
+    resource::Act,
+    service::{
+        definition::{Scheduler, Service},
+        image, status,
+    },
+};
+
+use systemd::{Places, Systemd};
+
+/// What backends work with.
+#[derive(Clone)]
+pub struct Host {
+    /// Who applies.
+    pub account: Account,
+    /// Where the project's files are.
+    pub layout: Layout,
+    /// Files.
+    pub disk: Rc<dyn Disk>,
+    /// The time, for the status that a new service begins with.
+    pub clock: SystemClock,
+}
+
+/// Opens the backend of that name. It connects to nothing before it is used.
+///
+/// # Errors
+/// `NOT_IN_THIS_BUILD` for a name that this build does not know.
+pub fn open(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
+    let (layout, disk) = (host.layout.clone(), Rc::clone(&host.disk));
+    let seed = host.clone();
+    let seed = Rc::new(move |service: &Service| {
+        use crate::effect::clock::Clock;
+        let now = seed.clock.now();
+        status::file::seed_status(seed.disk.as_ref(), &seed.layout, service, now)
+    });
+    match Scheduler::of(id) {
+        Some(Scheduler::SystemdSystem) => {
+            Ok(Box::new(Systemd::system(layout, disk).on_install(seed)))
+        }
+        Some(Scheduler::SystemdUser) => Ok(Box::new(
+            Systemd::user(&host.account, layout, disk).on_install(seed),
+        )),
+        Some(Scheduler::Worker) => Err(Error::new(Code::NotInThisBuild, "no worker yet")),
+        None => Err(Error::new(
+            Code::NotInThisBuild,
+            format!(
+                "the state names the backend `{id}`, which this build of lorectl does not have"
+            ),
+        )),
+    }
+}
+
+/// Where a file part of a service is on the host.
+pub fn path_of(service: &Service, part: &str, layout: &Layout, account: &Account) -> PathBuf {
+    if part == image::RUN.as_str() {
+        return layout.run_file(&service.name);
+    }
+    let places = match service.scheduler {
+        Scheduler::SystemdSystem => Places::system(),
+        Scheduler::SystemdUser | Scheduler::Worker => {
+            Places::user(&account.home, &host::runtime_dir(account.owner.uid))
+        }
+    };
+    let stem = super::unit::stem(&service.project, &service.name);
+    places.units.join(format!("{stem}.{part}"))
+}
 
 /// Which managers answer to the user who applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

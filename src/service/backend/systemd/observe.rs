@@ -203,6 +203,7 @@ impl Systemd {
                     image: reading.image,
                     notes: survey.notes(&stem, Some(slot)),
                     running_since: None,
+                    counts_from: None,
                 })
             }
         }
