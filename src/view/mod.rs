@@ -24,6 +24,8 @@ pub mod validate;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod hostile;
 
 /// What a command has to say: as text for a person, and through `Serialize` as the data of an envelope.
 pub trait View: serde::Serialize {

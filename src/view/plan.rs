@@ -84,8 +84,8 @@ pub fn write(
             change::draw(&mut canvas, &page, block, context.detail);
             out.write_all(canvas.take().as_bytes())?;
         }
+        change::draw_left_alone(&mut canvas, &page, context.detail);
         if context.detail == Detail::Full {
-            change::draw_left_alone(&mut canvas, &page);
             steps(&mut canvas, plan);
         }
     }
@@ -230,7 +230,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        resource::FileChange,
+        resource::{ActionReason, FileChange},
         view::fixture::{self, snapshot},
     };
 
@@ -309,6 +309,27 @@ mod tests {
             plain(&one, 80),
             "No changes. 1 service is as the spec says.\n"
         );
+    }
+
+    #[test]
+    fn drift_that_nobody_asked_to_leave_is_shown_and_what_is_refused_is_not_unchanged() {
+        let mut plan = fixture::quiet_plan();
+        plan.drift = fixture::drift().split_off(1);
+        plan.drift[0].address = fixture::address("job03");
+        plan.changes[3].reason = ActionReason::Refused;
+        plan.refusals = fixture::refused_plan().refusals;
+        let text = plain(&plan, 80);
+        assert!(
+            text.contains("Drift that is left\n    service.job03\n      platform    enabled:"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("Refused. 11 services are as the spec says.\n"),
+            "{text}"
+        );
+        plan.changes[3].reason = ActionReason::NotTargeted;
+        assert!(!plain(&plan, 80).contains("Drift that is left"));
+        assert!(render(&plan, &Style::PLAIN, &FULL).contains("Drift that is left"));
     }
 
     #[test]

@@ -159,6 +159,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_wide_character_is_not_squeezed_into_one_column() {
+        assert_eq!(cut("🈐 ", 2, "…"), "…");
+        assert_eq!(cut("a🈐b", 3, "…"), "a…");
+        assert_eq!(cut("abc", 2, "..."), "..");
+    }
+
     proptest! {
         #[test]
         fn an_escaped_text_is_one_plain_line(text in any::<String>()) {

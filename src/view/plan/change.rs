@@ -211,13 +211,18 @@ fn draw_note(canvas: &mut Canvas<'_>, note: &str, indent: usize) {
     canvas.line(&line, indent + 2);
 }
 
-/// Draws drift to which nothing is done: ignored, held or not targeted.
-pub fn draw_left_alone(canvas: &mut Canvas<'_>, page: &Page<'_>) {
-    if page.left_alone.is_empty() {
+/// Draws drift to which nothing is done: what is held or refused, and under `-v` what the user leaves alone.
+pub fn draw_left_alone(canvas: &mut Canvas<'_>, page: &Page<'_>, detail: Detail) {
+    let shown = page.left_alone.iter();
+    let shown: Vec<&Drift> = shown
+        .filter(|(_, as_asked)| !as_asked || detail == Detail::Full)
+        .map(|(drift, _)| *drift)
+        .collect();
+    if shown.is_empty() {
         return;
     }
     section(canvas, Paint::Strong, "Drift that is left");
-    for drift in &page.left_alone {
+    for drift in shown {
         let address = drift.address.to_string();
         canvas.line(&Line::indented(4).put(Paint::Strong, address), 4);
         for field in &drift.fields {

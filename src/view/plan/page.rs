@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::{
     id::Address,
-    resource::{Action, Change, Disruption, Drift, Plan, Step, Undo},
+    resource::{Action, ActionReason, Change, Disruption, Drift, Plan, Step, Undo},
 };
 
 /// A plan, arranged for reading.
 pub struct Page<'a> {
     /// What is done, in order.
     pub blocks: Vec<Block<'a>>,
-    /// Drift of resources to which nothing is done.
-    pub left_alone: Vec<&'a Drift>,
+    /// Drift of resources to which nothing is done, and whether that is as the user asked
+    /// (`ignore_drift`, `--target`).
+    pub left_alone: Vec<(&'a Drift, bool)>,
     /// The columns that the widest cause takes.
     pub cause_width: usize,
     /// The columns that the widest effect takes.
@@ -69,7 +70,10 @@ impl<'a> Page<'a> {
         Self {
             cause_width: causes.max().unwrap_or(0),
             effect_width: effects.max().unwrap_or(0),
-            left_alone: drift.into_values().collect(),
+            left_alone: drift
+                .into_values()
+                .map(|drift| (drift, as_asked(plan, drift)))
+                .collect(),
             blocks,
         }
     }
@@ -97,6 +101,13 @@ impl Block<'_> {
             None => self.disruption,
         }
     }
+}
+
+fn as_asked(plan: &Plan, drift: &Drift) -> bool {
+    drift.fields.iter().all(|field| field.ignored)
+        || plan
+            .change(&drift.address)
+            .is_some_and(|change| change.reason == ActionReason::NotTargeted)
 }
 
 fn never(undo: &Undo) -> Option<&str> {

@@ -62,16 +62,19 @@ fn changes(canvas: &mut Canvas<'_>, plan: &Plan, page: &Page<'_>) {
 /// What is left: held, not targeted, unchanged.
 fn rest(plan: &Plan) -> Vec<(Paint, String)> {
     let held: BTreeSet<_> = plan.holds.iter().map(|hold| &hold.address).collect();
-    let (mut not_targeted, mut unchanged) = (0_usize, 0_usize);
+    let (mut refused, mut not_targeted, mut unchanged) = (0_usize, 0_usize, 0_usize);
     for change in plan.changes.iter().filter(|c| c.action == Action::NoOp) {
         if change.reason == ActionReason::NotTargeted {
             not_targeted += 1;
+        } else if change.reason == ActionReason::Refused {
+            refused += 1;
         } else if !held.contains(&change.address) {
             unchanged += 1;
         }
     }
     let parts = [
         (Paint::Held, held.len(), "held"),
+        (Paint::Bad, refused, "refused"),
         (Paint::Plain, not_targeted, "not targeted"),
         (Paint::Plain, unchanged, "unchanged"),
     ];
@@ -89,7 +92,7 @@ fn no_changes(canvas: &mut Canvas<'_>, plan: &Plan, page: &Page<'_>) {
     for change in &plan.changes {
         if change.reason == ActionReason::NotTargeted {
             not_targeted += 1;
-        } else if !held.contains(&change.address) {
+        } else if !held.contains(&change.address) && change.reason != ActionReason::Refused {
             *kinds.entry(change.address.kind.as_str()).or_default() += 1;
         }
     }
@@ -119,7 +122,7 @@ fn no_changes(canvas: &mut Canvas<'_>, plan: &Plan, page: &Page<'_>) {
     if not_targeted > 0 {
         parts.push(format!("{not_targeted} not targeted"));
     }
-    let ignored = page.left_alone.iter().flat_map(|drift| &drift.fields);
+    let ignored = page.left_alone.iter().flat_map(|(drift, _)| &drift.fields);
     let ignored = ignored.filter(|field| field.ignored).count();
     if ignored > 0 {
         let are = if ignored == 1 { "is" } else { "are" };
