@@ -4,15 +4,14 @@
 //! `ListUnitFiles` and the like take PID 1 quadratic time and are not here:
 //! unit files and their links are read from disk.
 
-use std::{
-    cell::Cell, collections::HashMap, future::poll_fn, num::NonZeroU32, path::PathBuf, pin::Pin,
-    time::Duration,
-};
+mod jobs;
 
-use futures_core::Stream;
+use std::{cell::Cell, path::PathBuf, time::Duration};
+
 use tokio::{sync::OnceCell, time};
-use zbus::{Connection, Message, MessageStream, ObjectPath, message};
+use zbus::{Connection, Message, ObjectPath};
 
+use self::jobs::{Inbox, Jobs};
 use crate::{
     effect::host,
     error::{Code, Error, Result},
@@ -26,7 +25,9 @@ const RELOAD: Duration = Duration::from_secs(180);
 const JOBS: Duration = Duration::from_secs(180);
 /// Names in one `ListUnitsByNames`: after one of 10,000 the next call took 18 s.
 const NAMES: usize = 1000;
-/// Calls that wait for their answer at a time: dbus-daemon refuses more than 128 on the system bus.
+/// Jobs that are open at a time. dbus-daemon allows a connection 128 unanswered calls on the system
+/// bus, and PID 1, which adds a match rule for each open job, 512 of these: past that, signals
+/// that end jobs are lost (measured).
 const WINDOW: usize = 100;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
@@ -278,7 +279,7 @@ impl Manager {
                 Ok(())
             })
             .await
-            .map(|()| ())
+            .copied()
     }
 
     /// Queues one job a unit and waits for all of them.
@@ -295,7 +296,7 @@ impl Manager {
         let deadline = time::Instant::now() + JOBS;
         let mut queue = names.iter().enumerate();
         loop {
-            let room = WINDOW.saturating_sub(jobs.calls.len());
+            let room = WINDOW.saturating_sub(jobs.under_way());
             let mut messages = Vec::new();
             for (at, name) in queue.by_ref().take(room) {
                 let message = Message::method_call(PATH, method)
@@ -303,7 +304,7 @@ impl Manager {
                     .interface(INTERFACE)
                     .build(&(name.as_str(), "replace"))
                     .map_err(|error| self.explain(method, error))?;
-                jobs.calls.insert(message.primary_header().serial_num(), at);
+                jobs.called(message.primary_header().serial_num(), at);
                 messages.push(message);
             }
             self.calls.set(self.calls.get() + messages.len() as u64);
@@ -320,7 +321,7 @@ impl Manager {
                 Err(_) => break,
             }
         }
-        Ok(jobs.results(method))
+        Ok(jobs.results(method, JOBS))
     }
 
     fn name(&self) -> String {
@@ -381,140 +382,5 @@ impl Manager {
             },
             _other => self.unavailable(doing).because(error),
         }
-    }
-}
-
-/// Everything that arrives on a connection, read while calls are being written, so that neither waits for the other.
-struct Inbox {
-    messages: tokio::sync::mpsc::UnboundedReceiver<Message>,
-    reader: tokio::task::JoinHandle<()>,
-}
-
-impl Inbox {
-    fn open(connection: &Connection) -> Self {
-        let mut stream = MessageStream::from(connection);
-        let (sender, messages) = tokio::sync::mpsc::unbounded_channel();
-        let reader = tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await {
-                if sender.send(message).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { messages, reader }
-    }
-
-    async fn next(&mut self) -> Option<Message> {
-        self.messages.recv().await
-    }
-}
-
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
-}
-
-/// Which calls and jobs are still open.
-struct Jobs {
-    open: usize,
-    calls: HashMap<NonZeroU32, usize>,
-    queued: HashMap<String, usize>,
-    /// Ended before the answer that names them was read, with their result.
-    ended: HashMap<String, String>,
-    results: Vec<Option<UnitResult>>,
-}
-
-impl Jobs {
-    fn new(count: usize) -> Self {
-        Self {
-            open: count,
-            calls: HashMap::new(),
-            queued: HashMap::new(),
-            ended: HashMap::new(),
-            results: vec![None; count],
-        }
-    }
-
-    fn take(&mut self, message: &Message) {
-        let header = message.header();
-        match header.message_type() {
-            message::Type::MethodReturn => {
-                let at = header.reply_serial().and_then(|s| self.calls.remove(&s));
-                let Some(at) = at else { return };
-                let body = message.body();
-                match body.deserialize::<ObjectPath<'_>>() {
-                    Ok(job) => match self.ended.remove(job.as_str()) {
-                        Some(result) => self.end(at, outcome(&result)),
-                        None => drop(self.queued.insert(job.as_str().to_owned(), at)),
-                    },
-                    Err(error) => self.end(at, Err(error.to_string())),
-                }
-            }
-            message::Type::Error => {
-                let at = header.reply_serial().and_then(|s| self.calls.remove(&s));
-                let Some(at) = at else { return };
-                let name = header.error_name().map(|name| name.as_str().to_owned());
-                let result = match name.as_deref() {
-                    Some("org.freedesktop.systemd1.NoSuchUnit") => Err(NO_SUCH_UNIT.to_owned()),
-                    Some(_) | None => Err(message
-                        .body()
-                        .deserialize::<&str>()
-                        .map(str::to_owned)
-                        .unwrap_or_else(|_| name.unwrap_or_default())),
-                };
-                self.end(at, result);
-            }
-            message::Type::Signal => {
-                if header.member().is_none_or(|m| m.as_str() != "JobRemoved") {
-                    return;
-                }
-                let body = message.body();
-                let Ok((_, job, _, result)) =
-                    body.deserialize::<(u32, ObjectPath<'_>, &str, &str)>()
-                else {
-                    return;
-                };
-                match self.queued.remove(job.as_str()) {
-                    Some(at) => self.end(at, outcome(result)),
-                    // Others' jobs end here too, and those whose answer is still on its way.
-                    None => drop(
-                        self.ended
-                            .insert(job.as_str().to_owned(), result.to_owned()),
-                    ),
-                }
-            }
-            message::Type::MethodCall => {}
-        }
-    }
-
-    fn end(&mut self, at: usize, result: UnitResult) {
-        if let Some(slot) = self.results.get_mut(at)
-            && slot.is_none()
-        {
-            *slot = Some(result);
-            self.open -= 1;
-        }
-    }
-
-    fn results(self, method: &str) -> Vec<UnitResult> {
-        let unanswered = || Err(format!("{method} did not end within {} s", JOBS.as_secs()));
-        self.results
-            .into_iter()
-            .map(|result| match result.unwrap_or_else(unanswered) {
-                Err(text) if text == NO_SUCH_UNIT && method == "StopUnit" => Ok(()),
-                other => other,
-            })
-            .collect()
-    }
-}
-
-const NO_SUCH_UNIT: &str = "the manager does not know it";
-
-/// The result of a job, org.freedesktop.systemd1(5).
-fn outcome(result: &str) -> UnitResult {
-    match result {
-        "done" => Ok(()),
-        other => Err(format!("its job ended as `{other}`")),
     }
 }

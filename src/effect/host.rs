@@ -38,7 +38,7 @@ pub fn machine_id() -> Result<String> {
     name()
 }
 
-/// Whether systemd is this host's init: what sd_booted(3) asks.
+/// Whether systemd is this host's init: what `sd_booted(3)` asks.
 pub fn system_manager_runs() -> bool {
     fs::symlink_metadata("/run/systemd/system").is_ok_and(|meta| meta.is_dir())
 }
@@ -61,7 +61,7 @@ pub fn lingers(user: &str) -> bool {
     is_there(&Path::new("/var/lib/systemd/linger").join(user))
 }
 
-/// `$XDG_RUNTIME_DIR` as pam_systemd(8) makes it, whatever the environment says.
+/// `$XDG_RUNTIME_DIR` as `pam_systemd(8)` makes it, whatever the environment says.
 pub fn runtime_dir(uid: u32) -> PathBuf {
     PathBuf::from(format!("/run/user/{uid}"))
 }

@@ -1,10 +1,11 @@
 //! What a unit may not do: the settings of each [`Sandbox`] level.
 //!
 //! Measured with `systemd-analyze security` of v252: strict scores 1.9 as root and less as
-//! another user, where 2.0 is what is asked. Left out, because jobs need it: netlink is not (name
-//! resolution does without), but `MemoryDenyWriteExecute=` stops just-in-time compilers,
+//! another user, where 2.0 is what is asked. Name resolution does without netlink. Left out, because
+//! jobs would break: `MemoryDenyWriteExecute=` stops just-in-time compilers,
 //! `ProcSubset=` hides `/proc/cpuinfo` and `/proc/meminfo`, and a filter without `@resources`
-//! or `@privileged` makes `ionice` and a `chown` to oneself fail.
+//! or `@privileged` makes `ionice` and a `chown` to oneself fail. `RemoveIPC=` would take the shared
+//! memory of whatever else the service's user runs.
 
 use std::{
     ffi::OsString,
@@ -42,7 +43,6 @@ const STRICT: &[(&str, &str)] = &[
     ("RestrictRealtime", "yes"),
     ("RestrictSUIDSGID", "yes"),
     ("LockPersonality", "yes"),
-    ("RemoveIPC", "yes"),
     ("SystemCallArchitectures", "native"),
     ("SystemCallFilter", "@system-service"),
     // A refused call fails as such, instead of ending the job without a word.

@@ -285,3 +285,269 @@ pub(super) fn path_word(what: &str, path: &Path) -> Result<String> {
     refuse_breaks(what, &text)?;
     Ok(format!("\"{}\"", text.replace('"', "\"'\"'\"")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::definition::{
+        Breaker, CatchUp, Classify, Criticality, ExitPolicy, Overlap, RUN_VERSION, Retry, Sandbox,
+        Stage,
+    };
+    use proptest::prelude::*;
+
+    fn service() -> Service {
+        let project: ProjectName = "acme".parse().unwrap();
+        Service {
+            run_version: RUN_VERSION,
+            project,
+            name: "sync".parse().unwrap(),
+            id: ResourceId::from_mark("0123456789ab"),
+            description: Some("Mirrors the tracker".to_owned()),
+            scheduler: Scheduler::SystemdSystem,
+            user: Some("root".to_owned()),
+            schedule: Schedule::Every(Seconds(1800)),
+            splay: Seconds(60),
+            overlap: Overlap::Skip,
+            catch_up: CatchUp::Once,
+            timeout: Seconds(900),
+            working_dir: PathBuf::from("/srv/spec"),
+            env: [].into(),
+            write_paths: vec![PathBuf::from("/srv/mirror")],
+            lock: None,
+            profile: None,
+            stages: vec![Stage {
+                name: "main".parse().unwrap(),
+                run: vec!["/usr/bin/git".to_owned(), "fetch".to_owned()],
+                timeout: None,
+                criticality: Criticality::Core,
+            }],
+            retry: Retry {
+                base: Seconds(1800),
+                max: Seconds(14_400),
+            },
+            breaker: Breaker {
+                failures: 10,
+                cooldown: Seconds(1800),
+            },
+            classify: Classify::default(),
+            exit: ExitPolicy::Policy,
+            sandbox: Sandbox::Strict,
+            unit: [].into(),
+        }
+    }
+
+    fn context(state_dir: &str) -> UnitContext {
+        UnitContext {
+            binary: PathBuf::from("/usr/local/bin/lorectl"),
+            layout: Layout::new(PathBuf::from(state_dir), "acme".parse().unwrap()),
+        }
+    }
+
+    fn rendered(service: &Service) -> String {
+        render_service(service, &context("/var/lib/lorectl")).unwrap()
+    }
+
+    /// The values of a key, in order.
+    fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+        let value = |line: &'a str| line.strip_prefix(key)?.strip_prefix('=');
+        unit.lines().filter_map(value).collect()
+    }
+
+    #[test]
+    fn the_units_of_each_level() {
+        let mut service = service();
+        let context = context("/var/lib/lorectl");
+        insta::with_settings!({
+            snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
+            prepend_module_to_snapshot => false,
+        }, {
+            insta::assert_snapshot!("unit-strict", rendered(&service));
+            insta::assert_snapshot!("unit-timer", render_timer(&service, &context).unwrap());
+            service.sandbox = Sandbox::Basic;
+            service.scheduler = Scheduler::SystemdUser;
+            service.user = None;
+            insta::assert_snapshot!("unit-basic-user", rendered(&service));
+        });
+        service.sandbox = Sandbox::Off;
+        assert!(!rendered(&service).contains("Protect"));
+    }
+
+    #[test]
+    fn a_mark_is_read_from_the_unit_section_alone() {
+        let service = service();
+        let text = rendered(&service);
+        let (project, id) = mark(text.as_bytes()).unwrap();
+        assert_eq!((project, &id), ("acme", &service.id));
+        for other in [
+            "",
+            "[Unit]\nX-Lorectl-Project=acme\n",
+            "[Service]\nX-Lorectl-Project=acme\nX-Lorectl-Id=0123456789ab\n",
+            "X-Lorectl-Project=acme\nX-Lorectl-Id=0123456789ab\n",
+            "[Unit]\n#X-Lorectl-Project=acme\nX-Lorectl-Id=0123456789ab\n",
+        ] {
+            assert_eq!(mark(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_special_to_systemd_is_escaped() {
+        for (given, expected) in [
+            ("/a b", r#""/a b""#),
+            ("/%h", r#""/%%h""#),
+            ("/$HOME", r#""/$$HOME""#),
+            ("/${HOME}", r#""/$${HOME}""#),
+            (r"/a\b", r#""/a\\b""#),
+            (r#"/a"b"#, r#""/a\"b""#),
+            ("/a;b", r#""/a;b""#),
+            (";", r#"";""#),
+            (r"/end\", r#""/end\\""#),
+        ] {
+            assert_eq!(argument(given).unwrap(), expected, "{given}");
+        }
+        let word = |path: &str| path_word("a path", Path::new(path)).unwrap();
+        assert_eq!(word("/a b"), r#""/a b""#);
+        assert_eq!(word("/%h"), r#""/%%h""#);
+        assert_eq!(word(r#"/a"b"#), r#""/a"'"'"b""#);
+        assert_eq!(word(r"/a\"), r#""/a\""#);
+    }
+
+    #[test]
+    fn what_no_unit_can_hold_is_refused() {
+        let refused = |change: fn(&mut Service)| {
+            let mut service = service();
+            change(&mut service);
+            let error = render_service(&service, &context("/var/lib/lorectl")).unwrap_err();
+            assert_eq!(error.code, Code::SpecInvalid);
+        };
+        refused(|s| s.description = Some("a\nExecStartPre=/bin/evil".to_owned()));
+        refused(|s| s.description = Some("a\rb".to_owned()));
+        refused(|s| s.user = Some("root\n".to_owned()));
+        refused(|s| s.working_dir = PathBuf::from("/a\nb"));
+        refused(|s| s.working_dir = PathBuf::from("/ends with a space "));
+        refused(|s| s.write_paths = vec![PathBuf::from("/a\0b")]);
+        refused(|s| s.unit = [("Nice".to_owned(), vec!["1\nUser=x".to_owned()])].into());
+        refused(|s| s.unit = [("Nice=1\nUser".to_owned(), vec!["x".to_owned()])].into());
+        let error = render_service(&service(), &context("/a\nb")).unwrap_err();
+        assert_eq!(error.code, Code::SpecInvalid);
+        for path in ["/opt/it's/lorectl", "/opt/a\\b", "/opt/a\"b", "/opt/a\tb"] {
+            let mut context = context("/var/lib/lorectl");
+            context.binary = PathBuf::from(path);
+            let error = render_service(&service(), &context).unwrap_err();
+            assert_eq!(error.code, Code::BinaryUnstable, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_trailing_backslash_joins_nothing() {
+        let mut service = service();
+        service.description = Some("ends with \\".to_owned());
+        service.unit = [("SyslogIdentifier".to_owned(), vec!["x\\".to_owned()])].into();
+        for line in rendered(&service).lines() {
+            assert!(!line.ends_with('\\'), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_specs_own_settings_replace_ours() {
+        let mut service = service();
+        service.unit = [
+            (
+                "ReadWritePaths".to_owned(),
+                vec!["/a".to_owned(), "/b".to_owned()],
+            ),
+            ("ProtectProc".to_owned(), Vec::new()),
+            ("Nice".to_owned(), vec!["5".to_owned()]),
+        ]
+        .into();
+        let unit = rendered(&service);
+        assert_eq!(values(&unit, "ReadWritePaths"), ["/a", "/b"]);
+        assert_eq!(values(&unit, "ProtectProc"), [""; 0]);
+        assert_eq!(values(&unit, "Nice"), ["5"]);
+    }
+
+    #[test]
+    fn what_a_private_tmp_would_hide_is_bound() {
+        let mut service = service();
+        service.working_dir = PathBuf::from("/tmp");
+        service.write_paths = vec![PathBuf::from("/var/tmp/out")];
+        service.stages[0].run[0] = "/tmp/bin/job".to_owned();
+        let unit = render_service(&service, &context("/tmp/state")).unwrap();
+        assert_eq!(
+            values(&unit, "BindReadOnlyPaths"),
+            [r#""-/tmp/bin/job""#, r#""-/tmp/state/acme""#]
+        );
+        assert_eq!(
+            values(&unit, "BindPaths"),
+            [
+                r#""-/tmp/state/acme/services/sync/data""#,
+                r#""-/var/tmp/out""#
+            ]
+        );
+    }
+
+    #[test]
+    fn a_timer_wakes_soon_after_its_start_and_then_each_interval() {
+        let mut service = service();
+        for (every, lead, accuracy) in [
+            (1, "1s", "1s"),
+            (5, "1s", "1s"),
+            (60, "12s", "1s"),
+            (300, "60s", "5s"),
+            (86_400, "60s", "60s"),
+        ] {
+            service.schedule = Schedule::Every(Seconds(every));
+            service.splay = Seconds(0);
+            let timer = render_timer(&service, &context("/x")).unwrap();
+            let every = format!("{every}s");
+            assert_eq!(values(&timer, "OnActiveSec"), [lead, &every]);
+            assert_eq!(values(&timer, "OnUnitActiveSec"), [&every]);
+            assert_eq!(values(&timer, "AccuracySec"), [accuracy]);
+            assert_eq!(values(&timer, "RandomizedDelaySec"), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn cron_is_refused_until_its_wake_ups_are_known() {
+        let mut service = service();
+        service.schedule = Schedule::Cron {
+            expression: "30 2 * * *".to_owned(),
+            timezone: "Europe/Paris".to_owned(),
+        };
+        let error = render_timer(&service, &context("/x")).unwrap_err();
+        assert_eq!(error.code, Code::NotInThisBuild);
+    }
+
+    /// Undoes what systemd does to a quoted argument; `None` when it would end early or go on.
+    fn unquote(argument: &str) -> Option<String> {
+        let inner = argument.strip_prefix('"')?.strip_suffix('"')?;
+        let mut text = String::new();
+        let mut chars = inner.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => return None,
+                '\\' => text.push(chars.next().filter(|c| ['\\', '"'].contains(c))?),
+                '%' | '$' => text.push(chars.next().filter(|next| *next == c)?),
+                other => text.push(other),
+            }
+        }
+        Some(text)
+    }
+
+    proptest! {
+        #[test]
+        fn any_argument_is_quoted_so_that_it_comes_back(text in "[^\n\r\0]{0,40}") {
+            let quoted = argument(&text).unwrap();
+            prop_assert_eq!(unquote(&quoted), Some(text));
+        }
+
+        #[test]
+        fn any_description_stays_on_its_line(text in ".{0,40}") {
+            let mut service = service();
+            service.description = Some(text);
+            if let Ok(unit) = render_service(&service, &context("/x")) {
+                prop_assert_eq!(values(&unit, "ExecStart").len(), 1);
+                prop_assert_eq!(unit.lines().count(), rendered(&super::tests::service()).lines().count());
+            }
+        }
+    }
+}

@@ -32,7 +32,15 @@ pub const SYSTEM: &[Test] = &[
     ("what_others_keep_beside_is_told", notes),
     ("strays_are_found_by_their_mark", strays),
     ("without_a_bus_nothing_is_known", no_bus),
+    ("a_link_that_cannot_be_made_fails_its_step", no_link),
+    (
+        "a_user_without_a_manager_is_told_how_to_get_one",
+        no_manager,
+    ),
 ];
+
+/// For a user's manager.
+pub const USER_TESTS: &[Test] = &[("the_systems_units_are_not_a_users", not_permitted)];
 
 fn failed(outcome: &Outcome) -> &str {
     match outcome {
@@ -324,4 +332,90 @@ fn no_bus() {
         "{outcomes:?}"
     );
     assert_eq!(machine.residue("absent"), [""; 0]);
+}
+
+fn no_link() {
+    wait(async {
+        let machine = Machine::system();
+        let (a, b) = (machine.service("a"), machine.service("b"));
+        done(&machine, &[install(&machine, &a)]).await;
+        let before = ours_with_bytes(&machine, &a).await;
+        let mut next = a.clone();
+        next.schedule = lorectl::service::definition::Schedule::Every(Seconds(60));
+        let mut after = machine.image(&next);
+        after.set(image::ENABLED, lorectl::resource::Part::Flag(false));
+        let update = step(&image::UPDATE, &next, Some(before.clone()), Some(after));
+        let wants = machine.places.wants();
+        run("chattr", &["+i", wants.to_str().unwrap()]);
+        let outcomes = act(&machine, &[update, install(&machine, &b)]).await;
+        run("chattr", &["-i", wants.to_str().unwrap()]);
+        for outcome in &outcomes {
+            assert!(
+                failed(outcome).contains("timers.target.wants"),
+                "{outcome:?}"
+            );
+        }
+        // Both timers had been started by then.
+        assert_eq!(ours(&machine, &a).await, before);
+        let timer = machine.unit("a", "timer");
+        let monotonic = machine.property(&timer, "TimersMonotonic");
+        assert!(
+            monotonic.contains("1h"),
+            "with its old interval: {monotonic}"
+        );
+        assert_eq!(machine.residue("b"), [""; 0]);
+    });
+}
+
+fn no_manager() {
+    let machine = Machine::system();
+    let account = lorectl::effect::user::Account {
+        name: "nobody-at-home".to_owned(),
+        owner: lorectl::resource::Owner {
+            uid: 4242,
+            gid: 4242,
+        },
+        home: "/var/lib/nobody-at-home".into(),
+    };
+    let disk = std::rc::Rc::new(lorectl::effect::disk::RealDisk);
+    let machine = Machine {
+        backend: lorectl::service::backend::systemd::Systemd::user(
+            &account,
+            machine.layout.clone(),
+            disk,
+        ),
+        scheduler: lorectl::service::definition::Scheduler::SystemdUser,
+        ..machine
+    };
+    let service = machine.service("x");
+    match wait(observe(&machine, &[&service], false)).remove(0) {
+        Some(Seen::Unknown { code, reason }) => {
+            assert_eq!(code, UnknownCode::UserManagerMissing);
+            assert!(reason.contains("nobody-at-home"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn not_permitted() {
+    let machine = Machine {
+        places: lorectl::service::backend::systemd::Places::system(),
+        ..Machine::user()
+    };
+    let machine = Machine {
+        backend: lorectl::service::backend::systemd::Systemd::system(
+            machine.layout.clone(),
+            std::rc::Rc::new(lorectl::effect::disk::RealDisk),
+        ),
+        scheduler: lorectl::service::definition::Scheduler::SystemdSystem,
+        ..machine
+    };
+    let service = machine.service("x");
+    assert_eq!(wait(observe(&machine, &[&service], false)), [None]);
+    let outcomes = wait(act(&machine, &[install(&machine, &service)]));
+    assert!(
+        failed(&outcomes[0]).contains("cannot write /etc"),
+        "{outcomes:?}"
+    );
+    assert_eq!(machine.residue("x"), [""; 0]);
 }

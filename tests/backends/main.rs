@@ -12,6 +12,7 @@ mod crowd;
 mod faults;
 mod stories;
 mod systemd;
+mod tampers;
 mod units;
 mod world;
 
@@ -28,6 +29,8 @@ const COPY: &str = "/run/lorectl-tests";
 pub const USER: &str = "lore";
 
 type Test = (&'static str, fn());
+/// A test that may hold on to what it is told on.
+type Told = (&'static str, Box<dyn Fn() + Send>);
 
 fn main() {
     let mut args = Arguments::from_args();
@@ -41,17 +44,22 @@ fn main() {
     } else {
         prepare().err()
     };
-    let system = tests("systemd-system", || Box::new(systemd::Machine::system()));
-    let user = tests("systemd-user", || Box::new(systemd::Machine::user()));
+    let system = stories(|| Box::new(systemd::Machine::system()))
+        .chain(boxed(units::SYSTEM))
+        .chain(boxed(faults::SYSTEM))
+        .chain(boxed(crowd::SYSTEM));
+    let user = stories(|| Box::new(systemd::Machine::user()))
+        .chain(boxed(units::USER_TESTS))
+        .chain(boxed(faults::USER_TESTS));
     let mut trials = Vec::new();
-    for (name, test) in system.into_iter().chain(only_system()) {
+    for (name, test) in system {
         let skip = skip.or((!root).then_some("needs root"));
         trials.push(trial(format!("systemd-system::{name}"), skip, move || {
             test();
             Ok(())
         }));
     }
-    for (name, test) in user.into_iter().chain(only_user()) {
+    for (name, test) in user {
         let full = format!("systemd-user::{name}");
         let exact = full.clone();
         trials.push(trial(full, skip, move || {
@@ -76,32 +84,18 @@ fn trial(
 }
 
 /// What every backend is held to, on one of them.
-fn tests(
-    _backend: &str,
-    open: fn() -> Box<dyn World>,
-) -> Vec<(&'static str, Box<dyn Fn() + Send>)> {
-    let mut tests: Vec<(&'static str, Box<dyn Fn() + Send>)> = Vec::new();
-    for (name, story) in stories::ALL {
-        tests.push((name, Box::new(move || story(&*open()))));
-    }
+fn stories(open: fn() -> Box<dyn World>) -> impl Iterator<Item = Told> {
+    let told = move |(name, story): &(&'static str, stories::Story)| -> Told {
+        let story = *story;
+        (name, Box::new(move || story(&*open())))
+    };
+    stories::ALL.iter().map(told)
+}
+
+fn boxed(tests: &'static [Test]) -> impl Iterator<Item = Told> {
     tests
-}
-
-fn boxed(tests: &[Test]) -> Vec<(&'static str, Box<dyn Fn() + Send>)> {
-    let boxed =
-        |(name, test): &Test| -> (&'static str, Box<dyn Fn() + Send>) { (name, Box::new(*test)) };
-    tests.iter().map(boxed).collect()
-}
-
-fn only_system() -> Vec<(&'static str, Box<dyn Fn() + Send>)> {
-    let mut all = boxed(units::SYSTEM);
-    all.extend(boxed(faults::SYSTEM));
-    all.extend(boxed(crowd::SYSTEM));
-    all
-}
-
-fn only_user() -> Vec<(&'static str, Box<dyn Fn() + Send>)> {
-    boxed(units::USER_TESTS)
+        .iter()
+        .map(|(name, test)| -> Told { (name, Box::new(*test)) })
 }
 
 /// Makes the ordinary user with a lingering manager, and a copy of this program for them.
@@ -146,7 +140,7 @@ fn as_user(exact: &str) -> Result<(), Failed> {
 }
 
 /// Runs a program that must succeed; what it printed.
-pub fn run(program: &str, args: &[&str]) -> String {
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(

@@ -67,26 +67,25 @@ fn bytes_where_unknown(world: &dyn World) {
 }
 
 fn drift_is_seen_and_mended(world: &dyn World) {
-    for tamper in world.tampers() {
+    for (what, part) in world.tampers() {
         wait(async {
             let service = world.service("drifts");
             let desired = world.image(&service);
             done(world, &[install(world, &service)]).await;
-            (tamper.act)("drifts");
+            world.tamper(what, "drifts");
             let seen = ours_with_bytes(world, &service).await;
             let fields = differences(&desired, &seen);
             assert!(
-                fields.iter().any(|field| field == tamper.part),
-                "{}: {fields:?}",
-                tamper.what
+                fields.iter().any(|field| field == part),
+                "{what}: {fields:?}"
             );
             let mend = step(&image::UPDATE, &service, Some(seen), Some(desired.clone()));
             done(world, &[mend]).await;
             let mended = ours(world, &service).await;
-            assert_eq!(differences(&desired, &mended), [""; 0], "{}", tamper.what);
+            assert_eq!(differences(&desired, &mended), [""; 0], "{what}");
             let remove = step(&image::PURGE, &service, Some(desired), None);
             done(world, &[remove]).await;
-            assert_eq!(world.residue("drifts"), [""; 0], "{}", tamper.what);
+            assert_eq!(world.residue("drifts"), [""; 0], "{what}");
         });
     }
 }

@@ -1,8 +1,7 @@
 //! The two systemd managers of the sandbox.
 
 use std::{
-    fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    fs,
     path::{Path, PathBuf},
     process::Command,
     rc::Rc,
@@ -25,7 +24,10 @@ use lorectl::{
     },
 };
 
-use crate::world::{Tamper, World, id, poll};
+use crate::{
+    tampers::TAMPERS,
+    world::{World, id, poll},
+};
 
 static PROJECTS: AtomicU32 = AtomicU32::new(0);
 
@@ -87,7 +89,8 @@ impl Machine {
 
     /// `lorectl-PROJECT.NAME.SUFFIX`.
     pub fn unit(&self, name: &str, suffix: &str) -> String {
-        unit_name(&self.layout, name, suffix)
+        let stem = stem(self.layout.project(), &name.parse().unwrap());
+        format!("{stem}.{suffix}")
     }
 
     /// Where that unit is.
@@ -97,7 +100,13 @@ impl Machine {
 
     /// Runs `systemctl` of this manager.
     pub fn systemctl(&self, args: &[&str]) -> String {
-        systemctl(self.scheduler, args)
+        let mut command = Command::new("systemctl");
+        if self.scheduler == Scheduler::SystemdUser {
+            let runtime = host::runtime_dir(self.owners.applier.uid);
+            command.arg("--user").env("XDG_RUNTIME_DIR", runtime);
+        }
+        let output = command.args(args).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// One property of a unit.
@@ -111,23 +120,6 @@ fn layout(state_dir: &Path) -> Layout {
     let number = PROJECTS.fetch_add(1, Ordering::Relaxed);
     let project = format!("t{number}-{}", std::process::id());
     Layout::new(state_dir.to_owned(), project.parse().unwrap())
-}
-
-fn unit_name(layout: &Layout, name: &str, suffix: &str) -> String {
-    format!(
-        "{}.{suffix}",
-        stem(layout.project(), &name.parse().unwrap())
-    )
-}
-
-fn systemctl(scheduler: Scheduler, args: &[&str]) -> String {
-    let mut command = Command::new("systemctl");
-    if scheduler == Scheduler::SystemdUser {
-        let runtime = host::runtime_dir(user::effective().uid);
-        command.arg("--user").env("XDG_RUNTIME_DIR", runtime);
-    }
-    let output = command.args(args).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A service that runs nothing of note, once an hour.
@@ -192,136 +184,16 @@ impl World for Machine {
         image(service, &self.context, owners).unwrap()
     }
 
-    fn tampers(&self) -> Vec<Tamper> {
-        let tamper = |what, part, act: Box<dyn Fn(&str)>| Tamper { what, part, act };
-        let (layout, scheduler) = (self.layout.clone(), self.scheduler);
-        let units = self.places.units.clone();
-        let at = {
-            let layout = layout.clone();
-            move |name: &str, suffix: &str| units.join(unit_name(&layout, name, suffix))
-        };
-        let control = move |verb: &'static str| -> Box<dyn Fn(&str)> {
-            let layout = layout.clone();
-            Box::new(move |name| {
-                drop(systemctl(
-                    scheduler,
-                    &[verb, &unit_name(&layout, name, "timer")],
-                ));
-            })
-        };
-        let edit = |suffix: &'static str, from: &'static str, to: &'static str| {
-            let at = at.clone();
-            let edit: Box<dyn Fn(&str)> = Box::new(move |name| {
-                let path = at(name, suffix);
-                let text = fs::read_to_string(&path).unwrap();
-                assert!(text.contains(from), "{text}");
-                fs::write(&path, text.replace(from, to)).unwrap();
-            });
-            edit
-        };
-        let on = |suffix: &'static str, act: fn(&Path)| {
-            let at = at.clone();
-            let act: Box<dyn Fn(&str)> = Box::new(move |name| act(&at(name, suffix)));
-            act
-        };
-        let drop_in = |dir: PathBuf, suffix: &'static str, text: &'static str| {
-            let layout = self.layout.clone();
-            let act: Box<dyn Fn(&str)> = Box::new(move |name| {
-                let unit = unit_name(&layout, name, suffix);
-                let dir = dir.join(format!("{unit}.d"));
-                fs::create_dir_all(&dir).unwrap();
-                fs::write(dir.join("50-mine.conf"), text).unwrap();
-            });
-            act
-        };
-        let run = self.layout.clone();
-        let beside = |tag: &str| {
-            let found = self.places.beside.iter().find(|beside| beside.tag == tag);
-            found.unwrap().dir.clone()
-        };
-        let shadow = beside("run-control");
-        let layout = self.layout.clone();
-        vec![
-            tamper(
-                "a unit edited",
-                "service",
-                edit("service", "KillMode=mixed", "KillMode=none"),
-            ),
-            tamper(
-                "another program",
-                "service",
-                edit("service", "/usr/bin/true", "/usr/bin/false"),
-            ),
-            tamper(
-                "another interval",
-                "timer",
-                edit("timer", "OnActiveSec=3600s", "OnActiveSec=60s"),
-            ),
-            tamper(
-                "a unit's mode",
-                "timer",
-                on("timer", |path| {
-                    fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
-                }),
-            ),
-            tamper(
-                "a unit removed",
-                "service",
-                on("service", |path| fs::remove_file(path).unwrap()),
-            ),
-            tamper(
-                "a unit masked",
-                "timer",
-                on("timer", |path| {
-                    fs::remove_file(path).unwrap();
-                    symlink("/dev/null", path).unwrap();
-                }),
-            ),
-            tamper(
-                "run.json edited",
-                "run.json",
-                Box::new(move |name| {
-                    let path = run.run_file(&name.parse().unwrap());
-                    let text = fs::read_to_string(&path).unwrap();
-                    fs::write(&path, text.replace("/usr/bin/true", "/usr/bin/false")).unwrap();
-                }),
-            ),
-            tamper("the timer disabled", "enabled", control("disable")),
-            tamper("the timer stopped", "active", control("stop")),
-            tamper(
-                "a drop-in for the service",
-                "drop-in/service/50-mine.conf",
-                drop_in(
-                    self.places.units.clone(),
-                    "service",
-                    "[Service]\nEnvironment=X=1\n",
-                ),
-            ),
-            tamper(
-                "a drop-in for the timer",
-                "drop-in/timer/50-mine.conf",
-                drop_in(
-                    self.places.units.clone(),
-                    "timer",
-                    "[Timer]\nAccuracySec=2s\n",
-                ),
-            ),
-            tamper(
-                "a drop-in until reboot",
-                "drop-in/timer/run/50-mine.conf",
-                drop_in(beside("run"), "timer", "[Timer]\nAccuracySec=2s\n"),
-            ),
-            tamper(
-                "a unit hidden",
-                "shadow/timer/run-control",
-                Box::new(move |name| {
-                    fs::create_dir_all(&shadow).unwrap();
-                    let unit = unit_name(&layout, name, "timer");
-                    fs::write(shadow.join(unit), "[Timer]\nOnBootSec=1d\n").unwrap();
-                    drop(systemctl(scheduler, &["daemon-reload"]));
-                }),
-            ),
-        ]
+    fn tampers(&self) -> Vec<(&'static str, &'static str)> {
+        TAMPERS
+            .iter()
+            .map(|(what, part, _)| (*what, *part))
+            .collect()
+    }
+
+    fn tamper(&self, what: &str, name: &str) {
+        let found = TAMPERS.iter().find(|tamper| tamper.0 == what);
+        (found.unwrap().2)(self, name);
     }
 
     fn residue(&self, name: &str) -> Vec<String> {

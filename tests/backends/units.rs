@@ -176,7 +176,7 @@ fn arguments_arrive() {
         recorder(&machine.context.binary, Path::new("/var/lib/odd/arguments"));
         let mut service = machine.service("odd");
         service.sandbox = Sandbox::Off;
-        service.working_dir = base.clone();
+        service.working_dir.clone_from(&base);
         let image = machine.image(&service);
         wait(done(&machine, &[install(&machine, &service)]));
         run("systemctl", &["start", &machine.unit("odd", "service")]);
@@ -300,18 +300,28 @@ fn user_job_is_held() {
 }
 
 fn below_tmp() {
-    let mut machine = Machine::system_at(Path::new("/tmp/odd place/state"));
+    let mut machine = Machine::system_at(Path::new("/tmp/odd/state"));
     machine.context.binary = PathBuf::from("/usr/local/lib/lorectl-tests/job");
     job(&machine.context.binary, TRIALS);
-    let service = machine.service("hidden");
+    let mut service = machine.service("hidden");
+    service.working_dir = PathBuf::from("/tmp/odd/work");
+    fs::create_dir_all(&service.working_dir).unwrap();
     wait(done(&machine, &[install(&machine, &service)]));
-    run(
-        "sed",
-        &["-i", r#"s/\$4/"$4"/g"#, "/usr/local/lib/lorectl-tests/job"],
-    );
     run("systemctl", &["start", &machine.unit("hidden", "service")]);
-    let report = machine.layout.data(&service.name).join("x");
-    assert!(!report.exists(), "unquoted in the script, so not there");
+    let report = machine.layout.data(&service.name).join("report");
+    let report = fs::read_to_string(report).unwrap();
+    let lines: Vec<&str> = report.lines().take(6).collect();
+    let expected = [
+        "run yes",
+        "state yes",
+        "data yes",
+        "written no",
+        "etc no",
+        "home no",
+    ];
+    assert_eq!(lines, expected);
+    assert!(report.contains("tmp yes"));
+    assert!(!Path::new("/tmp/x").exists(), "its /tmp is its own");
 }
 
 fn stamp_goes() {

@@ -21,20 +21,12 @@ pub trait World {
     fn service(&self, name: &str) -> Service;
     /// What the host must hold of a service.
     fn image(&self, service: &Service) -> Image;
-    /// What an administrator may do to an installed service, each with the part that drifts.
-    fn tampers(&self) -> Vec<Tamper>;
+    /// What an administrator may do to an installed service, each with the part that differs then.
+    fn tampers(&self) -> Vec<(&'static str, &'static str)>;
+    /// Does one of these to the service of that name.
+    fn tamper(&self, what: &str, name: &str);
     /// What is left on the host of a service's name.
     fn residue(&self, name: &str) -> Vec<String>;
-}
-
-/// One thing that an administrator does behind our back.
-pub struct Tamper {
-    /// What.
-    pub what: &'static str,
-    /// The part that differs afterwards.
-    pub part: &'static str,
-    /// Does it to the service of that name.
-    pub act: Box<dyn Fn(&str)>,
 }
 
 /// The mark of a service in a test.

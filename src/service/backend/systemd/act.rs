@@ -1,13 +1,19 @@
-//! Carries out a batch: every file first, one sync, one reload, one look at
-//! what the manager made of it, then the links, then all timers at once.
+//! Carries out a batch: every file first, one sync, one reload, all timers at
+//! once, one look at what the manager made of the units, then the links.
 //!
-//! A step that fails is put back and leaves the batch; the others go on.
+//! A step that fails is put back and leaves the batch; the others go on. The look comes after the
+//! start, because what nothing refers to is unloaded again at once, and parsing a hardened unit
+//! twice costs more than all the rest. systemd itself starts no timer whose units do not load.
 
 use std::{collections::HashMap, path::Path};
 
-use super::{Systemd, batch::Work, parts::UnitKind};
+use super::{
+    Systemd,
+    batch::{Timer, Work},
+    parts::UnitKind,
+};
 use crate::{
-    effect::{disk::Disk, user},
+    effect::{dbus::UnitResult, user},
     error::{Code, Error, Result},
     resource::{Act, Outcome, Owner, Progress, Step},
     service::image,
@@ -36,9 +42,10 @@ impl Act for Systemd {
         self.stop_timers(&mut live).await;
         self.find_runs(&mut live).await;
         self.round(&mut live).await;
-        tell(&mut live, progress);
+        let mut told = vec![false; live.len()];
+        tell(&live, &mut told, progress);
         self.wait_for_runs(&mut live).await;
-        tell(&mut live, progress);
+        tell(&live, &mut told, progress);
 
         let mut works = works.into_iter();
         let settle = |outcome: Option<Outcome>| {
@@ -52,11 +59,11 @@ impl Act for Systemd {
 }
 
 /// Reports what is settled and was not reported.
-fn tell(works: &mut [&mut Work<'_>], progress: &Progress<'_>) {
-    for work in works.iter_mut().filter(|work| !work.told) {
-        if let Some(outcome) = &work.outcome {
+fn tell(works: &[&mut Work<'_>], told: &mut [bool], progress: &Progress<'_>) {
+    for (work, told) in works.iter().zip(told) {
+        if let Some(outcome) = work.outcome.as_ref().filter(|_| !*told) {
             progress(work.step.id, outcome);
-            work.told = true;
+            *told = true;
         }
     }
 }
@@ -79,14 +86,14 @@ impl Systemd {
             Ok(results) => {
                 for (work, result) in stopping.into_iter().zip(results) {
                     match result {
-                        Ok(()) => work.stopped = work.was_active(),
+                        Ok(()) => mark_stopped(work),
                         Err(why) => work.fail(format!("cannot stop its timer: {why}")),
                     }
                 }
             }
             Err(error) => {
                 for work in &mut stopping {
-                    work.stopped = work.was_active();
+                    mark_stopped(work);
                     work.fail(error.chain());
                 }
                 self.start_again(works).await;
@@ -114,9 +121,9 @@ impl Systemd {
             }
         }
         self.reload(works).await;
+        self.start_timers(works).await;
         self.check_loaded(works).await;
         self.change_links(works);
-        self.start_timers(works).await;
         self.forget(works).await;
         for work in live(works) {
             work.outcome = Some(Outcome::Done);
@@ -317,6 +324,7 @@ impl Systemd {
         match self.manager.start(&names).await {
             Ok(results) => {
                 for (work, result) in starting.into_iter().zip(results) {
+                    work.timer = Timer::Started;
                     if let Err(why) = result {
                         self.give_up(work, &format!("cannot start its timer: {why}"));
                     }
@@ -324,6 +332,7 @@ impl Systemd {
             }
             Err(error) => {
                 for work in starting {
+                    work.timer = Timer::Started;
                     self.give_up(work, &error.chain());
                 }
             }
@@ -333,11 +342,27 @@ impl Systemd {
     /// Leaves things as they were for the steps that failed or are held: what the manager has read
     /// of them is read anew, and the timers that were up are started.
     async fn start_again(&self, works: &mut [&mut Work<'_>]) {
-        let put_back = |work: &&mut &mut Work<'_>| match &work.outcome {
-            Some(Outcome::Failed { .. } | Outcome::Held { .. } | Outcome::Unknown { .. }) => true,
-            Some(Outcome::Done) | None => false,
-        };
-        let mut failed: Vec<&mut &mut Work<'_>> = works.iter_mut().filter(put_back).collect();
+        let mut failed: Vec<&mut Work<'_>> = works
+            .iter_mut()
+            .map(|work| &mut **work)
+            .filter(|work| match &work.outcome {
+                Some(Outcome::Failed { .. } | Outcome::Held { .. } | Outcome::Unknown { .. }) => {
+                    true
+                }
+                Some(Outcome::Done) | None => false,
+            })
+            .collect();
+        let started: Vec<&mut Work<'_>> = failed
+            .iter_mut()
+            .map(|work| &mut **work)
+            .filter(|work| work.timer == Timer::Started)
+            .collect();
+        let names = self.timers(&started);
+        let results = self.manager.stop(&names).await;
+        for (at, work) in started.into_iter().enumerate() {
+            mark_stopped(work);
+            work.add(&refusal(&results, at, "cannot stop its timer"));
+        }
         if failed.iter().any(|work| work.reloaded) {
             let result = self.manager.reload().await;
             for work in failed.iter_mut().filter(|work| work.reloaded) {
@@ -347,28 +372,32 @@ impl Systemd {
                 }
             }
         }
-        failed.retain(|work| work.stopped);
-        let names: Vec<String> = failed
-            .iter()
-            .map(|work| self.unit_name(work.name(), UnitKind::Timer))
-            .collect();
+        failed.retain(|work| work.timer == Timer::Stopped);
+        let names = self.timers(&failed);
         let results = self.manager.start(&names).await;
         for (at, work) in failed.iter_mut().enumerate() {
-            work.stopped = false;
-            let why = match &results {
-                Ok(results) => results.get(at).and_then(|result| result.clone().err()),
-                Err(error) => Some(error.chain()),
-            };
-            if let Some(why) = why {
-                work.add(&[format!("cannot start its timer again: {why}")]);
-            }
+            work.timer = Timer::Untouched;
+            work.add(&refusal(&results, at, "cannot start its timer again"));
         }
     }
 }
 
-/// A disk on which something is removed for good, once a step is certain.
-pub(super) fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<()> {
-    disk.remove_tree(path)
-        .map(drop)
-        .map_err(|error| Error::io("remove", path, error))
+/// A timer that was up is to be started again, should the step fail.
+fn mark_stopped(work: &mut Work<'_>) {
+    work.timer = if work.was_active() {
+        Timer::Stopped
+    } else {
+        Timer::Untouched
+    };
+}
+
+/// What a bulk call said against one of its units.
+fn refusal(results: &Result<Vec<UnitResult>>, at: usize, doing: &str) -> Vec<String> {
+    let why = match results {
+        Ok(results) => results.get(at).and_then(|result| result.clone().err()),
+        Err(error) => Some(error.chain()),
+    };
+    why.map(|why| format!("{doing}: {why}"))
+        .into_iter()
+        .collect()
 }

@@ -16,6 +16,17 @@ use crate::{
     service::{definition::Service, image},
 };
 
+/// What a step did with its timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// Nothing.
+    Untouched,
+    /// It was up and was stopped.
+    Stopped,
+    /// It was started, or could not be.
+    Started,
+}
+
 /// A step while it is carried out.
 pub(super) struct Work<'a> {
     pub(super) step: &'a Step,
@@ -25,10 +36,8 @@ pub(super) struct Work<'a> {
     pub(super) undo: Undo,
     /// Set once it is settled; until then the step goes on.
     pub(super) outcome: Option<Outcome>,
-    /// Its outcome was reported.
-    pub(super) told: bool,
-    /// We stopped its timer, which was up.
-    pub(super) stopped: bool,
+    /// What we did with its timer so far.
+    pub(super) timer: Timer,
     /// A run is in flight that the removal waits for.
     pub(super) waits: bool,
     /// Its units that the manager remembers as failed.
@@ -60,8 +69,7 @@ impl<'a> Work<'a> {
             changed,
             undo: Undo::default(),
             outcome: None,
-            told: false,
-            stopped: false,
+            timer: Timer::Untouched,
             waits: false,
             failed_units: Vec::new(),
             reloaded: false,

@@ -285,7 +285,7 @@ impl Reading<'_> {
         }
         if kept {
             let path = self.systemd.layout.run_file(name);
-            ours |= self.file_or_link(image::RUN, &path)?;
+            ours |= self.file_or_link(&image::RUN, &path)?;
         }
         if let Some(path) = linked.filter(|_| !ours) {
             return Err(foreign(
@@ -366,7 +366,7 @@ impl Reading<'_> {
     }
 
     /// A part whose kind no listing told; whether anything is there.
-    fn file_or_link(&mut self, part: PartName, path: &Path) -> std::result::Result<bool, Seen> {
+    fn file_or_link(&mut self, part: &PartName, path: &Path) -> std::result::Result<bool, Seen> {
         match self.file(part.clone(), path) {
             Ok(bytes) => Ok(bytes.is_some()),
             Err(seen) => {

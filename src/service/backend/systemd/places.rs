@@ -56,7 +56,7 @@ impl Places {
         }
     }
 
-    /// Of a user's manager, as pam_systemd(8) starts it: without `XDG_` variables of the user's own.
+    /// Of a user's manager, as `pam_systemd(8)` starts it: without `XDG_` variables of the user's own.
     pub fn user(home: &Path, runtime: &Path) -> Self {
         let beside = |tag, dir: PathBuf, hides| Beside { tag, dir, hides };
         let run = runtime.join("systemd");

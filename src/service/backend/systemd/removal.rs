@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use tokio::time;
 
-use super::{Systemd, act::remove_tree, batch::Work, parts::UnitKind};
-use crate::{effect::dbus::Active, error::Result, resource::Outcome, service::image};
+use super::{Systemd, batch::Work, parts::UnitKind};
+use crate::{
+    effect::dbus::Active,
+    error::{Error, Result},
+    resource::Outcome,
+    service::image,
+};
 
 /// How often a run in flight is looked at: soon at first, then less often.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -105,7 +110,10 @@ impl Systemd {
 
     fn purge(&self, work: &mut Work<'_>) -> Result<()> {
         let name = work.step.address.name.clone();
-        remove_tree(&*self.disk, &self.layout.data(&name))?;
+        let data = self.layout.data(&name);
+        self.disk
+            .remove_tree(&data)
+            .map_err(|error| Error::io("remove", &data, error))?;
         work.undo
             .remove_dir(&*self.disk, &self.layout.service(&name))
     }
