@@ -63,9 +63,8 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Done> {
         project: spec.project.clone(),
         options: Options {
             targets: args.targets.clone(),
-            deny: Vec::new(),
             allow_deletes: args.allow_deletes,
-            destroy: None,
+            ..Options::default()
         },
         on_failure: match args.on_failure {
             OnFailureArg::Rollback => OnFailure::Rollback,

@@ -14,9 +14,11 @@ pub async fn run(context: &Context, args: &DriftArgs) -> Result<Done> {
     let mut project = Project::open(context, context.project()?)?;
     let wish = Wish::default();
     let backends = project.backends(&wish)?;
-    let (situation, plan) = project
-        .plan(wish, &readers(&backends), Options::default())
-        .await?;
+    let options = Options {
+        drift_only: true,
+        ..Options::default()
+    };
+    let (situation, plan) = project.plan(wish, &readers(&backends), options).await?;
     let report = view::drift::Report::new(
         &plan.subject,
         plan.created_at,

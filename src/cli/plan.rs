@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
         targets: args.targets.clone(),
         deny: args.deny.iter().map(|deny| action(*deny)).collect(),
         allow_deletes: args.allow_deletes,
-        destroy: None,
+        ..Options::default()
     };
     let (_, plan) = project.plan(wish, &readers(&backends), options).await?;
     if let Some(out) = &args.out {

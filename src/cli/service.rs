@@ -281,6 +281,26 @@ fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
     }
 }
 
+/// Why it did not run, or why the next run waits.
+fn held(report: &RunReport, ran: bool) -> Option<Held> {
+    let lifted_by = report
+        .suggestion
+        .as_ref()
+        .map(|command| format!("`{command}`"));
+    if !ran || report.action == Action::Paused {
+        return Some(Held {
+            reason: report.message.clone().unwrap_or_default(),
+            until: report.next_retry_iso,
+            lifted_by,
+        });
+    }
+    report.next_retry_iso.map(|until| Held {
+        reason: "the next run waits".to_owned(),
+        until: Some(until),
+        lifted_by: None,
+    })
+}
+
 /// Runs it in this process, as its user.
 async fn in_place(
     context: &Context,

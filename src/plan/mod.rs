@@ -73,6 +73,8 @@ pub struct Options {
     pub deny: Vec<Action>,
     /// Lifts the guard against mass deletion.
     pub allow_deletes: bool,
+    /// Only what drifted is asked; nothing is to be done.
+    pub drift_only: bool,
     /// Everything goes; the spec is not asked.
     pub destroy: Option<Destroy>,
 }
@@ -97,7 +99,8 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
     let targeted = targeted(inputs, &addresses)?;
     let mut drafting = Drafting::default();
     for &address in &addresses {
-        let in_scope = targeted.as_ref().is_none_or(|set| set.contains(address));
+        let in_scope =
+            !inputs.options.drift_only && targeted.as_ref().is_none_or(|set| set.contains(address));
         drafting.consider(inputs, kinds, address, in_scope)?;
     }
     let Drafting {

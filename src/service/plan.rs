@@ -393,10 +393,11 @@ pub fn fires(runs: &[Fire], now: Timestamp) -> Option<String> {
             (false, false, Ok(weekday)) => format!("{weekday} {time}"),
             (false, true, _) | (false, false, Err(_)) => format!("{date} {time}"),
         };
-        if !zone.is_empty() && zone != its_zone {
-            if let Some(last) = texts.last_mut() {
-                *last = format!("{last} {zone}");
-            }
+        if !zone.is_empty()
+            && zone != its_zone
+            && let Some(last) = texts.last_mut()
+        {
+            *last = format!("{last} {zone}");
         }
         if let Some(transition) = fire.transition {
             text = format!("{text} ({transition})");
