@@ -12,11 +12,15 @@ pub const RUN: PartName = PartName::from_static("run.json");
 pub const ENABLED: PartName = PartName::from_static("enabled");
 /// Whether the timer is active: a flag. systemd only.
 pub const ACTIVE: PartName = PartName::from_static("active");
-/// The timer's load state when it is anything but `loaded`: a text, never desired. systemd only.
+/// The timer's load state when it is anything but `loaded`, or [`STALE`]: a text, never desired. systemd only.
 pub const LOAD_STATE: PartName = PartName::from_static("load-state");
-/// Prefix of drop-ins in `UNIT.d/`: `drop-in/service/NAME.conf` and `drop-in/timer/NAME.conf`; files, never desired.
+/// The load state of a service whose files are newer than what the manager has read: whoever wrote them
+/// did not reload it, so that what runs may be something else than what the files say.
+pub const STALE: &str = "changed on disk";
+/// Prefix of drop-ins in `UNIT.d/`: `drop-in/service/NAME.conf` and `drop-in/timer/NAME.conf`, and `drop-in/timer/TAG/NAME.conf`
+/// in another directory than that of our units; files or, for links, texts; never desired.
 pub const DROP_IN: &str = "drop-in/";
-/// Prefix of what stands in a directory that hides our unit (`/run/systemd/system.control`): texts, never desired.
+/// Prefix of what stands in a directory that hides our unit (`/run/systemd/system.control`): files or, for links, texts; never desired.
 pub const SHADOW: &str = "shadow/";
 
 /// Makes a service: files, link, timer started.
