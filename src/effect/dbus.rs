@@ -9,12 +9,13 @@ mod jobs;
 use std::{cell::Cell, path::PathBuf, time::Duration};
 
 use tokio::{sync::OnceCell, time};
-use zbus::{Connection, Message, ObjectPath};
+use zbus::{Connection, Message, ObjectPath, Variant};
 
 use self::jobs::{Inbox, Jobs};
 use crate::{
     effect::host,
     error::{Code, Error, Result},
+    id::Timestamp,
 };
 
 /// How long an ordinary call may take.
@@ -154,6 +155,45 @@ impl Manager {
         Ok(states)
     }
 
+    /// When the manager last read the unit files: at its last reload, else at its start. A file that
+    /// changed since may be another than what it holds. `None` where it does not say (before v250).
+    ///
+    /// # Errors
+    /// As [`Self::states`].
+    pub async fn units_read_at(&self) -> Result<Option<Timestamp>> {
+        for property in ["UnitsLoadTimestamp", "UnitsLoadStartTimestamp"] {
+            let reply = match self.property(property).await {
+                Ok(reply) => reply,
+                // It answers, but knows no such property.
+                Err(error) if error.code == Code::Io => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let body = reply.body();
+            let value: Variant<'_> = body
+                .deserialize()
+                .map_err(|error| self.explain(property, error))?;
+            let micros = u64::try_from(&value).map_err(|error| self.explain(property, error))?;
+            if micros > 0 {
+                let millis = i64::try_from(micros / 1000).unwrap_or(i64::MAX);
+                return Ok(Some(Timestamp::from_millis(millis)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn property(&self, name: &'static str) -> Result<Message> {
+        let connection = self.connection().await?;
+        self.calls.set(self.calls.get() + 1);
+        let interface = "org.freedesktop.DBus.Properties";
+        let body = (INTERFACE, name);
+        let call = connection.call_method(Some(DESTINATION), PATH, Some(interface), "Get", &body);
+        match time::timeout(CALL, call).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(self.explain(name, error)),
+            Err(_) => Err(self.unavailable("its properties are not answered for")),
+        }
+    }
+
     /// Makes the manager read all unit files anew.
     ///
     /// # Errors
@@ -195,7 +235,7 @@ impl Manager {
 
     async fn call<B>(&self, method: &'static str, body: &B, limit: Duration) -> Result<Message>
     where
-        B: serde::Serialize + zbus::zvariant::DynamicType,
+        B: serde::Serialize + zbus::DynamicType,
     {
         let connection = self.connection().await?;
         self.calls.set(self.calls.get() + 1);
@@ -375,6 +415,9 @@ impl Manager {
                 )
             }
             zbus::Error::FDO(fdo) => match &**fdo {
+                zbus::fdo::Error::UnknownProperty(_) => {
+                    Error::new(Code::Io, format!("{} knows no {doing}", self.name()))
+                }
                 zbus::fdo::Error::AccessDenied(_)
                 | zbus::fdo::Error::AuthFailed(_)
                 | zbus::fdo::Error::InteractiveAuthorizationRequired(_) => denied().because(error),

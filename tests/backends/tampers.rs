@@ -45,6 +45,16 @@ pub const TAMPERS: &[Tamper] = &[
         fs::remove_file(&path).unwrap();
         symlink("/dev/null", path).unwrap();
     }),
+    (
+        "a unit edited and put back without a reload",
+        "load-state",
+        |machine, name| {
+            let path = machine.path(name, "timer");
+            edit(&path, "OnActiveSec=3600s", "OnActiveSec=3601s");
+            machine.systemctl(&["daemon-reload"]);
+            edit(&path, "OnActiveSec=3601s", "OnActiveSec=3600s");
+        },
+    ),
     ("run.json edited", "run.json", |machine, name| {
         let path = machine.layout.run_file(&name.parse().unwrap());
         edit(&path, "/usr/bin/true", "/usr/bin/false");

@@ -134,6 +134,7 @@ impl Systemd {
     /// Fails a step and puts back what it has touched.
     fn give_up(&self, work: &mut Work<'_>, message: &str) {
         work.fail(message);
+        work.unread |= !work.undo.is_empty();
         let failures = work.undo.put_back(&*self.disk);
         work.add(&failures);
     }
@@ -238,23 +239,14 @@ impl Systemd {
         if !live(works).any(|work| work.wants_reload()) {
             return;
         }
-        match self.manager.reload().await {
-            Ok(()) => {
-                for work in live(works) {
-                    work.reloaded = work.wants_reload();
-                }
-            }
-            Err(error) => {
-                for work in live(works) {
-                    // The answer may be lost and the files read all the same.
-                    work.reloaded = work.wants_reload();
-                    self.give_up(work, &error.chain());
-                }
+        if let Err(error) = self.manager.reload().await {
+            for work in live(works) {
+                self.give_up(work, &error.chain());
             }
         }
     }
 
-    /// Fails the steps whose units the manager read and would not have.
+    /// Fails the steps whose units the manager read and would not have, or whose timer it would not start.
     async fn check_loaded(&self, works: &mut [&mut Work<'_>]) {
         let mut names = Vec::new();
         for work in live(works) {
@@ -263,16 +255,17 @@ impl Systemd {
                     .map(|kind| self.unit_name(work.name(), kind)),
             );
         }
-        if names.is_empty() {
-            return;
-        }
-        let states = match self.manager.states(&names).await {
-            Ok(states) => states,
-            Err(error) => {
-                for work in live(works) {
-                    self.give_up(work, &error.chain());
+        let states = if names.is_empty() {
+            Vec::new()
+        } else {
+            match self.manager.states(&names).await {
+                Ok(states) => states,
+                Err(error) => {
+                    for work in live(works) {
+                        self.give_up(work, &error.chain());
+                    }
+                    return;
                 }
-                return;
             }
         };
         let mut states = states.into_iter();
@@ -289,6 +282,11 @@ impl Systemd {
                     );
                     self.give_up(work, &message);
                 }
+            }
+            if let Some(why) = work.refused.take()
+                && work.outcome.is_none()
+            {
+                self.give_up(work, &format!("cannot start its timer: {why}"));
             }
         }
     }
@@ -325,9 +323,7 @@ impl Systemd {
             Ok(results) => {
                 for (work, result) in starting.into_iter().zip(results) {
                     work.timer = Timer::Started;
-                    if let Err(why) = result {
-                        self.give_up(work, &format!("cannot start its timer: {why}"));
-                    }
+                    work.refused = result.err();
                 }
             }
             Err(error) => {
@@ -363,10 +359,10 @@ impl Systemd {
             mark_stopped(work);
             work.add(&refusal(&results, at, "cannot stop its timer"));
         }
-        if failed.iter().any(|work| work.reloaded) {
+        if failed.iter().any(|work| work.unread) {
             let result = self.manager.reload().await;
-            for work in failed.iter_mut().filter(|work| work.reloaded) {
-                work.reloaded = false;
+            for work in failed.iter_mut().filter(|work| work.unread) {
+                work.unread = false;
                 if let Err(error) = &result {
                     work.add(&[format!("cannot reload: {}", error.chain())]);
                 }

@@ -38,12 +38,14 @@ pub(super) struct Work<'a> {
     pub(super) outcome: Option<Outcome>,
     /// What we did with its timer so far.
     pub(super) timer: Timer,
+    /// Why the manager would not start it.
+    pub(super) refused: Option<String>,
     /// A run is in flight that the removal waits for.
     pub(super) waits: bool,
     /// Its units that the manager remembers as failed.
     pub(super) failed_units: Vec<String>,
-    /// The manager has read what the step wrote.
-    pub(super) reloaded: bool,
+    /// What the manager holds may be something else than what is on disk.
+    pub(super) unread: bool,
 }
 
 impl<'a> Work<'a> {
@@ -70,9 +72,10 @@ impl<'a> Work<'a> {
             undo: Undo::default(),
             outcome: None,
             timer: Timer::Untouched,
+            refused: None,
             waits: false,
             failed_units: Vec::new(),
-            reloaded: false,
+            unread: false,
         })
     }
 
@@ -176,6 +179,7 @@ impl Systemd {
             return Ok(());
         };
         let disk = &*self.disk;
+        self.refresh(work)?;
         for (part, role) in &work.changed {
             let path = match role {
                 Role::Unit(_, path) | Role::Run(path) => path,
@@ -196,6 +200,34 @@ impl Systemd {
                 }
                 Some(Part::Text(target)) => work.undo.link(disk, Path::new(target), path)?,
                 Some(Part::Flag(_)) | None => self.take(&mut work.undo, role, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a unit as it is, where something that changes it goes or the manager may not have read it:
+    /// should we be killed before the reload, its age tells that one is due.
+    fn refresh(&self, work: &mut Work<'_>) -> Result<()> {
+        for kind in UnitKind::BOTH {
+            let mut due = false;
+            let mut written = false;
+            for (_, role) in &work.changed {
+                match role {
+                    Role::LoadState => due = true,
+                    Role::Extra(extra, _) => due |= *extra == kind,
+                    Role::Unit(unit, _) => written |= *unit == kind,
+                    Role::Run(_) | Role::Enabled | Role::Active => {}
+                }
+            }
+            if !due || written {
+                continue;
+            }
+            let path = self.unit_path(&work.step.address.name, kind);
+            let read = self.disk.read(&path, LIMIT);
+            if let Some(read) = read.map_err(|error| Error::io("read", &path, error))? {
+                let disk = &*self.disk;
+                work.undo
+                    .write(disk, &path, &read.bytes, read.mode, read.owner)?;
             }
         }
         Ok(())

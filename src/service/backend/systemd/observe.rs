@@ -17,7 +17,7 @@ use crate::{
         disk::EntryKind,
     },
     error::{Code, Error, Result},
-    id::{Address, Kind, ResourceId, ResourceName},
+    id::{Address, Kind, ResourceId, ResourceName, Timestamp},
     resource::{
         File, Found, Image, Observe, Observed, Part, PartName, Scope, ScopeEntry, Seen, Stray,
         UnknownCode,
@@ -35,8 +35,8 @@ const TURN: usize = 64;
 enum Files {
     /// Nothing of it is there.
     Absent,
-    /// It is ours; the manager has yet to say whether it is up.
-    Ours(Found),
+    /// It is ours; the manager has yet to say whether it is up. With when its units last changed.
+    Ours(Found, Timestamp),
     /// Settled already.
     Settled(Seen),
 }
@@ -69,12 +69,14 @@ impl Observe for Systemd {
             .iter()
             .map(|entry| self.unit_name(&entry.address.name, UnitKind::Timer))
             .collect();
-        let (states, files) = tokio::join!(
-            self.manager.states(&timers),
-            self.files(&there, &survey, scope.all_bytes)
-        );
-        let states = match states {
-            Ok(states) => states,
+        let ask = async {
+            let read_at = self.manager.units_read_at().await?;
+            let states = self.manager.states(&timers).await?;
+            Ok((read_at, states))
+        };
+        let (asked, files) = tokio::join!(ask, self.files(&there, &survey, scope.all_bytes));
+        let (read_at, states) = match asked {
+            Ok(asked) => asked,
             Err(error) => {
                 let resources = unknown(&entries, &error).resources;
                 return Ok(Observed { resources, strays });
@@ -85,8 +87,9 @@ impl Observe for Systemd {
             let seen = match files {
                 Files::Absent => continue,
                 Files::Settled(seen) => seen,
-                Files::Ours(mut found) => {
-                    add_state(&mut found.image, state);
+                Files::Ours(mut found, changed) => {
+                    let unread = read_at.is_some_and(|read_at| changed > read_at);
+                    add_state(&mut found.image, state, unread);
                     Seen::Ours(found)
                 }
             };
@@ -97,7 +100,7 @@ impl Observe for Systemd {
 }
 
 /// What the manager says of a timer, as parts.
-fn add_state(image: &mut Image, state: UnitState) {
+fn add_state(image: &mut Image, state: UnitState, unread: bool) {
     image.set(
         image::ACTIVE,
         Part::Flag(match state.active {
@@ -105,8 +108,9 @@ fn add_state(image: &mut Image, state: UnitState) {
             Active::Inactive | Active::Failed | Active::Changing => false,
         }),
     );
-    if let Some(state) = state.not_loaded {
-        image.set(image::LOAD_STATE, Part::Text(state));
+    let outdated = || unread.then(|| image::STALE.to_owned());
+    if let Some(text) = state.not_loaded.or_else(outdated) {
+        image.set(image::LOAD_STATE, Part::Text(text));
     }
 }
 
@@ -193,18 +197,21 @@ impl Systemd {
             entry,
             all_bytes,
             image: Image::empty(),
+            changed: Timestamp::from_millis(0),
         };
         match reading.parts(slot, survey.kept.contains(name.as_str())) {
             Err(seen) => Files::Settled(seen),
             Ok(false) => Files::Absent,
             Ok(true) => {
                 let stem = unit::stem(self.layout.project(), name);
-                Files::Ours(Found {
+                let found = Found {
                     image: reading.image,
                     notes: survey.notes(&stem, Some(slot)),
                     running_since: None,
                     counts_from: None,
                 })
+                };
+                Files::Ours(found, reading.changed)
             }
         }
     }
@@ -254,6 +261,8 @@ struct Reading<'a> {
     entry: &'a ScopeEntry<'a>,
     all_bytes: bool,
     image: Image,
+    /// When a file that the manager reads last changed.
+    changed: Timestamp,
 }
 
 impl Reading<'_> {
@@ -351,6 +360,9 @@ impl Reading<'_> {
         };
         if wants_bytes(self.entry, self.all_bytes, &part, &file) {
             file.bytes = Some(read.bytes.as_slice().into());
+        }
+        if part != image::RUN {
+            self.changed = self.changed.max(read.modified);
         }
         self.image.set(part, Part::File(file));
         Ok(Some(read.bytes))

@@ -92,6 +92,11 @@ impl Undo {
         Ok(())
     }
 
+    /// Whether nothing was touched.
+    pub(super) fn is_empty(&self) -> bool {
+        self.touched.is_empty()
+    }
+
     /// Puts everything back, in reverse; all of it is tried, and what fails is returned.
     pub(super) fn put_back(&mut self, disk: &dyn Disk) -> Vec<String> {
         let mut failures = Vec::new();
