@@ -4,6 +4,8 @@ pub mod backend;
 pub mod definition;
 pub mod desired;
 pub mod drift;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod hardening;
 pub mod image;
 pub mod logs;

@@ -284,8 +284,13 @@ impl Runner<'_> {
     ) -> RunReport {
         let service = &loaded.service;
         let started_at = self.clock.now();
-        // While the lock was waited for, a run has ended, or a person has paused the service.
+        // While the lock was waited for, a run has ended, a person has paused the service, or an
+        // apply, which holds this lock while it does, has removed it.
         let status = self.status(loaded, started_at);
+        let removed = self.disk.stat(&self.layout.run_file(self.name));
+        if matches!(removed, Ok(None)) {
+            return RunReport::not_due(service, &status, None);
+        }
         let (probe, instant, missed) = match Self::verdict(loaded, &status, ask, started_at) {
             Verdict::NotDue(next) => return RunReport::not_due(service, &status, next),
             Verdict::Skip { skip, missed } => {

@@ -76,7 +76,8 @@ impl Past {
         }
     }
 
-    fn latest(self) -> Timestamp {
+    /// The instant that the schedule counts from: what was dealt with last, else its beginning.
+    pub fn latest(self) -> Timestamp {
         self.last.map_or(self.since, |last| last.max(self.since))
     }
 }

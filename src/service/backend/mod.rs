@@ -1,6 +1,7 @@
 //! Who wakes the runner: the schedulers, and which of them `auto` is.
 
 pub mod systemd;
+pub mod worker;
 
 use std::{path::PathBuf, rc::Rc};
 

@@ -11,10 +11,8 @@ use super::*;
 use crate::{
     effect::{disk::RealDisk, process::apart::apart},
     service::{
-        definition::{
-            Breaker, CatchUp, Classify, Criticality, ExitPolicy, RUN_VERSION, Retry, Sandbox,
-            Schedule, Scheduler, Stage,
-        },
+        definition::Criticality,
+        fixture,
         status::{MANUAL, Outcome, Paused, State},
     },
 };
@@ -36,58 +34,16 @@ struct World {
     seed: u64,
 }
 
-fn stage(name: &str, script: &str) -> Stage {
-    Stage {
-        name: name.parse().unwrap(),
-        run: ["/bin/sh", "-c", script].map(str::to_owned).into(),
-        timeout: None,
-        criticality: Criticality::Core,
-    }
-}
-
 /// A service that was applied at ten o'clock and is due every half hour.
 fn world(scripts: &[&str]) -> World {
     let dir = tempfile::tempdir().unwrap();
-    let project: crate::id::ProjectName = "acme".parse().unwrap();
-    let layout = Layout::new(dir.path().to_owned(), project.clone());
-    let name: ResourceName = "sync".parse().unwrap();
-    std::fs::create_dir_all(layout.data(&name)).unwrap();
-    let now: Timestamp = "2026-02-09T10:00:00Z".parse().unwrap();
-    let stages = scripts.iter().enumerate();
     let service = Service {
-        run_version: RUN_VERSION,
-        project,
-        name,
-        id: crate::id::ResourceId::from_mark("0123456789ab"),
-        description: None,
-        scheduler: Scheduler::Worker,
-        user: None,
-        schedule: Schedule::Every(Seconds(1800)),
-        splay: Seconds(0),
-        overlap: Overlap::Skip,
-        catch_up: CatchUp::Once,
-        timeout: Seconds(60),
         working_dir: dir.path().to_owned(),
-        env: std::collections::BTreeMap::new(),
-        write_paths: Vec::new(),
-        lock: None,
-        profile: None,
-        stages: stages
-            .map(|(index, script)| stage(&format!("s{index}"), script))
-            .collect(),
-        retry: Retry {
-            base: Seconds(1800),
-            max: Seconds(4 * 3600),
-        },
-        breaker: Breaker {
-            failures: 10,
-            cooldown: Seconds(1800),
-        },
-        classify: Classify::default(),
-        exit: ExitPolicy::Policy,
-        sandbox: Sandbox::Off,
-        unit: std::collections::BTreeMap::new(),
+        ..fixture::service("sync", scripts)
     };
+    let layout = Layout::new(dir.path().to_owned(), service.project.clone());
+    std::fs::create_dir_all(layout.data(&service.name)).unwrap();
+    let now: Timestamp = "2026-02-09T10:00:00Z".parse().unwrap();
     // Second attempts are to come soon.
     let soon = |seed: &u64| {
         (0..3).all(|index| retry::draw(retry::derive(*seed, index), 1000, 5000) < 1600)

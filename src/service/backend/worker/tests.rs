@@ -1,0 +1,329 @@
+//! The worker's backend on a throw-away state directory.
+#![expect(clippy::disallowed_methods, reason = "tests lay out files")]
+
+use std::{cell::RefCell, time::Duration};
+
+use super::*;
+use crate::{
+    effect::{
+        clock::FixedClock,
+        disk::{Disk, RealDisk},
+        lock::Lock,
+    },
+    id::{Address, BackendId, Kind, Seconds, Timestamp},
+    resource::{
+        Act, Definition, Disruption, File, Image, Observe, Outcome, Owner, Part, Scope, ScopeEntry,
+        Seen, Step, StepId, Undo, Verb,
+    },
+    service::{
+        definition::Service,
+        fixture, image,
+        status::file::{self, Stored},
+    },
+};
+
+const NOW: &str = "2026-02-09T10:00:00Z";
+
+struct World {
+    dir: tempfile::TempDir,
+    backend: Worker,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = at(dir.path(), NOW);
+    World { dir, backend }
+}
+
+fn at(dir: &std::path::Path, now: &str) -> Worker {
+    let layout = Layout::new(dir.to_owned(), "acme".parse().unwrap());
+    let clock = FixedClock(now.parse().unwrap());
+    Worker::new(layout, Rc::new(RealDisk), Rc::new(clock))
+}
+
+fn applier() -> Owner {
+    RealDisk.identity()
+}
+
+fn address(service: &Service) -> Address {
+    Address::new(Kind::Service, service.name.clone())
+}
+
+fn image_of(service: &Service) -> Image {
+    let bytes = serde_json::to_vec(service).unwrap();
+    let file = File::new(bytes, 0o600, applier());
+    [(image::RUN, Part::File(file))].into_iter().collect()
+}
+
+fn step(verb: Verb, service: &Service) -> Step {
+    let after = verb == image::INSTALL || verb == image::UPDATE;
+    Step {
+        id: StepId(1),
+        address: address(service),
+        resource: service.id.clone(),
+        backend: Scheduler::Worker.backend(),
+        verb,
+        depends_on: Vec::new(),
+        disruption: Disruption::None,
+        undo: Undo::RestoreBefore,
+        before: None,
+        after: after.then(|| image_of(service)),
+        definition: Definition::of(service).unwrap(),
+        patience: Seconds(0),
+    }
+}
+
+impl World {
+    async fn act(&self, steps: &[Step]) -> Vec<Outcome> {
+        let told = RefCell::new(0);
+        let outcomes = self
+            .backend
+            .act(steps, &|_, _| *told.borrow_mut() += 1)
+            .await;
+        assert_eq!(*told.borrow(), steps.len());
+        outcomes
+    }
+
+    async fn done(&self, verb: Verb, service: &Service) {
+        let outcomes = self.act(&[step(verb, service)]).await;
+        assert_eq!(outcomes, [Outcome::Done]);
+    }
+
+    async fn see(&self, service: &Service, known: &[&Image]) -> Option<Seen> {
+        let address = address(service);
+        let definition = Definition::of(service).unwrap();
+        let backend: BackendId = Scheduler::Worker.backend();
+        let scope = Scope {
+            project: &service.project,
+            entries: vec![ScopeEntry {
+                address: &address,
+                id: &service.id,
+                backend: &backend,
+                definition: &definition,
+                known: known.to_vec(),
+            }],
+            all_bytes: false,
+        };
+        let observed = self.backend.observe(&scope).await.unwrap();
+        observed.resources.get(&address).cloned()
+    }
+
+    async fn strays(&self) -> Vec<String> {
+        let project = "acme".parse().unwrap();
+        let scope = Scope {
+            project: &project,
+            entries: Vec::new(),
+            all_bytes: false,
+        };
+        let observed = self.backend.observe(&scope).await.unwrap();
+        let strays = observed.strays.into_iter();
+        strays
+            .map(|stray| stray.address.unwrap().to_string())
+            .collect()
+    }
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    RealDisk.stat(path).unwrap().unwrap().mode
+}
+
+#[tokio::test]
+async fn a_service_is_made_seen_changed_and_removed() {
+    let world = world();
+    let layout = &world.backend.layout;
+    let mut service = fixture::service("sync", &["true"]);
+    assert_eq!(world.see(&service, &[]).await, None);
+    world.done(image::INSTALL, &service).await;
+    assert_eq!(mode(&layout.service(&service.name)), 0o711);
+    assert_eq!(mode(&layout.data(&service.name)), 0o700);
+    assert_eq!(mode(&layout.run_file(&service.name)), 0o600);
+
+    let Some(Seen::Ours(found)) = world.see(&service, &[]).await else {
+        panic!("it is not seen");
+    };
+    assert_eq!(found.image, image_of(&service));
+    assert!(found.image.file("run.json").unwrap().bytes.is_some());
+    assert_eq!(found.counts_from.unwrap().to_string(), NOW);
+    assert_eq!(found.running_since, None);
+    let known = image_of(&service);
+    let Some(Seen::Ours(found)) = world.see(&service, &[&known]).await else {
+        panic!("it is not seen");
+    };
+    assert!(
+        found.image.file("run.json").unwrap().bytes.is_none(),
+        "known bytes are not carried"
+    );
+
+    service.timeout = Seconds(5);
+    world.done(image::UPDATE, &service).await;
+    let Some(Seen::Ours(found)) = world.see(&service, &[&known]).await else {
+        panic!("it is not seen");
+    };
+    assert_eq!(found.image, image_of(&service));
+    assert!(found.image.file("run.json").unwrap().bytes.is_some());
+
+    world.done(image::REMOVE, &service).await;
+    assert_eq!(world.see(&service, &[]).await, None);
+    assert!(layout.status_file(&service.name).exists(), "data/ stays");
+    world.done(image::REMOVE, &service).await;
+    world.done(image::PURGE, &service).await;
+    assert!(!layout.service(&service.name).exists());
+    let left = RealDisk.list(&layout.services()).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_service_made_anew_counts_from_then() {
+    let world = world();
+    let service = fixture::service("sync", &["true"]);
+    world.done(image::INSTALL, &service).await;
+    let status = || match file::read(&RealDisk, &world.backend.layout, &service.name) {
+        Stored::Good(status) => *status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status().created_at.to_string(), NOW);
+    assert_eq!(status().schedule, Some(service.schedule.clone()));
+    world.done(image::REMOVE, &service).await;
+    let later = at(world.dir.path(), "2026-02-10T10:00:00Z");
+    let steps = [step(image::INSTALL, &service)];
+    assert_eq!(later.act(&steps, &|_, _| {}).await, [Outcome::Done]);
+    assert_eq!(status().created_at.to_string(), "2026-02-10T10:00:00Z");
+}
+
+#[tokio::test]
+async fn a_run_in_flight_is_waited_for() {
+    let world = world();
+    let layout = &world.backend.layout;
+    let (a, b) = (
+        fixture::service("a", &["true"]),
+        fixture::service("b", &["true"]),
+    );
+    world.done(image::INSTALL, &a).await;
+    world.done(image::INSTALL, &b).await;
+    let lock_of = |service: &Service| {
+        Lock::try_take(&layout.run_lock(&service.name), 0o600)
+            .unwrap()
+            .unwrap()
+    };
+    let (lock_a, _lock_b) = (lock_of(&a), lock_of(&b));
+    let Some(Seen::Ours(found)) = world.see(&a, &[]).await else {
+        panic!("it is not seen");
+    };
+    assert!(found.running_since.is_some());
+
+    let removal = |service: &Service| Step {
+        patience: Seconds(1),
+        ..step(image::REMOVE, service)
+    };
+    let steps = [removal(&a), removal(&b)];
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(lock_a);
+    };
+    let (outcomes, ()) = tokio::join!(world.act(&steps), release);
+    assert_eq!(outcomes[0], Outcome::Done);
+    assert!(matches!(outcomes[1], Outcome::Held { .. }), "{outcomes:?}");
+    assert!(layout.run_file(&b.name).exists());
+}
+
+#[tokio::test]
+async fn what_is_another_s_is_foreign_and_what_is_damaged_is_drift() {
+    let world = world();
+    let service = fixture::service("sync", &["true"]);
+    world.done(image::INSTALL, &service).await;
+    let path = world.backend.layout.run_file(&service.name);
+    let mut other = service.clone();
+    other.id = ResourceId::from_mark("000000000000");
+    std::fs::write(&path, serde_json::to_vec(&other).unwrap()).unwrap();
+    assert!(matches!(
+        world.see(&service, &[]).await,
+        Some(Seen::Foreign { .. })
+    ));
+    let outcomes = world.act(&[step(image::REMOVE, &service)]).await;
+    assert!(
+        matches!(&outcomes[0], Outcome::Failed { .. }),
+        "{outcomes:?}"
+    );
+    assert!(path.exists());
+
+    std::fs::write(&path, "garbage").unwrap();
+    assert!(matches!(
+        world.see(&service, &[]).await,
+        Some(Seen::Ours(_))
+    ));
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    assert!(matches!(
+        world.see(&service, &[]).await,
+        Some(Seen::Unknown { .. })
+    ));
+}
+
+#[tokio::test]
+async fn strays_are_the_worker_s_own_that_nobody_asks_for() {
+    let world = world();
+    world
+        .done(image::INSTALL, &fixture::service("left", &["true"]))
+        .await;
+    let mut timer = fixture::service("timer", &["true"]);
+    world.done(image::INSTALL, &timer).await;
+    timer.scheduler = Scheduler::SystemdSystem;
+    let path = world.backend.layout.run_file(&timer.name);
+    std::fs::write(path, serde_json::to_vec(&timer).unwrap()).unwrap();
+    std::fs::create_dir(world.backend.layout.services().join("UPPER")).unwrap();
+    assert_eq!(world.strays().await, ["service.left"]);
+    assert_eq!(world.see(&timer, &[]).await, None, "that one is systemd's");
+}
+
+#[tokio::test]
+async fn hostile_data_neither_hangs_nor_lies() {
+    let world = world();
+    let service = fixture::service("sync", &["true"]);
+    world.done(image::INSTALL, &service).await;
+    let layout = &world.backend.layout;
+    let status = layout.status_file(&service.name);
+    let spoil = |path: &std::path::Path| {
+        let _ = std::fs::remove_file(path);
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    spoil(&status);
+    spoil(&layout.run_lock(&service.name));
+    let Some(Seen::Ours(found)) = world.see(&service, &[]).await else {
+        panic!("it is not seen");
+    };
+    assert_eq!((found.running_since, found.counts_from), (None, None));
+    world.done(image::REMOVE, &service).await;
+
+    std::fs::remove_file(layout.run_lock(&service.name)).unwrap();
+    let _lock = Lock::try_take(&layout.run_lock(&service.name), 0o600).unwrap();
+    let since: Option<Timestamp> = file::running_since(&RealDisk, layout, &service.name);
+    assert!(since.is_some(), "the kernel says that one runs");
+}
+
+#[tokio::test]
+async fn data_of_another_user_is_put_out_of_the_way() {
+    if !crate::effect::process::is_root() {
+        eprintln!("skipped: only root makes files of other users");
+        return;
+    }
+    let world = world();
+    let layout = &world.backend.layout;
+    let mut service = fixture::service("sync", &["true"]);
+    service.user = Some("nobody".to_owned());
+    world.done(image::INSTALL, &service).await;
+    let owner = |path: &std::path::Path| RealDisk.stat(path).unwrap().unwrap().owner.uid;
+    let nobody = crate::effect::process::Account::named("nobody")
+        .unwrap()
+        .unwrap();
+    assert_eq!(owner(&layout.data(&service.name)), nobody.owner.uid);
+    assert_eq!(owner(&layout.status_file(&service.name)), nobody.owner.uid);
+    service.user = None;
+    world.done(image::UPDATE, &service).await;
+    assert_eq!(owner(&layout.data(&service.name)), 0);
+    assert!(!layout.status_file(&service.name).exists());
+    let names = RealDisk.list(&layout.service(&service.name)).unwrap();
+    assert!(
+        names.iter().any(|(name, _)| name.starts_with("data.of-")),
+        "{names:?}"
+    );
+}
