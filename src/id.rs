@@ -398,6 +398,12 @@ impl Timestamp {
         Self::from_millis(self.millis().saturating_add(seconds.saturating_mul(1000)))
     }
 
+    /// The instant `millis` milliseconds later, or earlier when negative; clamped, never a panic.
+    #[must_use]
+    pub fn plus_millis(self, millis: i64) -> Self {
+        Self::from_millis(self.millis().saturating_add(millis))
+    }
+
     /// Seconds from `earlier` to this instant, rounded down; negative when `earlier` is later.
     pub fn seconds_since(self, earlier: Self) -> i64 {
         (self.millis() - earlier.millis()).div_euclid(1000)
