@@ -15,3 +15,4 @@ pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod unit;
+pub mod worker;
