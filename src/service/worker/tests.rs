@@ -55,20 +55,23 @@ impl World {
         file::seed_status(&RealDisk, &layout, service, created).unwrap();
     }
 
-    /// Serves until `enough` says so, at most 20 seconds; then is asked to end. Returns what was told.
+    /// Serves until `enough` says so, at most 80 seconds; then is asked to end. Returns what was told.
     fn serve(&self, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
-        let clock = FixedClock(NOW.parse().unwrap());
+        self.serve_at(&FixedClock(NOW.parse().unwrap()), enough)
+    }
+
+    fn serve_at(&self, clock: &dyn Clock, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
         let state_dir = self.state_dir();
         let host = Host {
             disk: &RealDisk,
-            clock: &clock,
+            clock,
             state_dir: &state_dir,
             program: &self.program,
         };
         let told = Rc::new(RefCell::new(Vec::new()));
         let tell = |event: &Event| told.borrow_mut().push(event.clone());
         let terminated = async {
-            for _ in 0..2000 {
+            for _ in 0..8000 {
                 if enough(&told.borrow()) {
                     return;
                 }
@@ -163,4 +166,44 @@ apart! {
         assert!(!std::path::Path::new("/proc").join(left.trim()).exists());
         assert!(told.iter().any(|event| matches!(event, Event::Ended { how, .. } if how.contains('9'))));
     }
+}
+
+/// Time that this process has used, in clock ticks (a hundredth of a second), and its memory.
+fn used() -> (u64, String) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<u64> = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|f| f.parse().unwrap())
+        .collect();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    (fields[0] + fields[1], peak.to_owned())
+}
+
+#[test]
+#[ignore = "a measurement: ten thousand idle services for a minute"]
+fn ten_thousand_idle_services() {
+    let world = world("true");
+    let clock = crate::effect::clock::SystemClock::from_environment().unwrap();
+    for number in 0..10_000 {
+        let service = fixture::service(&format!("s{number}"), &["true"]);
+        world.apply(&service, &clock.now().to_string());
+    }
+    let (begun, first) = (Stopwatch::start(), RefCell::new(None));
+    world.serve_at(&clock, |told| {
+        if !told.is_empty() && first.borrow().is_none() {
+            *first.borrow_mut() = Some((used().0, begun.elapsed()));
+        }
+        begun.elapsed() > Duration::from_secs(75)
+    });
+    let (before, at) = first.borrow().unwrap();
+    let (after, peak) = used();
+    let seconds = (begun.elapsed() - at).as_secs();
+    println!("{} ticks in {seconds} s, {peak}", after - before);
 }
