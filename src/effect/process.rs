@@ -9,7 +9,6 @@ mod tree;
 
 use std::{
     ffi::CString,
-    future::Future,
     io,
     path::{Path, PathBuf},
     pin::{Pin, pin},
@@ -19,15 +18,14 @@ use std::{
 
 use nix::{
     sys::{prctl, signal},
-    unistd::{self, Gid, Pid, Uid, User},
+    unistd::{self, Gid, Pid, Uid},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    signal::unix::{SignalKind, signal},
     time::{Instant, sleep, timeout},
 };
 
-use crate::resource::Owner;
+use crate::effect::user::Account;
 
 /// How long the last output of a stage is waited for once all its processes are gone: a descriptor
 /// may have been handed to a process that is none of its descendants.
@@ -76,74 +74,21 @@ pub fn this_program() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// A user as passwd(5) knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Its name.
-    pub name: String,
-    /// Its id and its first group.
-    pub owner: Owner,
-    /// Its home.
-    pub home: PathBuf,
-}
-
-impl Account {
-    /// The user of that name, if there is one.
-    ///
-    /// # Errors
-    /// As the user database fails.
-    pub fn named(name: &str) -> io::Result<Option<Self>> {
-        Ok(User::from_name(name)?.map(Self::from))
-    }
-
-    /// The effective user of this process; without an entry in passwd(5) its home is `/`.
-    ///
-    /// # Errors
-    /// As the user database fails.
-    pub fn this() -> io::Result<Self> {
-        let uid = Uid::effective();
-        Ok(User::from_uid(uid)?.map_or_else(
-            || Self {
-                name: uid.to_string(),
-                owner: Owner {
-                    uid: uid.as_raw(),
-                    gid: Gid::effective().as_raw(),
-                },
-                home: PathBuf::from("/"),
-            },
-            Self::from,
-        ))
-    }
-
-    /// Makes this process, for good, one of this user: its groups, its group, its id.
-    ///
-    /// # Errors
-    /// As the system refuses; the process may then have changed its groups only and must end.
-    pub fn assume(&self) -> io::Result<()> {
-        let name = CString::new(self.name.as_str())?;
-        let gid = Gid::from_raw(self.owner.gid);
-        let uid = Uid::from_raw(self.owner.uid);
-        unistd::initgroups(&name, gid)?;
-        unistd::setresgid(gid, gid, gid)?;
-        unistd::setresuid(uid, uid, uid)?;
-        // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
-        // the search for our own children needs under `hidepid`. Nothing secret is in memory yet.
-        prctl::set_dumpable(true)?;
-        Ok(())
-    }
-}
-
-impl From<User> for Account {
-    fn from(user: User) -> Self {
-        Self {
-            name: user.name,
-            owner: Owner {
-                uid: user.uid.as_raw(),
-                gid: user.gid.as_raw(),
-            },
-            home: user.dir,
-        }
-    }
+/// Makes this process, for good, one of that user: its groups, its group, its id.
+///
+/// # Errors
+/// As the system refuses; the process may then have changed its groups only and must end.
+pub fn assume(account: &Account) -> io::Result<()> {
+    let name = CString::new(account.name.as_str())?;
+    let gid = Gid::from_raw(account.owner.gid);
+    let uid = Uid::from_raw(account.owner.uid);
+    unistd::initgroups(&name, gid)?;
+    unistd::setresgid(gid, gid, gid)?;
+    unistd::setresuid(uid, uid, uid)?;
+    // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
+    // the search for our own children needs under `hidepid`. Nothing secret is in memory yet.
+    prctl::set_dumpable(true)?;
+    Ok(())
 }
 
 /// Whether this process may act for any user.
@@ -175,21 +120,6 @@ impl Stopwatch {
 /// As the system refuses.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
-}
-
-/// Ends when this process is asked to end: SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the handlers cannot be set.
-pub fn termination() -> io::Result<impl Future<Output = ()>> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
 }
 
 /// A command to run to its end.
@@ -578,12 +508,5 @@ mod tests {
         assert!(!other(|id| id.started += 1).is_alive());
         assert!(!other(|id| id.boot.push('x')).is_alive());
         assert!(!other(|id| id.pid = u32::MAX).is_alive());
-    }
-
-    #[test]
-    fn accounts_are_found_by_name() {
-        let root = Account::named("root").unwrap().unwrap();
-        assert_eq!(root.owner, Owner { uid: 0, gid: 0 });
-        assert!(Account::named("no-such-user").unwrap().is_none());
     }
 }

@@ -18,7 +18,8 @@ use crate::{
         clock::Clock,
         disk::Disk,
         lock::Lock,
-        process::{self, Account, Identity, Stopwatch},
+        process::{self, Identity, Stopwatch},
+        user::{self, Account},
     },
     error::{Code, Error, Result},
     id::{ResourceName, Seconds, Timestamp},
@@ -389,35 +390,38 @@ fn current_run(id: &str, trigger: Trigger, started_at: Timestamp) -> CurrentRun 
 
 /// Makes this process the service user's, where it is root's; otherwise it must be that already.
 fn become_user(service: &Service) -> Result<Account> {
-    let this = Account::this()
-        .map_err(|error| Error::new(Code::Io, "cannot look up the current user").because(error))?;
+    let this = user::effective();
     let Some(name) = &service.user else {
-        return Ok(this);
+        let known = user::by_uid(this.uid)?;
+        return Ok(known.unwrap_or_else(|| Account {
+            name: this.uid.to_string(),
+            owner: this,
+            home: "/".into(),
+        }));
     };
-    let failed = |error: std::io::Error| {
-        Error::new(
-            Code::NotPermitted,
-            format!("cannot become the user `{name}`"),
-        )
-        .because(error)
-    };
-    let Some(wanted) = Account::named(name).map_err(failed)? else {
+    let Some(wanted) = user::by_name(name)? else {
         return Err(Error::new(
             Code::NotPermitted,
             format!("there is no user `{name}` on this host"),
         ));
     };
-    if wanted.owner.uid == this.owner.uid {
+    if wanted.owner.uid == this.uid {
         return Ok(wanted);
     }
-    if !process::is_root() {
-        return Err(Error::new(
+    let refused = || {
+        Error::new(
             Code::NotPermitted,
-            format!("this service runs as `{name}`, and `{}` cannot", this.name),
+            format!(
+                "this service runs as `{name}`, which user id {} cannot become",
+                this.uid
+            ),
         )
-        .suggest("run the command as root or as that user"));
+        .suggest("run the command as root or as that user")
+    };
+    if this.uid != 0 {
+        return Err(refused());
     }
-    wanted.assume().map_err(failed)?;
+    process::assume(&wanted).map_err(|error| refused().because(error))?;
     Ok(wanted)
 }
 

@@ -18,6 +18,7 @@ use crate::{
 };
 
 use systemd::{Places, Systemd};
+use worker::Worker;
 
 /// What backends work with.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ pub fn open(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
         Some(Scheduler::SystemdUser) => Ok(Box::new(
             Systemd::user(&host.account, layout, disk).on_install(seed),
         )),
-        Some(Scheduler::Worker) => Err(Error::new(Code::NotInThisBuild, "no worker yet")),
+        Some(Scheduler::Worker) => Ok(Box::new(Worker::new(layout, disk, Rc::new(host.clock)))),
         None => Err(Error::new(
             Code::NotInThisBuild,
             format!(

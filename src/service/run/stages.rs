@@ -15,7 +15,8 @@ use crate::{
     effect::{
         clock::Clock,
         disk::Disk,
-        process::{self, Account, Command, End, Limits, Stopwatch},
+        process::{self, Command, End, Limits, Stopwatch},
+        user::Account,
     },
     id::Timestamp,
     layout::Layout,

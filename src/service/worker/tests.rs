@@ -204,6 +204,6 @@ fn ten_thousand_idle_services() {
     });
     let (before, at) = first.borrow().unwrap();
     let (after, peak) = used();
-    let seconds = (begun.elapsed() - at).as_secs();
+    let seconds = begun.elapsed().saturating_sub(at).as_secs();
     println!("{} ticks in {seconds} s, {peak}", after - before);
 }

@@ -9,13 +9,13 @@ use crate::{
     effect::{
         disk::{Durability, TEMPORARY},
         lock::Lock,
-        process::Account,
         random,
         untrusted::Dir,
+        user,
     },
     error::{Code, Error, Result},
     id::ResourceName,
-    resource::{Act, File, Outcome, Owner, Step, StepId},
+    resource::{Act, File, Outcome, Owner, Progress, Step},
     service::{definition::Service, image, status::file},
 };
 
@@ -24,11 +24,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 #[async_trait::async_trait(?Send)]
 impl Act for Worker {
-    async fn act(
-        &self,
-        batch: &[Step],
-        progress: &dyn for<'o> Fn(StepId, &'o Outcome),
-    ) -> Vec<Outcome> {
+    async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = batch
             .iter()
             .map(|step| match self.write(step) {
@@ -125,16 +121,14 @@ impl Worker {
 
     /// Whom the service runs as: its user, or whoever applies.
     fn runner(&self, service: &Service) -> Result<Owner> {
-        let Some(user) = &service.user else {
+        let Some(name) = &service.user else {
             return Ok(self.disk.identity());
         };
-        let found = Account::named(user).map_err(|error| {
-            Error::new(Code::Io, format!("cannot look up `{user}`")).because(error)
-        })?;
+        let found = user::by_name(name)?;
         found.map(|account| account.owner).ok_or_else(|| {
             Error::new(
                 Code::NotPermitted,
-                format!("there is no user `{user}` on this host"),
+                format!("there is no user `{name}` on this host"),
             )
         })
     }

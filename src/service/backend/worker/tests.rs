@@ -312,9 +312,7 @@ async fn data_of_another_user_is_put_out_of_the_way() {
     service.user = Some("nobody".to_owned());
     world.done(image::INSTALL, &service).await;
     let owner = |path: &std::path::Path| RealDisk.stat(path).unwrap().unwrap().owner.uid;
-    let nobody = crate::effect::process::Account::named("nobody")
-        .unwrap()
-        .unwrap();
+    let nobody = crate::effect::user::by_name("nobody").unwrap().unwrap();
     assert_eq!(owner(&layout.data(&service.name)), nobody.owner.uid);
     assert_eq!(owner(&layout.status_file(&service.name)), nobody.owner.uid);
     service.user = None;
