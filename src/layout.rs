@@ -91,9 +91,4 @@ impl Layout {
     pub fn logs(&self, name: &ResourceName) -> PathBuf {
         self.data(name).join("logs")
     }
-
-    /// Held by the worker that serves the state directory, for as long as it lives.
-    pub fn worker_lock(&self) -> PathBuf {
-        self.state_dir.join("worker.lock")
-    }
 }

@@ -10,6 +10,7 @@ mod plan;
 mod project;
 mod service;
 mod status;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -89,7 +90,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
 
             Command::Status { address } => status::run(context, address.as_ref()),
             Command::Service { command } => service::run(context, command).await,
-            Command::Worker => Err(Error::new(Code::NotInThisBuild, "not yet")),
+            Command::Worker => worker::run(context).await,
             Command::Explain { code } => explain(context, code.as_deref()),
         }
     })

@@ -195,7 +195,7 @@ impl<'a> Project<'a> {
             .into_iter()
             .filter_map(|scheduler| match scheduler {
                 Scheduler::Worker => {
-                    let alive = false;
+                    let alive = service::worker::is_alive(&self.context.state_dir);
                     (!alive).then(|| {
                         "no worker is running: services of the scheduler `worker` run only when triggered; start `lorectl worker`".to_owned()
                     })

@@ -268,16 +268,7 @@ fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
             error: report.message.clone(),
             stages: report.stage_results.iter().map(stage).collect(),
         }),
-        held: (!ran || report.action == Action::Paused || report.next_retry_iso.is_some()).then(
-            || Held {
-                reason: report.message.clone().unwrap_or_default(),
-                until: report.next_retry_iso,
-                lifted_by: report
-                    .suggestion
-                    .as_ref()
-                    .map(|command| format!("`{command}`")),
-            },
-        ),
+        held: held(report, ran),
     }
 }
 

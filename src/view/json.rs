@@ -111,6 +111,15 @@ fn commands(sentence: &str) -> Vec<&str> {
         .collect()
 }
 
+/// Writes one line of JSON, and flushes, so that a reader sees it when it happens.
+///
+/// # Errors
+/// What the writer says.
+pub fn line<T: Serialize + ?Sized>(out: &mut dyn io::Write, value: &T) -> io::Result<()> {
+    write_line(out, value)?;
+    out.flush()
+}
+
 fn write_line<T: Serialize + ?Sized>(out: &mut dyn io::Write, value: &T) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")

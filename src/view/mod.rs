@@ -21,6 +21,7 @@ pub mod terminal;
 pub mod text;
 pub mod time;
 pub mod validate;
+pub mod worker;
 
 #[cfg(test)]
 mod fixture;

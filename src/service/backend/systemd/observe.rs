@@ -209,7 +209,6 @@ impl Systemd {
                     notes: survey.notes(&stem, Some(slot)),
                     running_since: None,
                     counts_from: None,
-                })
                 };
                 Files::Ours(found, reading.changed)
             }
