@@ -93,6 +93,11 @@ pub enum Command {
         /// Only this one
         address: Option<Address>,
     },
+    /// Look at and mend what lorectl remembers of a project
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
+    },
     /// Look at and trigger services
     Service {
         #[command(subcommand)]
@@ -185,6 +190,21 @@ pub struct DestroyArgs {
     /// Remove status and logs too
     #[arg(long)]
     pub purge: bool,
+}
+
+/// What can be done with a state.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List what was applied
+    List,
+    /// Show the record of one resource, as JSON
+    Show {
+        /// The resource
+        address: Address,
+    },
+    /// Put the newest good backup in the place of a damaged or lost state, and take in what carries
+    /// the project's marks and is in no state
+    Repair,
 }
 
 /// The verbs of services.

@@ -9,6 +9,7 @@ mod init;
 mod plan;
 mod project;
 mod service;
+mod state;
 mod status;
 mod worker;
 
@@ -89,6 +90,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Destroy(args) => apply::destroy(context, &args).await,
 
             Command::Status { address } => status::run(context, address.as_ref()),
+            Command::State { command } => state::run(context, command).await,
             Command::Service { command } => service::run(context, command).await,
             Command::Worker => worker::run(context).await,
             Command::Explain { code } => explain(context, code.as_deref()),

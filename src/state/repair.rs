@@ -77,6 +77,22 @@ pub fn repair(disk: &dyn Disk, layout: &Layout) -> Result<Report> {
     Ok(Report { state, journals })
 }
 
+/// Moves a state that cannot be mended into `backups/`, so that one can be rebuilt from the marks on
+/// the host; says where it is kept. Only under the project's lock, and only after [`repair`] refused.
+///
+/// # Errors
+/// What the disk says.
+pub fn set_aside(disk: &dyn Disk, layout: &Layout) -> Result<Option<PathBuf>> {
+    let path = layout.state_file();
+    let Some(bytes) = read_own(disk, &path)? else {
+        return Ok(None);
+    };
+    let kept = backups::keep_beside(disk, &layout.backups(), "damaged-state.json", &bytes)?;
+    disk.remove(&path)
+        .map_err(|error| Error::io("remove", &path, error))?;
+    Ok(Some(kept))
+}
+
 fn repair_state(disk: &dyn Disk, layout: &Layout) -> Result<Repair> {
     let path = layout.state_file();
     let damaged = match read_own(disk, &path)? {

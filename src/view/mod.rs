@@ -14,6 +14,7 @@ pub mod json;
 pub mod plan;
 pub mod service;
 pub mod state;
+pub mod state_file;
 pub mod status;
 pub mod style;
 pub mod table;

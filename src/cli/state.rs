@@ -1,0 +1,204 @@
+//! `lorectl state …`: what lorectl remembers of a project.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    effect::{
+        disk::EntryKind,
+        lock::{Holder, ProjectLock},
+    },
+    error::{Code, Error, Result},
+    id::{Address, Kind, ResourceId, ResourceName},
+    layout::Layout,
+    observe::{Memory, Wish},
+    resource::{Applied, Declared, Definition, Desired, Meta, Scope, ScopeEntry, Seen},
+    service::{
+        definition::Service,
+        plan::Render,
+        run::load,
+        status::file::{self as status, Stored},
+    },
+    state::{
+        place,
+        repair::{self, Repair},
+        store,
+    },
+    view::state_file::{Listed, Repaired},
+};
+
+use super::{
+    Done,
+    args::StateCommand,
+    context::Context,
+    project::{Project, readers},
+    status::{memory, unknown},
+};
+
+/// Where a record says that it was declared, when it was rebuilt and nobody knows.
+const NOWHERE: &str = "(rebuilt from its marks)";
+
+/// Runs a verb.
+pub async fn run(context: &Context, command: StateCommand) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    match command {
+        StateCommand::List => {
+            let state = memory(context, &layout)?.state;
+            context.show(&Listed::of(&state))
+        }
+        StateCommand::Show { address } => {
+            let mut state = memory(context, &layout)?.state;
+            let record = state.resources.remove(&address);
+            context.data(&record.ok_or_else(|| unknown(&address))?)
+        }
+        StateCommand::Repair => mend(context, &layout).await,
+    }
+}
+
+async fn mend(context: &Context, layout: &Layout) -> Result<Done> {
+    let disk = context.disk.as_ref();
+    place::prepare_dirs(disk, layout)?;
+    let holder = Holder::this_process(context.now());
+    let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
+    let mut page = Repaired {
+        project: layout.project().to_string(),
+        ..Repaired::default()
+    };
+    match repair::repair(disk, layout) {
+        Ok(report) => {
+            page.journals = report
+                .journals
+                .iter()
+                .map(|(_, kept)| kept.display().to_string())
+                .collect();
+            if let Repair::Restored {
+                from, set_aside, ..
+            } = report.state
+            {
+                page.restored_from = Some(from.display().to_string());
+                page.set_aside = set_aside.map(|kept| kept.display().to_string());
+            }
+        }
+        Err(error) if error.code == Code::StateCorrupt => {
+            // No backup is good; what the host carries is all there is.
+            let kept = repair::set_aside(disk, layout)?.ok_or(error)?;
+            page.set_aside = Some(kept.display().to_string());
+        }
+        Err(error) => return Err(error),
+    }
+    page.taken_in = take_in(context, layout).await?;
+    context.show(&page)
+}
+
+/// Records what carries the project's marks and is in no state.
+async fn take_in(context: &Context, layout: &Layout) -> Result<Vec<String>> {
+    let mut project = Project::open(context, layout.project().clone())?;
+    let found = unrecorded(context, layout, &project.memory)?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let desired: BTreeMap<Address, Desired> = found
+        .iter()
+        .map(|service| desired(&project, service))
+        .collect::<Result<_>>()?;
+    let wish = Wish {
+        desired,
+        ..Wish::default()
+    };
+    let backends = project.backends(&wish)?;
+    let mut records = BTreeMap::new();
+    for (id, reader) in readers(&backends) {
+        let entries = wish
+            .desired
+            .values()
+            .filter(|desired| desired.backend == id);
+        let scope = Scope {
+            project: layout.project(),
+            entries: entries
+                .map(|desired| ScopeEntry {
+                    address: &desired.address,
+                    id: &desired.id,
+                    backend: &desired.backend,
+                    definition: &desired.definition,
+                    known: Vec::new(),
+                })
+                .collect(),
+            all_bytes: false,
+        };
+        let observed = reader.observe(&scope).await?;
+        for (address, seen) in observed.resources {
+            if let (Seen::Ours(_), Some(desired)) = (seen, wish.desired.get(&address)) {
+                records.insert(address, record(context, layout, desired));
+            }
+        }
+    }
+    let names = records.keys().map(ToString::to_string).collect();
+    let disk = context.disk.as_ref();
+    let memory = &mut project.memory;
+    let stored = memory.is_stored.then_some(&memory.state);
+    let serial = store::next_serial(disk, layout, stored)?;
+    memory.state.resources.extend(records);
+    memory.state.serial = serial;
+    store::write(disk, layout, &memory.state, context.now())?;
+    Ok(names)
+}
+
+/// The services whose `run.json` is here, with our id, and that no state tells of.
+fn unrecorded(context: &Context, layout: &Layout, memory: &Memory) -> Result<Vec<Service>> {
+    let dir = layout.services();
+    let listed = context.disk.list(&dir);
+    let mut found = Vec::new();
+    for (name, kind) in listed.map_err(|error| Error::io("list", &dir, error))? {
+        let Ok(name) = name.parse::<ResourceName>() else {
+            continue;
+        };
+        let address = Address::new(Kind::Service, name.clone());
+        if kind != EntryKind::Dir || memory.state.resources.contains_key(&address) {
+            continue;
+        }
+        let service = match load::load(context.disk.as_ref(), layout, &name) {
+            Ok(loaded) => loaded.service,
+            Err(error) if error.code == Code::NoSuchResource => continue,
+            Err(error) => return Err(error),
+        };
+        if service.id == ResourceId::derive(&memory.state.lineage, &address) {
+            found.push(service);
+        }
+    }
+    Ok(found)
+}
+
+fn desired(project: &Project<'_>, service: &Service) -> Result<(Address, Desired)> {
+    let address = Address::new(Kind::Service, service.name.clone());
+    let desired = Desired {
+        address: address.clone(),
+        id: service.id.clone(),
+        backend: service.scheduler.backend(),
+        definition: Definition::of(service)?,
+        image: project.image(service)?.without_bytes(),
+        meta: Meta::default(),
+        declared: Declared {
+            file: NOWHERE.into(),
+            line: 0,
+        },
+        warnings: Vec::new(),
+    };
+    Ok((address, desired))
+}
+
+/// The record of what was rendered from a `run.json`: where the host differs from it, that is drift.
+fn record(context: &Context, layout: &Layout, desired: &Desired) -> Applied {
+    let known = status::read(context.disk.as_ref(), layout, &desired.address.name);
+    let created_at = match known {
+        Stored::Good(status) => status.created_at,
+        Stored::Absent | Stored::Damaged(_) | Stored::Newer(..) => context.now(),
+    };
+    Applied {
+        id: desired.id.clone(),
+        backend: desired.backend.clone(),
+        definition: desired.definition.clone(),
+        image: desired.image.clone(),
+        meta: desired.meta.clone(),
+        declared_in: desired.declared.file.clone(),
+        created_at,
+    }
+}
