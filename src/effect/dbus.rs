@@ -31,9 +31,20 @@ const NAMES: usize = 1000;
 /// that end jobs are lost (measured).
 const WINDOW: usize = 100;
 
-const DESTINATION: &str = "org.freedesktop.systemd1";
-const PATH: &str = "/org/freedesktop/systemd1";
-const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+/// Who is called: bus name, interface, object.
+type Peer = (&'static str, &'static str, &'static str);
+
+const MANAGER: Peer = (
+    "org.freedesktop.systemd1",
+    "org.freedesktop.systemd1.Manager",
+    "/org/freedesktop/systemd1",
+);
+const PROPERTIES: Peer = (MANAGER.0, "org.freedesktop.DBus.Properties", MANAGER.2);
+const BUS: Peer = (
+    "org.freedesktop.DBus",
+    "org.freedesktop.DBus",
+    "/org/freedesktop/DBus",
+);
 
 /// Whose manager is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +173,8 @@ impl Manager {
     /// As [`Self::states`].
     pub async fn units_read_at(&self) -> Result<Option<Timestamp>> {
         for property in ["UnitsLoadTimestamp", "UnitsLoadStartTimestamp"] {
-            let reply = match self.property(property).await {
+            let asked = (MANAGER.1, property);
+            let reply = match self.ask(PROPERTIES, "Get", &asked, CALL).await {
                 Ok(reply) => reply,
                 // It answers, but knows no such property.
                 Err(error) if error.code == Code::Io => return Ok(None),
@@ -179,19 +191,6 @@ impl Manager {
             }
         }
         Ok(None)
-    }
-
-    async fn property(&self, name: &'static str) -> Result<Message> {
-        let connection = self.connection().await?;
-        self.calls.set(self.calls.get() + 1);
-        let interface = "org.freedesktop.DBus.Properties";
-        let body = (INTERFACE, name);
-        let call = connection.call_method(Some(DESTINATION), PATH, Some(interface), "Get", &body);
-        match time::timeout(CALL, call).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(self.explain(name, error)),
-            Err(_) => Err(self.unavailable("its properties are not answered for")),
-        }
     }
 
     /// Makes the manager read all unit files anew.
@@ -233,13 +232,27 @@ impl Manager {
         Ok(())
     }
 
+    /// Calls a method of the manager.
     async fn call<B>(&self, method: &'static str, body: &B, limit: Duration) -> Result<Message>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
+        self.ask(MANAGER, method, body, limit).await
+    }
+
+    async fn ask<B>(
+        &self,
+        (destination, interface, path): Peer,
+        method: &'static str,
+        body: &B,
+        limit: Duration,
+    ) -> Result<Message>
     where
         B: serde::Serialize + zbus::DynamicType,
     {
         let connection = self.connection().await?;
         self.calls.set(self.calls.get() + 1);
-        let call = connection.call_method(Some(DESTINATION), PATH, Some(INTERFACE), method, body);
+        let call = connection.call_method(Some(destination), path, Some(interface), method, body);
         match time::timeout(limit, call).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(self.explain(method, error)),
@@ -297,26 +310,14 @@ impl Manager {
 
     /// Asks manager and bus for the signals that end jobs. Once is enough for a connection.
     async fn subscribe(&self) -> Result<()> {
+        let (sender, interface, path) = MANAGER;
         let rule = format!(
-            "type='signal',sender='{DESTINATION}',path='{PATH}',interface='{INTERFACE}',member='JobRemoved'"
+            "type='signal',sender='{sender}',path='{path}',interface='{interface}',member='JobRemoved'"
         );
         self.subscribed
             .get_or_try_init(async || {
                 self.call("Subscribe", &(), CALL).await?;
-                self.calls.set(self.calls.get() + 1);
-                let bus = "org.freedesktop.DBus";
-                self.connection()
-                    .await?
-                    .call_method(
-                        Some(bus),
-                        "/org/freedesktop/DBus",
-                        Some(bus),
-                        "AddMatch",
-                        &rule,
-                    )
-                    .await
-                    .map_err(|error| self.explain("AddMatch", error))?;
-                Ok(())
+                self.ask(BUS, "AddMatch", &rule, CALL).await.map(drop)
             })
             .await
             .copied()
@@ -331,6 +332,7 @@ impl Manager {
         }
         self.subscribe().await?;
         let connection = self.connection().await?;
+        let (destination, interface, path) = MANAGER;
         let mut inbox = Inbox::open(connection);
         let mut jobs = Jobs::new(names.len());
         let deadline = time::Instant::now() + JOBS;
@@ -339,19 +341,20 @@ impl Manager {
             let room = WINDOW.saturating_sub(jobs.under_way());
             let mut messages = Vec::new();
             for (at, name) in queue.by_ref().take(room) {
-                let message = Message::method_call(PATH, method)
-                    .destination(DESTINATION)
-                    .interface(INTERFACE)
+                let message = Message::method_call(path, method)
+                    .destination(destination)
+                    .interface(interface)
                     .build(&(name.as_str(), "replace"))
                     .map_err(|error| self.explain(method, error))?;
                 jobs.called(message.primary_header().serial_num(), at);
                 messages.push(message);
             }
             self.calls.set(self.calls.get() + messages.len() as u64);
-            connection
-                .send_all(&messages)
-                .await
-                .map_err(|error| self.explain(method, error))?;
+            match time::timeout_at(deadline, connection.send_all(&messages)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(self.explain(method, error)),
+                Err(_) => break,
+            }
             if jobs.open == 0 {
                 break;
             }

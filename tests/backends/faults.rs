@@ -410,6 +410,9 @@ fn not_permitted() {
         scheduler: lorectl::service::definition::Scheduler::SystemdSystem,
         ..machine
     };
+    let pid1 = lorectl::effect::dbus::Manager::new(lorectl::effect::dbus::Whose::System);
+    let error = wait(pid1.reload()).unwrap_err();
+    assert_eq!(error.code, lorectl::error::Code::NotPermitted, "{error:?}");
     let service = machine.service("x");
     assert_eq!(wait(observe(&machine, &[&service], false)), [None]);
     let outcomes = wait(act(&machine, &[install(&machine, &service)]));

@@ -10,6 +10,7 @@
 
 mod crowd;
 mod faults;
+mod reboot;
 mod stories;
 mod systemd;
 mod tampers;
@@ -70,6 +71,13 @@ fn main() {
             Ok(())
         }));
     }
+    for (name, test) in reboot::BOOTS {
+        let skip = skip.or(Some("by tests/backends/run, in two boots"));
+        trials.push(trial(format!("reboot::{name}"), skip, || {
+            test();
+            Ok(())
+        }));
+    }
     libtest_mimic::run(&args, trials).exit();
 }
 
@@ -102,8 +110,9 @@ fn boxed(tests: &'static [Test]) -> impl Iterator<Item = Told> {
 fn prepare() -> Result<(), &'static str> {
     if lorectl::effect::user::by_name(USER).is_ok_and(|user| user.is_none()) {
         run("useradd", &["--create-home", USER]);
-        run("loginctl", &["enable-linger", USER]);
     }
+    // Starts logind too, which the sandbox's basic.target does not.
+    run("loginctl", &["enable-linger", USER]);
     let account = lorectl::effect::user::by_name(USER)
         .ok()
         .flatten()

@@ -49,7 +49,16 @@ impl Machine {
 
     /// The same, with another state directory.
     pub fn system_at(state_dir: &Path) -> Self {
-        let layout = layout(state_dir);
+        Self::system_of(layout(state_dir))
+    }
+
+    /// The same, with a project that a later boot knows again.
+    pub fn of_project(project: &str) -> Self {
+        let state_dir = PathBuf::from("/var/lib/lorectl-tests");
+        Self::system_of(Layout::new(state_dir, project.parse().unwrap()))
+    }
+
+    fn system_of(layout: Layout) -> Self {
         let owner = user::effective();
         Self {
             backend: Systemd::system(layout.clone(), Rc::new(RealDisk)),
