@@ -153,12 +153,16 @@ impl Order<'_> {
             Approved::By(approval) => {
                 refuse(&plan)?;
                 approval::check(approval, &plan)?;
-            }
-            Approved::Beforehand => {
-                if !self.context.json() {
+                if !plan.has_changes() && !self.context.json() {
                     show(self.context, &plan)?;
                 }
-                refuse(&plan)?;
+            }
+            Approved::Beforehand if self.context.json() => refuse(&plan)?,
+            Approved::Beforehand => {
+                show(self.context, &plan)?;
+                if let Some(refusal) = plan.refusals.first() {
+                    return Ok(Done::As(refusal.code));
+                }
             }
         }
         self.execute(&backends, &situation, &plan, by).await

@@ -238,6 +238,30 @@ pub fn seed_status(
     write(disk, &data, &status, Some(owner)).map_err(failed)
 }
 
+/// Whether a service left nothing worth keeping: it never ran, and its data is what [`seed_status`]
+/// made. A removal takes that along, so that an install which is undone leaves no trace.
+pub fn is_untouched(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> bool {
+    let Ok(entries) = disk.list(&layout.data(name)) else {
+        return false;
+    };
+    let ours = |entry: &str| {
+        [layout.status_file(name), layout.run_lock(name)]
+            .iter()
+            .any(|path| path.file_name().is_some_and(|file| file == entry))
+    };
+    entries.iter().all(|(entry, _)| ours(entry))
+        && match read(disk, layout, name) {
+            Stored::Good(status) => {
+                status.last_run.is_none()
+                    && status.current_run.is_none()
+                    && status.last_skip.is_none()
+                    && status.paused.is_none()
+            }
+            Stored::Absent => entries.is_empty(),
+            Stored::Damaged(_) | Stored::Newer(..) => false,
+        }
+}
+
 /// Since when a run of the service is under way, if one is.
 ///
 /// That one is, the kernel says (the run's lock); since when, the status, which may be missing or

@@ -10,7 +10,7 @@ use crate::{
     effect::dbus::Active,
     error::{Error, Result},
     resource::Outcome,
-    service::image,
+    service::{image, status::file as status},
 };
 
 /// How often a run in flight is looked at: soon at first, then less often.
@@ -97,7 +97,9 @@ impl Systemd {
         let mut failed_units = Vec::new();
         for work in removals {
             failed_units.append(&mut work.failed_units);
-            if work.step.verb == image::PURGE
+            let name = &work.step.address.name;
+            let untouched = || status::is_untouched(&*self.disk, &self.layout, name);
+            if (work.step.verb == image::PURGE || untouched())
                 && let Err(error) = self.purge(work)
             {
                 // All but this is done and stays so: there is nothing to put back by halves.

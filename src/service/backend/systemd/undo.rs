@@ -45,24 +45,29 @@ impl Undo {
         mode: u32,
         owner: Owner,
     ) -> Result<()> {
-        self.remember(disk, path)?;
+        let prior = prior(disk, path)?;
         disk.write(path, bytes, mode, Some(owner), Durability::Batch)
-            .map_err(|error| Error::io("write", path, error))
+            .map_err(|error| Error::io("write", path, error))?;
+        self.touched.push((path.to_owned(), prior));
+        Ok(())
     }
 
     /// Makes a symbolic link, whatever stood there.
     pub(super) fn link(&mut self, disk: &dyn Disk, target: &Path, path: &Path) -> Result<()> {
-        self.remember(disk, path)?;
+        let prior = prior(disk, path)?;
         disk.link(target, path)
-            .map_err(|error| Error::io("make the link", path, error))
+            .map_err(|error| Error::io("make the link", path, error))?;
+        self.touched.push((path.to_owned(), prior));
+        Ok(())
     }
 
     /// Removes a file or link, if one is there.
     pub(super) fn remove(&mut self, disk: &dyn Disk, path: &Path) -> Result<()> {
-        self.remember(disk, path)?;
+        let prior = prior(disk, path)?;
         disk.remove(path)
-            .map(drop)
-            .map_err(|error| Error::io("remove", path, error))
+            .map_err(|error| Error::io("remove", path, error))?;
+        self.touched.push((path.to_owned(), prior));
+        Ok(())
     }
 
     /// Makes a directory, or gives one its mode and owner.
@@ -124,34 +129,33 @@ impl Undo {
         }
         failures
     }
+}
 
-    fn remember(&mut self, disk: &dyn Disk, path: &Path) -> Result<()> {
-        let read = || -> io::Result<Prior> {
-            let Some(stat) = disk.stat(path)? else {
-                return Ok(Prior::Nothing);
-            };
-            match stat.kind {
-                EntryKind::File => Ok(match disk.read(path, LIMIT)? {
-                    None => Prior::Nothing,
-                    Some(read) => Prior::File {
-                        bytes: read.bytes,
-                        mode: read.mode,
-                        owner: read.owner,
-                    },
-                }),
-                EntryKind::Link => Ok(match disk.read_link(path)? {
-                    None => Prior::Nothing,
-                    Some(target) => Prior::Link(target),
-                }),
-                EntryKind::Dir | EntryKind::Special => {
-                    Err(io::Error::other("it is neither a file nor a link"))
-                }
-            }
+/// What stands at a path. A step that fails to replace it leaves it whole: every write is atomic.
+fn prior(disk: &dyn Disk, path: &Path) -> Result<Prior> {
+    let read = || -> io::Result<Prior> {
+        let Some(stat) = disk.stat(path)? else {
+            return Ok(Prior::Nothing);
         };
-        let prior = read().map_err(|error| Error::io("read", path, error))?;
-        self.touched.push((path.to_owned(), prior));
-        Ok(())
-    }
+        match stat.kind {
+            EntryKind::File => Ok(match disk.read(path, LIMIT)? {
+                None => Prior::Nothing,
+                Some(read) => Prior::File {
+                    bytes: read.bytes,
+                    mode: read.mode,
+                    owner: read.owner,
+                },
+            }),
+            EntryKind::Link => Ok(match disk.read_link(path)? {
+                None => Prior::Nothing,
+                Some(target) => Prior::Link(target),
+            }),
+            EntryKind::Dir | EntryKind::Special => {
+                Err(io::Error::other("it is neither a file nor a link"))
+            }
+        }
+    };
+    read().map_err(|error| Error::io("read", path, error))
 }
 
 #[cfg(test)]

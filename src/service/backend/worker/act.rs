@@ -200,7 +200,7 @@ impl Worker {
         }
         self.disk.remove(&path).map_err(failed)?;
         let dir = self.layout.service(name);
-        if step.verb == image::PURGE {
+        if step.verb == image::PURGE || file::is_untouched(&*self.disk, &self.layout, name) {
             self.disk.remove_tree(&dir).map_err(failed)?;
         } else {
             self.disk.remove_dir(&dir).map_err(failed)?;

@@ -162,6 +162,17 @@ async fn a_service_is_made_seen_changed_and_removed() {
     assert_eq!(found.image, image_of(&service));
     assert!(found.image.file("run.json").unwrap().bytes.is_some());
 
+    // What a job left stays; what never ran leaves nothing.
+    let kept = layout.data(&service.name).join("kept");
+    RealDisk
+        .write(
+            &kept,
+            b"by the job",
+            0o600,
+            None,
+            crate::effect::disk::Durability::Batch,
+        )
+        .unwrap();
     world.done(image::REMOVE, &service).await;
     assert_eq!(world.see(&service, &[]).await, None);
     assert!(layout.status_file(&service.name).exists(), "data/ stays");
@@ -170,6 +181,10 @@ async fn a_service_is_made_seen_changed_and_removed() {
     assert!(!layout.service(&service.name).exists());
     let left = RealDisk.list(&layout.services()).unwrap();
     assert!(left.is_empty(), "{left:?}");
+
+    world.done(image::INSTALL, &service).await;
+    world.done(image::REMOVE, &service).await;
+    assert!(!layout.service(&service.name).exists(), "it never ran");
 }
 
 #[tokio::test]
