@@ -93,7 +93,7 @@ impl Memory {
     /// Reads state and journals.
     ///
     /// # Errors
-    /// `STATE_CORRUPT`, `STATE_NEWER`, `STATE_FOREIGN`, or what the disk says. Never empty for damaged.
+    /// `STATE_CORRUPT`, `STATE_LOST`, `STATE_NEWER`, `STATE_FOREIGN`, or what the disk says. Never empty for damaged.
     pub fn load(
         disk: &dyn Disk,
         layout: &Layout,
@@ -108,8 +108,11 @@ impl Memory {
         for id in journal::list(disk, layout)?.into_iter().rev() {
             let path: PathBuf = journal::path(layout, &id);
             // One that ended carries on what those before it left in doubt, and settled the rest.
-            if let Some(ended @ Record::Ended(_)) = journal::last(disk, &path)? {
-                open.push((id, vec![ended]));
+            if let Some(Record::Ended(ended)) = journal::last(disk, &path)? {
+                if !is_stored && ended.serial > 0 {
+                    return Err(gone(layout, ended.serial));
+                }
+                open.push((id, vec![Record::Ended(ended)]));
                 break;
             }
             open.push((id, journal::read(disk, &path)?));
@@ -317,6 +320,18 @@ fn refuse_unknown(observed: &Observed, targets: &[Address]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An apply that ended has written a state, whether or not a backend that is asked carries its marks.
+fn gone(layout: &Layout, serial: u64) -> Error {
+    let message = format!(
+        "{} is gone, though an apply has written it: its journal says serial {serial}",
+        layout.state_file().display()
+    );
+    Error::new(Code::StateLost, message).suggest(format!(
+        "`lorectl state repair --project {}` rebuilds the state from the marks",
+        layout.project()
+    ))
 }
 
 /// Without a state, what carries our mark was applied by a state that is lost.
