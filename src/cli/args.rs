@@ -35,13 +35,7 @@ pub struct Global {
     #[arg(long, value_name = "NAME", global = true)]
     pub project: Option<ProjectName>,
     /// Where states are kept [default: /var/lib/lorectl for root, else ~/.local/state/lorectl]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "LORECTL_STATE_DIR",
-        hide_env = true,
-        global = true
-    )]
+    #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long, global = true)]

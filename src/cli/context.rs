@@ -71,8 +71,12 @@ impl Context {
             environment::variable("XDG_STATE_HOME"),
             environment::variable("HOME"),
         );
+        let given = global
+            .state_dir
+            .clone()
+            .or_else(|| environment::variable("LORECTL_STATE_DIR").map(PathBuf::from));
         let state_dir = place::state_dir(&place::Whereabouts {
-            state_dir: global.state_dir.as_deref(),
+            state_dir: given.as_deref(),
             uid: account.owner.uid,
             xdg_state_home: xdg_state_home.as_deref(),
             home: home.as_deref(),
