@@ -15,6 +15,7 @@ use crate::{
     },
     error::{Code, Error, Result},
     id::ProjectName,
+    layout::Layout,
     observe::{Situation, Wish},
     plan::{
         Destroy, Options,
@@ -100,28 +101,27 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
 }
 
 /// Reads a plan file as an approval.
-fn read_plan(context: &Context, path: &Path) -> Result<Approval> {
-    let path = context.directory.join(path);
-    let read = context
-        .disk
-        .read(&path, LARGEST_PLAN)
-        .map_err(|error| Error::io("read", &path, error))?;
+fn read_plan(context: &Context, shown: &Path) -> Result<Approval> {
+    let path = context.directory.join(shown);
+    let read = context.disk.read(&path, LARGEST_PLAN).map_err(|error| {
+        let mut failed = Error::io("read", shown, error);
+        // What the disk refuses by itself: not a regular file, or too large.
+        if failed.code == Code::Io {
+            failed.code = Code::PlanInvalid;
+        }
+        failed
+    })?;
+    let shown = shown.display();
     let Some(file) = read else {
-        return Err(Error::new(
-            Code::PlanInvalid,
-            format!("there is no plan file {}", path.display()),
-        )
-        .suggest("`lorectl plan --out FILE` makes one"));
+        let message = format!("there is no plan file {shown}");
+        return Err(
+            Error::new(Code::PlanInvalid, message).suggest("`lorectl plan --out FILE` makes one")
+        );
     };
     if file.mode & 0o002 != 0 {
-        return Err(Error::new(
-            Code::PlanInvalid,
-            format!(
-                "{} can be written by anyone, so it approves nothing",
-                path.display()
-            ),
-        )
-        .suggest(format!("look at it, then `chmod o-w {}`", path.display())));
+        let message = format!("{shown} can be written by anyone, so it approves nothing");
+        return Err(Error::new(Code::PlanInvalid, message)
+            .suggest(format!("look at it, then `chmod o-w {shown}`")));
     }
     approval::read(&file.bytes)
 }
@@ -142,13 +142,37 @@ impl Order<'_> {
         };
         let layout = self.context.layout(self.project.clone());
         let disk = self.context.disk.as_ref();
+        let seed = random::seed()?;
+        if self.is_first(&layout)? {
+            // What is wrong or refused is said before the first directory is made.
+            let (_, _, plan) = self.plan(wish).await?;
+            match &approved {
+                Approved::Beforehand if plan.refusals.is_empty() => {}
+                Approved::Beforehand | Approved::By(_) => self.permit(&approved, &plan)?,
+            }
+        }
         place::prepare_dirs(disk, &layout)?;
         let holder = Holder::this_process(self.context.now());
         let by = holder.user.clone();
         let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
         sweep(disk, &layout)?;
         let (backends, situation, plan) = self.plan(wish).await?;
-        match &approved {
+        self.permit(&approved, &plan)?;
+        self.execute(&backends, &situation, &plan, by, seed).await
+    }
+
+    /// Whether nothing of the project is here yet.
+    fn is_first(&self, layout: &Layout) -> Result<bool> {
+        let root = layout.root();
+        let stat = self.context.disk.stat(&root);
+        Ok(stat
+            .map_err(|error| Error::io("look at", &root, error))?
+            .is_none())
+    }
+
+    /// Whether a plan may be carried out; shows one that nobody has seen.
+    fn permit(&self, approved: &Approved, plan: &Plan) -> Result<()> {
+        match approved {
             // What was shown before the question is not shown again.
             Approved::By(approval) => {
                 refuse(&plan)?;
@@ -163,9 +187,16 @@ impl Order<'_> {
                 if let Some(refusal) = plan.refusals.first() {
                     return Ok(Done::As(refusal.code));
                 }
+                refuse(plan)?;
+                approval::check(approval, plan)
+            }
+            Approved::Beforehand => {
+                if !self.context.json() {
+                    show(self.context, plan)?;
+                }
+                refuse(plan)
             }
         }
-        self.execute(&backends, &situation, &plan, by).await
     }
 
     async fn plan(
@@ -188,17 +219,19 @@ impl Order<'_> {
         question: &str,
     ) -> Result<std::result::Result<Approval, Done>> {
         let (_, situation, plan) = self.plan(wish).await?;
+        let is_needed = plan.has_changes() || !situation.memory.open_journals.is_empty();
+        let unapproved = Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
+            .suggest("say `-y`, or give a plan file made with `lorectl plan --out FILE`");
+        if self.context.json() {
+            return self.answer(&situation, &plan, is_needed.then_some(unapproved));
+        }
         show(self.context, &plan)?;
         refuse(&plan)?;
-        if !plan.has_changes() && situation.memory.open_journals.is_empty() {
+        if !is_needed {
             return Ok(Err(nothing_to_do(&plan)));
         }
-        let unapproved = || {
-            Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
-                .suggest("say `-y`, or give a plan file made with `lorectl plan --out`")
-        };
         if !self.context.console.can_ask {
-            return Err(unapproved());
+            return Err(unapproved);
         }
         if !self.context.console.ask(question)? {
             return Err(Error::new(Code::NotApproved, "nothing was applied"));
@@ -210,12 +243,35 @@ impl Order<'_> {
         Ok(Ok(approval::read(&bytes)?))
     }
 
+    /// What a program gets that did not approve: it is never asked.
+    fn answer(
+        &self,
+        situation: &Situation,
+        plan: &Plan,
+        unapproved: Option<Error>,
+    ) -> Result<std::result::Result<Approval, Done>> {
+        let context = self.context;
+        if let Some(error) = view::json::refused(plan).or(unapproved) {
+            context.console.print(|out| {
+                view::json::plan_that_failed(plan, &error, context.elapsed_ms(), out)
+            })?;
+            return Ok(Err(Done::As(error.code)));
+        }
+        let report = Report {
+            serial: situation.memory.state.serial,
+            ..Report::default()
+        };
+        show_report(context, plan, &report)?;
+        Ok(Err(nothing_to_do(plan)))
+    }
+
     async fn execute(
         &self,
         backends: &Backends,
         situation: &Situation,
         plan: &Plan,
         by: String,
+        seed: u64,
     ) -> Result<Done> {
         let context = self.context;
         let layout = context.layout(self.project.clone());
@@ -241,7 +297,7 @@ impl Order<'_> {
             interrupt: &interrupt,
             on_failure: self.on_failure,
             by,
-            random: u32::try_from(random::seed()? >> 32).unwrap_or_default(),
+            random: u32::try_from(seed >> 32).unwrap_or_default(),
         };
         let work = session.carry_out(situation, plan);
         let tick = || progress.borrow_mut().tick(context.elapsed_ms());

@@ -13,7 +13,7 @@ mod state;
 mod status;
 mod worker;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
@@ -51,8 +51,14 @@ impl Done {
 /// Parses the arguments, runs the command, and gives the process its exit status.
 pub fn main(arguments: std::env::ArgsOs) -> ExitCode {
     let stopwatch = Stopwatch::start();
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && for_programs(&arguments) => {
+            let error = view::error::of_usage(&error);
+            context::fail_early(&error, true);
+            return ExitCode::from(error.code.exit().status());
+        }
         Err(error) => return ExitCode::from(view::terminal::usage(&error)),
     };
     let json = cli.global.json || cli.global.events;
@@ -72,6 +78,14 @@ pub fn main(arguments: std::env::ArgsOs) -> ExitCode {
         }
     };
     ExitCode::from(status)
+}
+
+/// Whether arguments that cannot be parsed ask for JSON all the same.
+fn for_programs(arguments: &[OsString]) -> bool {
+    let words = arguments.iter().take_while(|word| *word != "--");
+    words
+        .into_iter()
+        .any(|word| word == "--json" || word == "--events")
 }
 
 fn run(context: &Context, command: Command) -> Result<Done> {

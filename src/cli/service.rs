@@ -234,8 +234,30 @@ async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -
         _ => Some(Code::RunSkipped),
     };
     let page = triggered(&report, context.now());
-    context.show(&page)?;
+    match code {
+        Some(code) if context.json() => {
+            let error = fault(&report, code);
+            context.console.print(|out| {
+                view::json::failure_with(out, &error, Some(&page), context.elapsed_ms())
+            })?;
+        }
+        Some(_) | None => drop(context.show(&page)?),
+    }
     Ok(code.map_or(Done::Fine, Done::As))
+}
+
+/// What became of a request that did not end well, as an error.
+fn fault(report: &RunReport, code: Code) -> Error {
+    let what = match report.outcome {
+        Some(_) => "failed",
+        None => "did not run",
+    };
+    let why = (report.message.as_ref()).map_or_else(String::new, |why| format!(": {why}"));
+    let error = Error::new(code, format!("service.{} {what}{why}", report.service));
+    match &report.suggestion {
+        Some(command) => error.suggest(format!("`{command}`")),
+        None => error,
+    }
 }
 
 /// What became of a request, as it is shown.

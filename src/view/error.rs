@@ -4,7 +4,7 @@ use super::{
     canvas::{Canvas, Line},
     style::{Paint, Style},
 };
-use crate::error::Error;
+use crate::error::{Code, Error};
 
 /// An error as text for standard error.
 ///
@@ -54,6 +54,18 @@ pub fn render(error: &Error, style: &Style) -> String {
     canvas.finish()
 }
 
+/// What clap has to say of the arguments, as an error like any other.
+pub fn of_usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let said: Vec<&str> = (text.lines())
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect();
+    let said = said.join(" ");
+    let message = said.strip_prefix("error: ").unwrap_or(&said);
+    Error::new(Code::Usage, message).suggest("`lorectl COMMAND --help` says what is taken")
+}
+
 /// A warning as text for standard error.
 pub fn warning(text: &str, style: &Style) -> String {
     let mut canvas = Canvas::new(style);
@@ -84,7 +96,7 @@ fn source_line(canvas: &mut Canvas<'_>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{error::Code, view::fixture::snapshot};
+    use crate::view::fixture::snapshot;
 
     #[test]
     fn an_error_says_what_why_where_and_what_helps() {

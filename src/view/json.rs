@@ -183,11 +183,23 @@ pub fn failure_with<T: Serialize + ?Sized>(
 /// # Errors
 /// What the writer says.
 pub fn plan(plan: &Plan, elapsed_ms: u64, out: &mut dyn io::Write) -> io::Result<()> {
-    let document = Document::of(plan)?;
     match refused(plan) {
-        None => success(out, &document, elapsed_ms),
-        Some(error) => failure_with(out, &error, Some(&document), elapsed_ms),
+        None => success(out, &Document::of(plan)?, elapsed_ms),
+        Some(error) => plan_that_failed(plan, &error, elapsed_ms, out),
     }
+}
+
+/// Writes the envelope of a failure with the plan that it is about beside it.
+///
+/// # Errors
+/// What the writer says.
+pub fn plan_that_failed(
+    plan: &Plan,
+    error: &Error,
+    elapsed_ms: u64,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    failure_with(out, error, Some(&Document::of(plan)?), elapsed_ms)
 }
 
 /// The refusals of a plan as an error, the first one's code first; `None` when it may be applied.
