@@ -2,8 +2,11 @@
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "a test stands outside the house and stops at the first surprise"
 )]
 
+#[path = "main/commands/mod.rs"]
+mod commands;
 #[path = "main/structure.rs"]
 mod structure;

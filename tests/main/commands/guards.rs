@@ -1,0 +1,135 @@
+//! What an apply refuses to do although the spec says so, and how that is lifted.
+
+use std::fs;
+
+use super::{
+    snapshot,
+    world::{HEAD, World, service},
+};
+
+/// A spec of two files, `a` in one and `b` in the other, applied.
+fn directory() -> World {
+    let world = World::with(&service("a", ""));
+    world.file("more.toml", service("b", ""));
+    world.ok("apply --yes -f .");
+    world
+}
+
+/// The first line of an error's text is the same for a plan that shows it and an apply that ends with it.
+fn refusal(world: &World, words: &str, status: i32, code: &str) -> String {
+    let before = world.tree();
+    let ran = world.run(words).exits(status);
+    let shown = [ran.stdout.as_str(), ran.stderr.as_str()].concat();
+    assert!(shown.contains(code), "{shown}");
+    assert!(!shown.contains('\x1b'), "{shown}");
+    world.tree().is_untouched_but_for_locks_since(&before);
+    ran.stderr
+}
+
+#[test]
+fn a_file_that_is_missing_is_not_taken_for_a_deletion() {
+    let world = directory();
+    fs::remove_file(world.spec_dir().join("more.toml")).unwrap();
+    refusal(&world, "plan -f .", 3, "MASS_DELETION");
+    let told = refusal(&world, "apply --yes -f .", 3, "MASS_DELETION");
+    snapshot("mass-deletion-file", &told);
+    let ran = world.run("apply --yes -f . --allow-deletes").exits(0);
+    assert!(ran.stdout.contains("1 deleted"), "{}", ran.stdout);
+    // An empty file in its place says that it is meant.
+    let world = directory();
+    world.file("more.toml", "");
+    let ran = world.run("apply --yes -f .").exits(0);
+    assert!(ran.stdout.contains("1 deleted"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_third_of_the_project_is_not_deleted_in_passing() {
+    let spec = |names: &[&str]| names.iter().map(|n| service(n, "")).collect::<String>();
+    let world = World::with(&spec(&["a", "b", "c", "d", "e", "f"]));
+    world.ok("apply --yes");
+    world.spec(&spec(&["a", "b"]));
+    let told = refusal(&world, "apply --yes", 3, "MASS_DELETION");
+    snapshot("mass-deletion-third", &told);
+    world.spec(&spec(&["a", "b", "c", "d"]));
+    world.ok("apply --yes");
+    world.spec("");
+    refusal(&world, "apply --yes", 3, "MASS_DELETION");
+    world.ok("apply --yes --allow-deletes");
+}
+
+#[test]
+fn a_spec_from_elsewhere_is_not_taken_for_the_projects() {
+    let world = World::with(&[service("a", ""), service("b", "")].concat());
+    world.ok("apply --yes");
+    let other = world.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(
+        other.join("lore.toml"),
+        format!("{HEAD}{}", service("a", "")),
+    )
+    .unwrap();
+    let told = refusal(&world, "apply --yes -f ../other", 3, "MASS_DELETION");
+    snapshot("mass-deletion-origin", &told);
+}
+
+#[test]
+fn what_is_protected_is_not_destroyed() {
+    let world = World::with(&[service("a", "protect = true\n"), service("b", "")].concat());
+    world.ok("apply --yes");
+    world.spec(&service("b", ""));
+    let mut told = refusal(&world, "apply --yes --allow-deletes", 3, "PROTECTED");
+    told.push_str(&refusal(&world, "destroy --yes", 3, "PROTECTED"));
+    snapshot("protected", &told);
+    // Lifted by an apply that says so, not by leaving it out.
+    world.spec(&[service("a", "protect = false\n"), service("b", "")].concat());
+    world.ok("apply --yes");
+    world.spec(&service("b", ""));
+    world.ok("apply --yes --allow-deletes");
+    world.ok("destroy --yes");
+}
+
+#[test]
+fn what_is_denied_is_not_planned() {
+    let world = World::with(&[service("a", ""), service("b", "")].concat());
+    world.ok("apply --yes");
+    world.spec(&service("a", ""));
+    world.ok("plan --deny create,update,replace");
+    let before = world.tree();
+    let ran = world.run("plan --deny delete,replace").exits(3);
+    world.tree().is_untouched_since(&before);
+    assert!(ran.stdout.contains("DENIED") || ran.stderr.contains("DENIED"));
+    snapshot(
+        "denied",
+        &[ran.stdout, ran.stderr]
+            .join("=====\n")
+            .replace(&host(), "HOST"),
+    );
+    let ran = world.run("plan --deny delete --json").exits(3).quiet();
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(value["error"]["code"], "DENIED");
+    // What is not to be is 64, and not a plan without it.
+    world.run("plan --deny destroy").exits(64);
+}
+
+fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn a_target_that_is_nothing_is_a_mistake() {
+    let world = World::with(&service("a", ""));
+    for words in [
+        "plan --target service.nope",
+        "apply --yes --target service.nope",
+    ] {
+        world
+            .refuses(words, 64, "NO_SUCH_RESOURCE")
+            .says("service.nope");
+    }
+    world.ok("plan --target services.a");
+    let ran = world.run("plan --target a").exits(64);
+    assert!(ran.stderr.contains("service.sync"), "{}", ran.stderr);
+}

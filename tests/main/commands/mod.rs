@@ -1,0 +1,23 @@
+//! Hermetic runs of the real program: what it prints, what it ends with, what it leaves behind.
+
+mod approval;
+mod bad_spec;
+mod examples;
+mod guards;
+mod literal;
+mod output;
+mod repeat;
+mod state;
+mod tree;
+mod world;
+
+/// Compares a text with the snapshot of that name.
+fn snapshot(name: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(format!("command-{name}"), text);
+    });
+}

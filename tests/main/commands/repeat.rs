@@ -1,0 +1,125 @@
+//! Planning writes nothing, applying twice changes nothing, and the same inputs give the same bytes.
+
+use std::fs;
+
+use super::world::{World, service};
+
+const LATER: &str = "2026-02-03T05:05:06Z";
+
+fn two() -> String {
+    [
+        service("a", ""),
+        service("b", "depends_on = [\"service.a\"]\n"),
+    ]
+    .concat()
+}
+
+#[test]
+fn planning_and_looking_write_nothing() {
+    let world = World::with(&two());
+    let before = world.tree();
+    for words in [
+        "validate",
+        "schema",
+        "explain",
+        "plan",
+        "plan -v --json",
+        "plan --target service.a",
+    ] {
+        world.ok(words);
+    }
+    world.run("plan --detailed-exitcode").exits(2);
+    world.tree().is_untouched_since(&before);
+    world.ok("apply --yes");
+    world.ok("service trigger a");
+    world.spec(&service("a", "").replace("1h", "2h"));
+    fs::write(world.state().join("services/b/run.json"), "{}").unwrap();
+    let before = world.tree();
+    for words in [
+        "plan",
+        "plan --json",
+        "drift",
+        "drift --json",
+        "status",
+        "status service.a",
+        "service list",
+        "service status a",
+        "service logs a",
+        "validate",
+    ] {
+        world.ok(words);
+    }
+    world.tree().is_untouched_since(&before);
+}
+
+#[test]
+fn applying_twice_changes_nothing() {
+    let world = World::with(&two());
+    world.ok("apply --yes");
+    let before = world.tree();
+    let again = world
+        .command(["apply", "--yes"])
+        .env("LORECTL_NOW", LATER)
+        .run();
+    assert!(again.exits(0).stdout.contains("No changes."));
+    world.tree().is_equal_to(&before);
+    world.ok("apply");
+    world.ok("apply --yes --target service.b");
+    world.tree().is_equal_to(&before);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    // Everything but where it is: two worlds differ by their paths, so one world is made twice.
+    let world = World::with(&two());
+    let story = |world: &World| {
+        world.ok("apply --yes");
+        let first = world.tree();
+        let plan = world
+            .ok("plan --json")
+            .split("\"meta\"")
+            .next()
+            .unwrap()
+            .to_owned();
+        let status = world
+            .ok("status --json")
+            .split("\"meta\"")
+            .next()
+            .unwrap()
+            .to_owned();
+        fs::remove_dir_all(world.path().join("state")).unwrap();
+        (first, plan, status)
+    };
+    let (tree, plan, status) = story(&world);
+    let (again, plan_again, status_again) = story(&world);
+    again.is_equal_to(&tree);
+    assert_eq!((plan, status), (plan_again, status_again));
+    // Another time is another input.
+    let later = world
+        .command(["plan", "--json"])
+        .env("LORECTL_NOW", LATER)
+        .run();
+    let now = world.run("plan --json");
+    assert_ne!(
+        later.stdout.split("\"meta\"").next(),
+        now.stdout.split("\"meta\"").next()
+    );
+}
+
+#[test]
+fn destroying_leaves_status_and_logs_and_purging_nothing() {
+    let world = World::with(&two());
+    world.ok("apply --yes");
+    world.ok("service trigger a");
+    world.ok("destroy --yes");
+    let services = world.state().join("services");
+    assert!(!services.join("a/run.json").exists());
+    assert!(services.join("a/data/status.json").exists());
+    assert!(services.join("a/data/logs/service.log").exists());
+    let before = world.tree();
+    assert!(world.ok("destroy --yes").contains("othing"));
+    world.tree().is_equal_to(&before);
+    world.ok("apply --yes");
+    world.ok("destroy --yes --purge");
+    assert!(!services.join("a").exists() && !services.join("b").exists());
+}
