@@ -126,6 +126,16 @@ fn read_plan(context: &Context, shown: &Path) -> Result<Approval> {
     approval::read(&file.bytes)
 }
 
+/// One carrying out of an order.
+struct Run {
+    /// Who applies.
+    by: String,
+    /// What its draws follow from.
+    seed: u64,
+    /// When it was approved, in milliseconds since the command began.
+    since: u64,
+}
+
 impl Order<'_> {
     async fn carry_out(
         &self,
@@ -133,10 +143,11 @@ impl Order<'_> {
         approved: Option<Approved>,
         question: &str,
     ) -> Result<Done> {
-        let approved = match approved {
-            Some(approved) => approved,
+        let (approved, since) = match approved {
+            Some(approved) => (approved, 0),
             None => match self.ask(wish, question).await? {
-                Ok(approval) => Approved::By(Box::new(approval)),
+                // The time that a person took to answer is not the apply's.
+                Ok(approval) => (Approved::By(Box::new(approval)), self.context.elapsed_ms()),
                 Err(done) => return Ok(done),
             },
         };
@@ -153,12 +164,16 @@ impl Order<'_> {
         }
         place::prepare_dirs(disk, &layout)?;
         let holder = Holder::this_process(self.context.now());
-        let by = holder.user.clone();
+        let run = Run {
+            by: holder.user.clone(),
+            seed,
+            since,
+        };
         let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
         sweep(disk, &layout)?;
         let (backends, situation, plan) = self.plan(wish).await?;
         self.permit(&approved, &plan)?;
-        self.execute(&backends, &situation, &plan, by, seed).await
+        self.execute(&backends, &situation, &plan, run).await
     }
 
     /// Whether nothing of the project is here yet.
@@ -261,7 +276,7 @@ impl Order<'_> {
             serial: situation.memory.state.serial,
             ..Report::default()
         };
-        show_report(context, plan, &report)?;
+        show_report(context, plan, &report, 0)?;
         Ok(Err(nothing_to_do(plan)))
     }
 
@@ -270,8 +285,7 @@ impl Order<'_> {
         backends: &Backends,
         situation: &Situation,
         plan: &Plan,
-        by: String,
-        seed: u64,
+        run: Run,
     ) -> Result<Done> {
         let context = self.context;
         let layout = context.layout(self.project.clone());
@@ -296,8 +310,8 @@ impl Order<'_> {
             elapsed_ms: &elapsed_ms,
             interrupt: &interrupt,
             on_failure: self.on_failure,
-            by,
-            random: u32::try_from(seed >> 32).unwrap_or_default(),
+            by: run.by,
+            random: u32::try_from(run.seed >> 32).unwrap_or_default(),
         };
         let work = session.carry_out(situation, plan);
         let tick = || progress.borrow_mut().tick(context.elapsed_ms());
@@ -307,7 +321,7 @@ impl Order<'_> {
         let did = plan.has_changes() || !situation.memory.open_journals.is_empty();
         let done = outcome(plan, &report);
         if did || context.json() {
-            show_report(context, plan, &report)?;
+            show_report(context, plan, &report, run.since)?;
         }
         Ok(done)
     }
@@ -347,10 +361,11 @@ fn nothing_to_do(plan: &Plan) -> Done {
     held(plan).map_or(Done::Fine, Done::As)
 }
 
-fn show_report(context: &Context, plan: &Plan, report: &Report) -> Result<()> {
+fn show_report(context: &Context, plan: &Plan, report: &Report, since: u64) -> Result<()> {
     let elapsed = context.elapsed_ms();
     if !context.json() {
-        let text = view::apply::render(report, elapsed, &context.console.stdout);
+        let took = elapsed.saturating_sub(since);
+        let text = view::apply::render(report, took, &context.console.stdout);
         return context.text(&text).map(drop);
     }
     let ended = view::apply::failure(report);
