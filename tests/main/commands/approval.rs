@@ -118,6 +118,9 @@ fn what_is_not_in_the_plan_file_is_named_and_not_done() {
     world.ok("apply ../plan.json --target service.a");
 }
 
+/// What is wrong with a plan file, and how it comes to be.
+type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+
 fn edited(plan: &Path, edit: impl Fn(&str) -> String) {
     let text = fs::read_to_string(plan).unwrap();
     let new = edit(&text);
@@ -128,15 +131,15 @@ fn edited(plan: &Path, edit: impl Fn(&str) -> String) {
 #[test]
 fn a_plan_file_that_cannot_be_trusted_approves_nothing() {
     let mut told = String::new();
-    let cases: [(&str, &dyn Fn(&Path)); 7] = [
+    let cases: [Damage<'_>; 7] = [
         ("edited", &|plan| edited(plan, |t| t.replace("2h", "3h"))),
         ("cut", &|plan| edited(plan, |t| t[..t.len() / 2].to_owned())),
         ("empty", &|plan| fs::write(plan, "").unwrap()),
         ("no plan", &|plan| fs::write(plan, "{}").unwrap()),
         ("newer", &|plan| {
             edited(plan, |t| {
-                t.replace("\"format_version\":\"1.0\"", "\"format_version\":\"2.0\"")
-            })
+                t.replace("version\":\"1.0\"", "version\":\"2.0\"")
+            });
         }),
         ("written by anyone", &|plan| {
             fs::set_permissions(plan, fs::Permissions::from_mode(0o666)).unwrap();

@@ -4,6 +4,7 @@ mod approval;
 mod bad_spec;
 mod examples;
 mod guards;
+mod hints;
 mod literal;
 mod output;
 mod repeat;

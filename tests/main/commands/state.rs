@@ -1,6 +1,6 @@
 //! A state that is damaged, lost, newer or not ours: refused by every command, never read as empty.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fmt::Write, fs, os::unix::fs::symlink};
 
 use sha2::{Digest, Sha256};
 
@@ -42,8 +42,10 @@ fn refused_everywhere(world: &World, status: i32, code: &str) -> String {
 
 /// Sets the digest of the first line to that of the rest: what a careful forger would do.
 fn sealed(body: &str) -> String {
-    let digest = Sha256::digest(body.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in Sha256::digest(body.as_bytes()) {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     format!("{{\"digest\":\"{hex}\",\n{body}")
 }
 
@@ -278,4 +280,19 @@ fn a_process_that_is_ended_in_a_write_leaves_nothing_half_written() {
         let temporary = left.iter().find(|path| path.contains(".lorectl-"));
         assert_eq!(temporary, None);
     }
+}
+
+#[test]
+fn what_is_written_is_for_its_owner_whatever_the_umask() {
+    let world = World::with(&service("a", ""));
+    let script = "umask 000; \"$LORECTL\" apply --yes && \"$LORECTL\" service trigger a && \"$LORECTL\" plan --out ../plan.json";
+    world.shell(script).run().exits(0);
+    let mut seen = 0;
+    for (path, mode) in world.tree().modes() {
+        if path.starts_with("state/") || path == "plan.json" {
+            seen += 1;
+            assert_eq!(mode & 0o066, 0, "{path} has the mode {mode:o}");
+        }
+    }
+    assert!(seen > 10, "only {seen} files were seen");
 }

@@ -63,7 +63,7 @@ impl Tree {
     /// Nothing was written in between: not even the same bytes again, nor a file that is gone by now.
     #[track_caller]
     pub fn is_untouched_since(&self, before: &Self) {
-        self.same(before, |entry| entry.clone());
+        self.same(before, Entry::clone);
     }
 
     /// As [`Tree::is_untouched_since`]; a lock may have been taken in between, and its holder named in it.
@@ -109,6 +109,12 @@ impl Tree {
         self.0
             .retain(|path, _| !paths.iter().any(|left_out| path.starts_with(left_out)));
         self
+    }
+
+    /// Its paths with their permission bits.
+    pub fn modes(&self) -> Vec<(String, u32)> {
+        let modes = (self.0.iter()).map(|(p, e)| (p.display().to_string(), e.mode & 0o7777));
+        modes.collect()
     }
 
     /// Its paths, in order.
