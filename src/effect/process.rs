@@ -336,6 +336,22 @@ impl Started {
     }
 }
 
+/// Runs a command by hand: with our environment, directory, terminal and process group, so that a
+/// Ctrl-C reaches it; the caller must listen to signals, to outlive it. Waits for its end.
+///
+/// # Errors
+/// When it cannot be started, or waited for.
+pub async fn foreground(argv: &[std::ffi::OsString]) -> io::Result<End> {
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
+    let status = tokio::process::Command::new(program)
+        .args(arguments)
+        .status()
+        .await?;
+    Ok(end_of(status))
+}
+
 /// Asks a process to end (SIGTERM). One that is gone already is no error.
 pub fn ask_to_end(pid: u32) {
     send(pid, signal::Signal::SIGTERM);

@@ -15,4 +15,5 @@ pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod unit;
+pub mod verb;
 pub mod worker;

@@ -451,6 +451,7 @@ apart! {
         std::fs::create_dir(world.path("elsewhere")).unwrap();
         std::os::unix::fs::symlink(world.path("elsewhere"), world.data("logs")).unwrap();
         let mode = nix::sys::stat::Mode::S_IRWXU;
+        std::fs::remove_file(world.data("lock")).unwrap();
         nix::unistd::mkfifo(&world.data("lock"), mode).unwrap();
         let report = world.at("09T10:30").wake();
         assert_eq!(report.outcome, Some(Outcome::Success));

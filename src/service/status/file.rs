@@ -112,7 +112,7 @@ pub enum Report {
     /// A newer version was left alone, and nothing was written.
     LeftAlone(u32),
     /// It could not be written, or what was there not be set aside.
-    NotWritten(String),
+    NotWritten(io::ErrorKind, String),
 }
 
 impl Report {
@@ -125,9 +125,13 @@ impl Report {
             Self::LeftAlone(version) => format!(
                 "the status file has version {version}, newer than this lorectl reads; it was left alone and this run is not recorded"
             ),
-            Self::NotWritten(why) => format!("the status file could not be written: {why}"),
+            Self::NotWritten(_, why) => format!("the status file could not be written: {why}"),
         }
     }
+}
+
+fn not_written(error: &io::Error) -> Report {
+    Report::NotWritten(error.kind(), error.to_string())
 }
 
 /// A status file that is changed: what to do it with.
@@ -159,11 +163,12 @@ impl Writer<'_> {
         let _lock = match Lock::take_dir(&data, PATIENCE).await {
             Ok(Some(lock)) => Some(lock),
             Ok(None) => {
-                reports.push(Report::NotWritten("another holds its lock".to_owned()));
+                let why = "another holds its lock".to_owned();
+                reports.push(Report::NotWritten(io::ErrorKind::WouldBlock, why));
                 None
             }
             Err(error) => {
-                reports.push(Report::NotWritten(error.to_string()));
+                reports.push(not_written(&error));
                 None
             }
         };
@@ -181,7 +186,7 @@ impl Writer<'_> {
             Stored::Damaged(why) => {
                 match set_aside(self.layout, self.name, now) {
                     Ok(aside) => reports.push(Report::SetAside(aside, why)),
-                    Err(error) => reports.push(Report::NotWritten(error.to_string())),
+                    Err(error) => reports.push(not_written(&error)),
                 }
                 Status::new(born)
             }
@@ -196,7 +201,7 @@ impl Writer<'_> {
         status.updated_at = now;
         let owner = self.disk.stat(&data).ok().flatten().map(|stat| stat.owner);
         if let Err(error) = write(self.disk, &data, &status, owner) {
-            reports.push(Report::NotWritten(error.to_string()));
+            reports.push(not_written(&error));
         }
         (status, reports)
     }
@@ -223,6 +228,12 @@ pub fn seed_status(
     let owner = stat
         .ok_or_else(|| Error::new(Code::Io, format!("there is no {}", data.display())))?
         .owner;
+    // Made here, so that nobody else is the first to make it and its owner.
+    let lock = layout.run_lock(name);
+    if disk.stat(&lock).map_err(failed)?.is_none() {
+        disk.write(&lock, b"", 0o600, Some(owner), Durability::Batch)
+            .map_err(failed)?;
+    }
     let mut status = match read(disk, layout, name) {
         Stored::Good(status) => *status,
         Stored::Absent => Status::new(now),
