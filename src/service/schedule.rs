@@ -299,6 +299,10 @@ pub fn upcoming(schedule: &Schedule, past: Past, now: Timestamp, count: usize) -
 }
 
 #[cfg(test)]
+#[path = "schedule/tests/oracles.rs"]
+mod oracles;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

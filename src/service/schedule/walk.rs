@@ -19,7 +19,7 @@ const LEAP: TimeDelta = TimeDelta::hours(3);
 /// How far back a change of offset is looked for, since what it repeats may reach to now.
 const LOOK_BACK: TimeDelta = TimeDelta::days(2);
 
-/// How far ahead occurrences are looked for.
+/// How far ahead of an occurrence the next is looked for.
 const LOOK_AHEAD: TimeDelta = TimeDelta::days(366 * 41);
 
 /// What a change of the zone's offset did to an occurrence.
@@ -199,6 +199,7 @@ impl Iterator for Walk {
             let at = time.checked_sub_signed(self.stretch.offset)?.and_utc();
             if at < self.stretch.end {
                 self.local = time + TimeDelta::seconds(1);
+                self.limit = at + LOOK_AHEAD;
                 return Some(Occurrence {
                     at: at.into(),
                     shift: self.shift(time),
