@@ -190,20 +190,12 @@ impl Order<'_> {
         match approved {
             // What was shown before the question is not shown again.
             Approved::By(approval) => {
-                refuse(&plan)?;
-                approval::check(approval, &plan)?;
-                if !plan.has_changes() && !self.context.json() {
-                    show(self.context, &plan)?;
-                }
-            }
-            Approved::Beforehand if self.context.json() => refuse(&plan)?,
-            Approved::Beforehand => {
-                show(self.context, &plan)?;
-                if let Some(refusal) = plan.refusals.first() {
-                    return Ok(Done::As(refusal.code));
-                }
                 refuse(plan)?;
-                approval::check(approval, plan)
+                approval::check(approval, plan)?;
+                if plan.has_changes() || self.context.json() {
+                    return Ok(());
+                }
+                show(self.context, plan)
             }
             Approved::Beforehand => {
                 if !self.context.json() {
