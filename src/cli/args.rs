@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::id::{Address, ProjectName, ResourceName};
+use crate::id::{Address, ProjectName, ResourceName, Seconds};
 
 /// Reconciles a host's scheduled jobs with a TOML file in git.
 #[derive(Debug, Parser)]
@@ -96,6 +96,17 @@ pub enum Command {
     Service {
         #[command(subcommand)]
         command: ServiceCommand,
+    },
+    /// Run a command while holding a service's locks, so that no run of it comes between
+    Lock {
+        /// The service
+        name: ResourceName,
+        /// How long to wait for the locks
+        #[arg(long, default_value = "0s", value_name = "DURATION")]
+        wait: Seconds,
+        /// The command and its arguments, after `--`
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
     },
     /// Run due services in the foreground, where there is no systemd
     Worker,
@@ -218,6 +229,27 @@ pub enum ServiceCommand {
         /// How many lines
         #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
         tail: usize,
+        /// Go on with what comes, until Ctrl-C
+        #[arg(short = 'F', long, conflicts_with = "json")]
+        follow: bool,
+    },
+    /// Run a service no more until it is resumed; a run under way ends first
+    Pause {
+        /// The service
+        name: ResourceName,
+        /// Why, for whoever finds it paused
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Run a paused service again, and forget its failures
+    Resume {
+        /// The service
+        name: ResourceName,
+    },
+    /// Set aside a status that cannot be read, and begin a new one
+    Repair {
+        /// The service
+        name: ResourceName,
     },
     /// Run a service now and wait for its end
     Trigger {

@@ -36,6 +36,8 @@ pub enum Done {
     Changes,
     /// The exit status of a code, where the output has said all there is to say.
     As(Code),
+    /// The exit status of a command that was run.
+    Status(u8),
 }
 
 impl Done {
@@ -44,6 +46,7 @@ impl Done {
             Self::Fine => 0,
             Self::Changes => 2,
             Self::As(code) => code.exit().status(),
+            Self::Status(status) => status,
         }
     }
 }
@@ -106,6 +109,11 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Status { address } => status::run(context, address.as_ref()),
             Command::State { command } => state::run(context, command).await,
             Command::Service { command } => service::run(context, command).await,
+            Command::Lock {
+                name,
+                wait,
+                command,
+            } => service::lock(context, &name, wait, &command).await,
             Command::Worker => worker::run(context).await,
             Command::Explain { code } => explain(context, code.as_deref()),
         }

@@ -1,15 +1,16 @@
 //! `lorectl service …`: looking at services, triggering them, and what schedulers call.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use crate::{
     effect::{
         dbus::{Manager, Whose},
+        lock::Holder,
         process, random,
         signals::Interrupts,
     },
     error::{Code, Error, Result},
-    id::{Address, Kind, ResourceName, Timestamp},
+    id::{Address, Kind, ResourceName, Seconds, Timestamp},
     layout::Layout,
     resource::Applied,
     service::{
@@ -24,6 +25,7 @@ use crate::{
         },
         status::{Outcome, RunRecord, StageResult, Trigger},
         unit,
+        verb::Verbs,
     },
     view::{
         self,
@@ -49,13 +51,79 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
     match command {
         ServiceCommand::List => list(context),
         ServiceCommand::Status { name } => status(context, &name),
-        ServiceCommand::Logs { name, tail } => logs(context, &name, tail),
+        ServiceCommand::Logs { name, tail, follow } => {
+            logs(context, &name, tail)?;
+            if follow {
+                follow_logs(context, &name).await?;
+            }
+            Ok(Done::Fine)
+        }
+        ServiceCommand::Pause { name, reason } => {
+            let layout = context.layout(context.project()?);
+            let by = Holder::this_process(context.now()).user;
+            let report = verbs(context, &layout, &name)
+                .pause(reason.as_deref(), &by)
+                .await?;
+            warn(context, &report.warnings);
+            context.show(&report)
+        }
+        ServiceCommand::Resume { name } => {
+            let layout = context.layout(context.project()?);
+            let report = verbs(context, &layout, &name).resume().await?;
+            warn(context, &report.warnings);
+            context.show(&report)
+        }
+        ServiceCommand::Repair { name } => {
+            let layout = context.layout(context.project()?);
+            context.show(&verbs(context, &layout, &name).repair().await?)
+        }
         ServiceCommand::Trigger {
             name,
             ignore_backoff,
         } => trigger(context, &name, ignore_backoff).await,
         ServiceCommand::Run { name } => scheduled(context, &name).await,
     }
+}
+
+fn verbs<'a>(context: &'a Context, layout: &'a Layout, name: &'a ResourceName) -> Verbs<'a> {
+    Verbs {
+        disk: &*context.disk,
+        layout,
+        name,
+        now: context.now(),
+    }
+}
+
+fn warn(context: &Context, warnings: &[String]) {
+    for warning in warnings {
+        context
+            .console
+            .complain(&view::error::warning(warning, &context.console.stderr));
+    }
+}
+
+/// Runs a command while no run of the service can begin; ends as it does.
+pub async fn lock(
+    context: &Context,
+    name: &ResourceName,
+    wait: Seconds,
+    command: &[OsString],
+) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    let _locks = verbs(context, &layout, name)
+        .hold(Duration::from_secs(wait.0))
+        .await?;
+    // Ctrl-C is the command's to answer; we wait for its end.
+    let _interrupts = Interrupts::listen()?;
+    let end = process::foreground(command).await.map_err(|error| {
+        let shown = command.first().map(|c| c.to_string_lossy().into_owned());
+        Error::new(
+            Code::Usage,
+            format!("cannot run {}", shown.unwrap_or_default()),
+        )
+        .because(error)
+    })?;
+    Ok(Done::Status(end.shell_status()))
 }
 
 fn list(context: &Context) -> Result<Done> {
@@ -183,7 +251,12 @@ fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
         ));
         return Ok(Done::Fine);
     }
-    let lines = tail.last_lines.into_iter().map(|line| LogLine {
+    print_lines(context, tail.last_lines)?;
+    Ok(Done::Fine)
+}
+
+fn print_lines(context: &Context, lines: Vec<logs::Line>) -> Result<()> {
+    let lines = lines.into_iter().map(|line| LogLine {
         at: line.time,
         stage: (line.stage != "-").then_some(line.stage),
         stream: match line.source {
@@ -195,8 +268,31 @@ fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
     });
     context
         .console
-        .print(|out| view::service::write_logs(lines, &context.console.stdout, out))?;
-    Ok(Done::Fine)
+        .print(|out| view::service::write_logs(lines, &context.console.stdout, out))
+}
+
+/// How often a followed log is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Prints what comes, across rotation, until Ctrl-C.
+async fn follow_logs(context: &Context, name: &ResourceName) -> Result<()> {
+    let layout = context.layout(context.project()?);
+    let failed = |error| Error::io("read", &layout.logs(name), error);
+    let mut follower = logs::Follower::open(&layout, name).map_err(failed)?;
+    let mut interrupts = Interrupts::listen()?;
+    let mut ticks = tokio::time::interval(FOLLOW_EVERY);
+    loop {
+        tokio::select! {
+            () = interrupts.next() => return Ok(()),
+            _ = ticks.tick() => loop {
+                let lines = follower.poll().map_err(failed)?;
+                if lines.is_empty() {
+                    break;
+                }
+                print_lines(context, lines)?;
+            }
+        }
+    }
 }
 
 async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -> Result<Done> {
@@ -222,11 +318,7 @@ async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -
             through(context, &layout, &service, whose, ignore_backoff).await?
         }
     };
-    for warning in &report.warnings {
-        context
-            .console
-            .complain(&view::error::warning(warning, &context.console.stderr));
-    }
+    warn(context, &report.warnings);
     let code = match report.trigger_status() {
         0 => None,
         1 => Some(Code::RunFailed),
@@ -396,11 +488,7 @@ async fn scheduled(context: &Context, name: &ResourceName) -> Result<Done> {
         Error::new(Code::Internal, "cannot take in orphaned processes").because(error)
     })?;
     let done = answer(context, &layout, name, Ask::SCHEDULED).await?;
-    for warning in &done.report.warnings {
-        context
-            .console
-            .complain(&view::error::warning(warning, &context.console.stderr));
-    }
+    warn(context, &done.report.warnings);
     if context.json() {
         context.data(&done.report)?;
     } else if done.report.action != Action::NotDue {

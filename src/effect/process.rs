@@ -164,6 +164,18 @@ pub enum End {
     Stopped,
 }
 
+impl End {
+    /// The exit status that a shell would give it: 128 and the signal for what a signal ended.
+    pub fn shell_status(self) -> u8 {
+        let status = match self {
+            Self::Exited(status) => status,
+            Self::Killed(signal) => 128_i32.saturating_add(signal),
+            Self::TimedOut | Self::Stopped => 124,
+        };
+        u8::try_from(status).unwrap_or(u8::MAX)
+    }
+}
+
 /// What is known of a command when it and all its descendants are gone.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {

@@ -118,16 +118,9 @@ pub struct Context<'a> {
 /// # Errors
 /// What is wrong with them, in a sentence.
 pub fn check_cron(expression: &str, timezone: &str) -> Result<(), String> {
-    let fields = expression.split_ascii_whitespace().count();
-    if fields != 5 {
-        return Err(format!(
-            "a cron expression has five fields, and this one has {fields}"
-        ));
-    }
-    if timezone.trim().is_empty() {
-        return Err("`timezone` is empty".to_owned());
-    }
-    Ok(())
+    crate::service::schedule::check_cron(expression, timezone)
+        .map(drop)
+        .map_err(|invalid| invalid.to_string())
 }
 
 /// The service of one host, with every choice made.

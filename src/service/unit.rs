@@ -16,6 +16,7 @@ use crate::{
     service::{
         definition::{Schedule, Scheduler, Service},
         hardening,
+        schedule::{self, calendar::calendar_candidates},
     },
 };
 
@@ -108,9 +109,11 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
 /// So neither an apply nor a boot makes a job run that is not due. `OnBootSec=` would fire at
 /// once on a host that is up for longer than that, and is not used.
 ///
+/// A `cron` is written as every instant in UTC at which it can be due, whatever offset its zone has:
+/// systemd v252 skips or doubles local times where the offset changes.
+///
 /// # Errors
-/// `SPEC_INVALID` as for [`render_service`]; `NOT_IN_THIS_BUILD` for a schedule that has no
-/// wake-ups yet.
+/// `SPEC_INVALID` as for [`render_service`].
 pub fn render_timer(service: &Service, context: &UnitContext) -> Result<String> {
     let mut text = head(service, "wakes")?;
     text.push_str("\n[Timer]\n");
@@ -122,7 +125,9 @@ pub fn render_timer(service: &Service, context: &UnitContext) -> Result<String> 
             let _ = writeln!(text, "AccuracySec={}", seconds(accuracy(*every)));
         }
         Schedule::Cron { .. } => {
-            for candidate in calendar_candidates(&service.schedule)? {
+            // What was missed while the host was off is made up for soon after it is up.
+            let _ = writeln!(text, "OnActiveSec={}", seconds(CATCH_UP));
+            for candidate in calendar_candidates(&service.schedule) {
                 let _ = writeln!(text, "OnCalendar={candidate}");
             }
             let _ = writeln!(text, "AccuracySec=1s");
@@ -137,34 +142,18 @@ pub fn render_timer(service: &Service, context: &UnitContext) -> Result<String> 
     Ok(text)
 }
 
-/// How soon after its start a timer wakes the runner: a fifth of the interval, a minute at most, a second at least.
-///
-/// The runner takes a service for due when it would be within this time.
-pub fn lead(every: Seconds) -> Seconds {
-    Seconds((every.0 / 5).clamp(1, 60))
+/// How soon after its start the timer of a `cron` wakes the runner.
+const CATCH_UP: Seconds = Seconds(60);
+
+/// How soon after its start a timer wakes the runner: within the time by which the runner takes a
+/// service for due, a second at least.
+fn lead(every: Seconds) -> Seconds {
+    schedule::lead(every).max(Seconds(1))
 }
 
 /// How exact a wake-up is: a sixtieth of the interval, between a second and a minute.
 fn accuracy(every: Seconds) -> Seconds {
     Seconds((every.0 / 60).clamp(1, 60))
-}
-
-/// The instants at which a schedule may be due, as `OnCalendar=` expressions in UTC.
-///
-/// In UTC only: systemd v252 skips or doubles local times where the offset changes, so the zone
-/// is the runner's affair.
-///
-/// # Errors
-/// `NOT_IN_THIS_BUILD` for `cron`, until its occurrences are known to this build.
-pub fn calendar_candidates(schedule: &Schedule) -> Result<Vec<String>> {
-    match schedule {
-        Schedule::Every(_) => Ok(Vec::new()),
-        Schedule::Cron { .. } => Err(Error::new(
-            Code::NotInThisBuild,
-            "this build of lorectl has no `cron` schedules on systemd",
-        )
-        .suggest("Use `schedule = { every = \"…\" }`.")),
-    }
 }
 
 /// Comment and `[Unit]`, alike in both units.
@@ -507,14 +496,33 @@ mod tests {
     }
 
     #[test]
-    fn cron_is_refused_until_its_wake_ups_are_known() {
+    fn cron_wakes_at_every_instant_in_utc_that_may_be_due() {
         let mut service = service();
         service.schedule = Schedule::Cron {
             expression: "30 2 * * *".to_owned(),
             timezone: "Europe/Paris".to_owned(),
         };
-        let error = render_timer(&service, &context("/x")).unwrap_err();
-        assert_eq!(error.code, Code::NotInThisBuild);
+        let text = render_timer(&service, &context("/x")).unwrap();
+        let calendar: Vec<&str> = text
+            .lines()
+            .filter(|l| l.starts_with("OnCalendar="))
+            .collect();
+        // 02:30 in winter and in summer, and the end of the gap in March.
+        assert!(
+            calendar.iter().all(|line| line.ends_with(" UTC")),
+            "{calendar:?}"
+        );
+        for hour in ["00", "01"] {
+            assert!(
+                calendar.iter().any(|line| line.contains(hour)),
+                "{calendar:?}"
+            );
+        }
+        assert!(
+            text.contains("OnActiveSec=60s\n"),
+            "missed runs are made up for: {text}"
+        );
+        assert!(!text.contains("OnUnitActiveSec"));
     }
 
     /// Undoes what systemd does to a quoted argument; `None` when it would end early or go on.

@@ -4,6 +4,7 @@ mod list;
 mod logs;
 mod status;
 mod trigger;
+mod verbs;
 
 pub use list::{List, ListRow, render as render_list};
 pub use logs::{LogLine, Stream, write as write_logs};

@@ -1,0 +1,80 @@
+//! `lorectl service pause`, `resume` and `repair`: what was done.
+
+use super::super::{
+    View,
+    canvas::{Canvas, Line},
+    style::{Paint, Style},
+};
+use crate::service::verb::{PauseReport, RepairReport, ResumeReport};
+
+fn one_line(style: &Style, service: &str, paint: Paint, did: &str, rest: &str) -> String {
+    let mut canvas = Canvas::new(style);
+    let line = Line::new()
+        .put(Paint::Strong, format!("service.{service}"))
+        .plain(": ")
+        .put(paint, did)
+        .plain(rest);
+    canvas.line(&line, 2);
+    canvas.finish()
+}
+
+impl View for PauseReport {
+    fn text(&self, style: &Style) -> String {
+        let did = match (self.already_paused, self.after_the_run) {
+            (true, _) => "was paused already",
+            (false, true) => "paused once the run under way has ended",
+            (false, false) => "paused",
+        };
+        let rest = format!(
+            ": {}. `lorectl service resume {}` lifts it.",
+            self.reason, self.service
+        );
+        one_line(style, self.service.as_str(), Paint::Held, did, &rest)
+    }
+}
+
+impl View for ResumeReport {
+    fn text(&self, style: &Style) -> String {
+        let service = self.service.as_str();
+        if !self.was_paused {
+            return one_line(style, service, Paint::Dim, "was not paused", ".");
+        }
+        let reason = self.previous_reason.as_deref().unwrap_or("no reason given");
+        let rest = format!("; it was paused for: {reason}.");
+        one_line(style, service, Paint::Good, "resumed", &rest)
+    }
+}
+
+impl View for RepairReport {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        if self.actions.is_empty() {
+            return one_line(
+                style,
+                self.service.as_str(),
+                Paint::Good,
+                "sound",
+                "; nothing had to be mended.",
+            );
+        }
+        for action in &self.actions {
+            let mut line = Line::new()
+                .put(Paint::Warning, action.action)
+                .plain(" ")
+                .plain(action.file.display().to_string())
+                .plain(": ")
+                .plain(&action.why);
+            if let Some(backup) = &action.backup {
+                line = line.plain("; the old one is kept as ").plain(backup);
+            }
+            canvas.line(&line, 2);
+        }
+        if self.needs_apply {
+            canvas.line(
+                &Line::new().plain("`lorectl apply` writes its definition anew."),
+                2,
+            );
+        }
+        canvas.finish()
+    }
+}
