@@ -39,7 +39,7 @@ use crate::{
 use gate::{Ask, Verdict};
 use load::Loaded;
 use report::RunReport;
-use stages::Stages;
+use stages::{Stages, Stop};
 
 /// How long a lock is tried for where a held one means a skip: longer than anybody's question
 /// whether it is held.
@@ -114,7 +114,7 @@ impl Runner<'_> {
         let consumed = match Self::verdict(loaded, &status, ask, now) {
             Verdict::NotDue(next) => return RunReport::not_due(service, &status, next),
             Verdict::Skip { skip, missed } => {
-                return self.skip(service, status, skip, missed, warnings).await;
+                return self.skip(loaded, status, skip, missed, warnings).await;
             }
             Verdict::Run { instant, .. } => instant,
         };
@@ -125,7 +125,7 @@ impl Runner<'_> {
                     consumed,
                     ..gate::skip(reason, ask, now)
                 };
-                return self.skip(service, status, skip, 0, warnings).await;
+                return self.skip(loaded, status, skip, 0, warnings).await;
             }
         };
         let report = self
@@ -190,12 +190,13 @@ impl Runner<'_> {
     /// Notes a skip: one appended line, unless there is more to say or the lines have become many.
     async fn skip(
         &self,
-        service: &Service,
+        loaded: &Loaded,
         mut status: Status,
         skip: Skip,
         missed: u64,
         warnings: &mut Vec<String>,
     ) -> RunReport {
+        let service = &loaded.service;
         let data = self.layout.data(self.name);
         let new_schedule = status.schedule.as_ref() != Some(&service.schedule);
         let length = self.disk.read(&data.join(skips::FILE), skips::FULL);
@@ -208,7 +209,7 @@ impl Runner<'_> {
         } else {
             let noted = skip.clone();
             let change = |status: &mut Status| {
-                status.schedule = Some(service.schedule.clone());
+                status.adopt(&service.schedule, loaded.modified);
                 record::miss(status, missed);
                 status.skip(noted);
             };
@@ -295,7 +296,7 @@ impl Runner<'_> {
         let (probe, instant, missed) = match Self::verdict(loaded, &status, ask, started_at) {
             Verdict::NotDue(next) => return RunReport::not_due(service, &status, next),
             Verdict::Skip { skip, missed } => {
-                return self.skip(service, status, skip, missed, warnings).await;
+                return self.skip(loaded, status, skip, missed, warnings).await;
             }
             Verdict::Run {
                 probe,
@@ -316,7 +317,7 @@ impl Runner<'_> {
         let current = current_run(&run_id, ask.trigger, started_at);
         let mut stale = None;
         self.update(warnings, loaded.modified.min(started_at), |status| {
-            stale = record::begin(status, service, current, instant, missed);
+            stale = record::begin(status, loaded, current, instant, missed);
         })
         .await;
         let log = self.open_log(&run_id, probe, stale, started_at, warnings);
@@ -338,8 +339,12 @@ impl Runner<'_> {
             asked.set(true);
             tokio::time::sleep(FAREWELL).await;
         };
-        let mut stop = pin!(stop);
-        let ran = stages.run(stop.as_mut(), &asked).await;
+        let stop = Stop {
+            ending: pin!(stop),
+            asked: &asked,
+            ended: false,
+        };
+        let ran = stages.run(stop).await;
         let duration = watch.elapsed();
 
         let ended_at = self.clock.now();

@@ -64,11 +64,10 @@ impl Past {
             Schedule::Cron { .. } => status.last_occurrence,
         };
         if same {
-            let last = last.filter(|last| *last >= status.created_at);
-            return Self {
-                since: status.created_at,
-                last,
-            };
+            let changed = status.schedule_since.unwrap_or(status.created_at);
+            let since = status.created_at.max(changed);
+            let last = last.filter(|last| *last >= since);
+            return Self { since, last };
         }
         Self {
             since: changed_at.max(status.created_at),
@@ -433,6 +432,8 @@ mod tests {
             next_due(&often, past, edited),
             Some(at("2026-02-11T09:05:00Z"))
         );
+        status.adopt(&often, edited);
+        assert_eq!(Past::of(&status, &often, edited), past, "and so it stays");
         let nightly = cron("0 8 * * *", "UTC");
         let past = Past::of(&status, &nightly, edited);
         assert_eq!(

@@ -264,6 +264,9 @@ pub struct Status {
     /// The schedule that these two belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// From when that schedule counts, where it was changed since the service was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_since: Option<Timestamp>,
     /// How many runs did not take place, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<SkipReason, u64>,
@@ -291,6 +294,7 @@ impl Status {
             last_scheduled_start: None,
             last_occurrence: None,
             schedule: None,
+            schedule_since: None,
             skipped: BTreeMap::new(),
             last_skip: None,
         }
@@ -353,6 +357,21 @@ impl Status {
             self.consume(consumed);
         }
         self.last_skip = Some(skip);
+    }
+
+    /// Takes note of the schedule that the service has now; another one than before counts from
+    /// `changed_at`, and what was dealt with under the old one is not its.
+    pub fn adopt(&mut self, schedule: &Schedule, changed_at: Timestamp) {
+        if self
+            .schedule
+            .as_ref()
+            .is_some_and(|known| known != schedule)
+        {
+            self.last_scheduled_start = None;
+            self.last_occurrence = None;
+            self.schedule_since = Some(changed_at);
+        }
+        self.schedule = Some(schedule.clone());
     }
 
     /// Marks a scheduled instant as done with.

@@ -4,7 +4,7 @@ use crate::{
     id::Timestamp,
     service::{
         definition::Service,
-        run::classify::Failure,
+        run::{classify::Failure, load::Loaded},
         status::{CurrentRun, LastError, Outcome, Paused, RunRecord, SkipReason, Status, Tripped},
     },
 };
@@ -14,17 +14,17 @@ pub const RUNNER_DIED: &str = "RUNNER_DIED";
 /// The code of a run that the host's end cut short.
 pub const HOST_RESTARTED: &str = "HOST_RESTARTED";
 
-/// Begins a run; `boot` is the current one. Returns the record of the run before it, if that one
+/// Begins a run under that definition. Returns the record of the run before it, if that one
 /// ended without a word: nobody else runs, since we hold the lock.
 pub fn begin(
     status: &mut Status,
-    service: &Service,
+    loaded: &Loaded,
     run: CurrentRun,
     instant: Option<Timestamp>,
     missed: u64,
 ) -> Option<RunRecord> {
     let stale = take_stale(status, &run.boot_id);
-    status.schedule = Some(service.schedule.clone());
+    status.adopt(&loaded.service.schedule, loaded.modified);
     if let Some(instant) = instant {
         status.consume(instant);
     }

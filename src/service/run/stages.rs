@@ -58,7 +58,52 @@ pub(super) struct Ran {
     pub(super) failure: Option<Failure>,
 }
 
-type Stop<'s> = Pin<&'s mut dyn Future<Output = ()>>;
+/// That we are asked to end, and that the time of the stage under way is then over.
+pub(super) struct Stop<'s> {
+    /// Sets `asked` when we are asked; done when the stage is to be ended.
+    pub(super) ending: Pin<&'s mut dyn Future<Output = ()>>,
+    pub(super) asked: &'s Cell<bool>,
+    pub(super) ended: bool,
+}
+
+impl Future for Stop<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.ended && self.ending.as_mut().poll(context).is_ready() {
+            self.ended = true;
+        }
+        if self.ended {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Stop<'_> {
+    /// Done when we are asked to end.
+    async fn asked(&mut self) {
+        poll_fn(|context| {
+            let _ = Pin::new(&mut *self).poll(context);
+            if self.asked.get() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Whether we were asked to end by now.
+    async fn was_asked(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.asked() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+}
 
 impl Stages<'_> {
     fn now(&self) -> Timestamp {
@@ -67,9 +112,8 @@ impl Stages<'_> {
 
     /// Runs them, until one that is core has failed: what follows it builds on it.
     ///
-    /// When `stop` is done, the stage under way is ended; once `asked` is set, which polling `stop`
-    /// does, no further one begins.
-    pub(super) async fn run(&mut self, mut stop: Stop<'_>, asked: &Cell<bool>) -> Ran {
+    /// Once we are asked to end, no further one begins.
+    pub(super) async fn run(&mut self, mut stop: Stop<'_>) -> Ran {
         let watch = Stopwatch::start();
         let limit = Duration::from_secs(self.service.timeout.0);
         let mut ran = Ran {
@@ -78,15 +122,14 @@ impl Stages<'_> {
             failure: None,
         };
         for (index, stage) in self.service.stages.iter().enumerate() {
-            look(stop.as_mut()).await;
-            if asked.get() {
+            if stop.was_asked().await {
                 ran.outcome = Outcome::Failed;
                 ran.failure = self.interruption();
                 break;
             }
             let left = || limit.saturating_sub(watch.elapsed());
             let mut seed = retry::derive(self.seed, index as u64);
-            let (mut result, mut failure) = self.attempt(stage, 1, left(), stop.as_mut()).await;
+            let (mut result, mut failure) = self.attempt(stage, 1, left(), &mut stop).await;
             if stage.criticality == Criticality::Core
                 && let Some(first) = &failure
                 && let Some(pause) = self.again_after(first, &mut seed)
@@ -94,11 +137,19 @@ impl Stages<'_> {
             {
                 let text = format!("{}; once more in {pause:.1?}", first.message);
                 self.log.say(self.clock.now(), &result.stage, &text);
-                sleep(pause).await;
-                look(stop.as_mut()).await;
-                if !asked.get() {
-                    (result, failure) = self.attempt(stage, 2, left(), stop.as_mut()).await;
+                tokio::select! {
+                    biased;
+                    () = stop.asked() => {}
+                    () = sleep(pause) => {
+                        (result, failure) = self.attempt(stage, 2, left(), &mut stop).await;
+                    }
                 }
+            }
+            if failure.is_some() && stop.was_asked().await {
+                // Whoever asks us to end may have asked the stage as well (systemd.kill(5)): that it
+                // then fails says nothing of the service.
+                failure = self.interruption();
+                result = failed(result, failure.as_ref());
             }
             if let Some(failure) = &failure {
                 self.log.say(
@@ -168,7 +219,7 @@ impl Stages<'_> {
         stage: &Stage,
         attempt: u32,
         left: Duration,
-        stop: Stop<'_>,
+        stop: &mut Stop<'_>,
     ) -> (StageResult, Option<Failure>) {
         let name = stage.name.to_string();
         let own = stage.timeout.map(|own| Duration::from_secs(own.0));
@@ -252,15 +303,6 @@ impl Stages<'_> {
             Said::default()
         })
     }
-}
-
-/// Polls once what is not waited for, so that it takes notice.
-async fn look(mut future: Stop<'_>) {
-    let poll = |context: &mut Context<'_>| {
-        let _ = future.as_mut().poll(context);
-        Poll::Ready(())
-    };
-    poll_fn(poll).await;
 }
 
 fn failed(mut result: StageResult, failure: Option<&Failure>) -> StageResult {

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     effect::{disk::RealDisk, process::apart::apart},
     service::{
-        definition::Criticality,
+        definition::{Criticality, Schedule},
         fixture,
         status::{MANUAL, Outcome, Paused, State},
     },
@@ -91,6 +91,11 @@ impl World {
     }
 
     fn ask(&self, ask: Ask, terminated: impl Future<Output = ()>) -> Done {
+        self.ask_in(false, ask, terminated)
+    }
+
+    /// With `hurried`, all waiting takes no time.
+    fn ask_in(&self, hurried: bool, ask: Ask, terminated: impl Future<Output = ()>) -> Done {
         let runner = Runner {
             disk: &RealDisk,
             clock: &self.clock,
@@ -100,6 +105,7 @@ impl World {
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .start_paused(hurried)
             .build()
             .unwrap();
         runtime.block_on(runner.answer(ask, terminated)).unwrap()
@@ -382,7 +388,8 @@ apart! {
 
         status.current_run = Some(current("another boot".to_owned()));
         status.consecutive_failures = 2;
-        let stale = record::begin(&mut status, &world.service, current("this".to_owned()), None, 0);
+        let loaded = Loaded { service: world.service.clone(), modified: world.clock.now() };
+        let stale = record::begin(&mut status, &loaded, current("this".to_owned()), None, 0);
         assert_eq!(stale.unwrap().error_code.as_deref(), Some(record::HOST_RESTARTED));
         assert_eq!(status.consecutive_failures, 2, "a power failure is not the service's");
     }
@@ -547,5 +554,61 @@ apart! {
         std::fs::remove_file(&path).unwrap();
         let error = load::load(&RealDisk, &world.layout, &world.service.name).unwrap_err();
         assert_eq!(error.code, Code::NoSuchResource);
+    }
+}
+
+apart! {
+    fn a_stage_that_the_system_ends_with_us_is_no_failure_of_the_service() {
+        // As `systemctl stop` does: the signal goes to the stage, too.
+        let world = world(&["echo x >>count; sleep 0.5; kill -TERM $$"]);
+        let soon = tokio::time::sleep;
+        let done = world.ask(
+            Ask { trigger: Trigger::Manual, ..Ask::SCHEDULED },
+            async move { soon(Duration::from_millis(200)).await },
+        );
+        assert_eq!(done.report.reason.as_deref(), Some("INTERRUPTED"));
+        assert_eq!(world.read("count"), "x\n");
+        assert_eq!(world.status().consecutive_failures, 0);
+    }
+}
+
+apart! {
+    fn an_edit_and_a_run_by_hand_make_nothing_due() {
+        let mut world = world(&["true"]);
+        world.service.schedule = Schedule::Every(Seconds(86_400));
+        world.apply();
+        assert_eq!(world.later(86_400).wake().action, Action::RunCompleted);
+        // The file's own time is the real one, far from the told.
+        let edited: Timestamp = "2026-02-11T09:00:00Z".parse().unwrap();
+        world.service.schedule = Schedule::Every(Seconds(300));
+        world.apply();
+        world.clock.0.set(edited);
+        let path = world.layout.run_file(&world.service.name);
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let time = std::time::UNIX_EPOCH + Duration::from_millis(edited.millis().unsigned_abs());
+        file.set_modified(time).unwrap();
+        world.trigger(false);
+        assert_eq!(world.later(200).wake().action, Action::NotDue);
+        assert_eq!(world.later(100).wake().action, Action::RunCompleted);
+    }
+}
+
+apart! {
+    fn a_stage_that_does_not_end_in_time_is_ended_with_us() {
+        let mut world = world(&["trap '' TERM; echo $$ >pid; while :; do sleep 0.1; done", "echo never >second"]);
+        world.service.timeout = Seconds(30 * 86_400);
+        world.apply();
+        let ask = Ask { trigger: Trigger::Manual, ..Ask::SCHEDULED };
+        let path = world.path("pid");
+        let begun = async move {
+            while !path.exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let done = world.ask_in(true, ask, begun);
+        assert_eq!(done.report.reason.as_deref(), Some("INTERRUPTED"));
+        assert!(!world.path("second").exists());
+        let pid = world.read("pid");
+        assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
     }
 }

@@ -246,6 +246,7 @@ pub fn seed_status(
     status.created_at = now;
     status.updated_at = now;
     status.schedule = Some(service.schedule.clone());
+    status.schedule_since = None;
     write(disk, &data, &status, Some(owner)).map_err(failed)
 }
 
