@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod definition;
 pub mod desired;
+pub mod doctor;
 pub mod drift;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,0 +1,427 @@
+//! Whether a service has on this host what a run of it needs.
+//!
+//! Read-only, but for what `fix` mends: what an apply would make anyway, and a status that cannot be
+//! read, which is set aside. Whether a manager of systemd answers is asked elsewhere.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{
+    effect::{
+        disk::{Disk, EntryKind, Stat},
+        user,
+    },
+    error::Result,
+    id::{ResourceName, Timestamp},
+    layout::Layout,
+    resource::Owner,
+    service::{
+        definition::Schedule,
+        definition::{Scheduler, Service},
+        run::load,
+        schedule::check_cron,
+        status::file::{self, Stored},
+        verb::Verbs,
+        worker,
+    },
+};
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Pass,
+    /// It was not, and was mended.
+    Fixed,
+    /// It runs, but not as one would think.
+    Warn,
+    /// It does not run.
+    Fail,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it ended.
+    pub status: Verdict,
+    /// What was found, or done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The command that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+}
+
+/// All checks of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The service.
+    pub service: ResourceName,
+    /// The checks, in the order of their names' places here.
+    pub checks: Vec<Check>,
+    /// The worst of them.
+    pub overall: Verdict,
+}
+
+impl Check {
+    fn pass(name: &'static str) -> Self {
+        Self {
+            name,
+            status: Verdict::Pass,
+            message: None,
+            action: None,
+        }
+    }
+
+    fn new(name: &'static str, status: Verdict, message: String, action: &str) -> Self {
+        Self {
+            name,
+            status,
+            message: Some(message),
+            action: (!action.is_empty()).then(|| action.to_owned()),
+        }
+    }
+}
+
+const APPLY: &str = "lorectl apply";
+
+struct Doctor<'a> {
+    disk: &'a dyn Disk,
+    layout: &'a Layout,
+    service: &'a Service,
+    now: Timestamp,
+    fix: bool,
+}
+
+/// Looks at everything; with `fix`, mends what is safe to mend.
+///
+/// # Errors
+/// When there is no definition to check.
+pub async fn check(
+    disk: &dyn Disk,
+    layout: &Layout,
+    name: &ResourceName,
+    now: Timestamp,
+    fix: bool,
+) -> Result<Report> {
+    let service = load::load(disk, layout, name)?.service;
+    let doctor = Doctor {
+        disk,
+        layout,
+        service: &service,
+        now,
+        fix,
+    };
+    let mut checks = vec![Check::pass("definition")];
+    let (user, owner) = doctor.user();
+    checks.push(user);
+    checks.push(doctor.schedule());
+    checks.push(doctor.data(owner));
+    checks.push(doctor.status().await);
+    checks.push(doctor.lock());
+    checks.push(doctor.working_dir());
+    checks.extend(doctor.programs());
+    checks.push(doctor.scheduler());
+    let overall = checks.iter().map(|check| check.status).max();
+    Ok(Report {
+        service: service.name.clone(),
+        overall: overall.unwrap_or(Verdict::Pass),
+        checks,
+    })
+}
+
+impl Doctor<'_> {
+    fn user(&self) -> (Check, Option<Owner>) {
+        let name = "user";
+        let Some(wanted) = &self.service.user else {
+            return (Check::pass(name), Some(user::effective()));
+        };
+        match user::by_name(wanted) {
+            Ok(Some(account)) => (Check::pass(name), Some(account.owner)),
+            Ok(None) => {
+                let message = format!("there is no user `{wanted}` on this host");
+                let action = format!("useradd --system {wanted}");
+                (Check::new(name, Verdict::Fail, message, &action), None)
+            }
+            Err(error) => (Check::new(name, Verdict::Fail, error.chain(), ""), None),
+        }
+    }
+
+    fn schedule(&self) -> Check {
+        let name = "schedule";
+        match &self.service.schedule {
+            Schedule::Every(_) => Check::pass(name),
+            Schedule::Cron {
+                expression,
+                timezone,
+            } => match check_cron(expression, timezone) {
+                Ok(_) => Check::pass(name),
+                Err(error) => Check::new(name, Verdict::Fail, error.to_string(), APPLY),
+            },
+        }
+    }
+
+    fn data(&self, owner: Option<Owner>) -> Check {
+        let name = "data_directory";
+        let path = self.layout.data(&self.service.name);
+        let fail = |message: String| Check::new(name, Verdict::Fail, message, APPLY);
+        let wrong = match self.disk.stat(&path) {
+            Err(error) => return fail(format!("{}: {error}", path.display())),
+            Ok(Some(stat)) if stat.kind != EntryKind::Dir => {
+                return fail(format!("{} is not a directory", path.display()));
+            }
+            Ok(None) => "is missing".to_owned(),
+            Ok(Some(stat)) => match wrong_of(&stat, owner) {
+                None => return Check::pass(name),
+                Some(wrong) => wrong,
+            },
+        };
+        let message = format!("{} {wrong}", path.display());
+        let (true, Some(owner)) = (self.fix, owner) else {
+            return fail(message);
+        };
+        match self.disk.make_dir(&path, 0o700, Some(owner)) {
+            Ok(()) => Check::new(
+                name,
+                Verdict::Fixed,
+                format!("{message}; it was made so"),
+                "",
+            ),
+            Err(error) => fail(format!("{message}: {error}")),
+        }
+    }
+
+    async fn status(&self) -> Check {
+        let name = "status";
+        let service = &self.service.name;
+        match file::read(self.disk, self.layout, service) {
+            Stored::Good(_) => Check::pass(name),
+            Stored::Absent => Check::new(
+                name,
+                Verdict::Warn,
+                "there is none yet; the first run makes it".to_owned(),
+                "",
+            ),
+            Stored::Newer(version, _) => Check::new(
+                name,
+                Verdict::Warn,
+                format!("its version is {version}, newer than this lorectl: runs are not recorded"),
+                "install a newer lorectl",
+            ),
+            Stored::Damaged(why) if self.fix => {
+                let verbs = Verbs {
+                    disk: self.disk,
+                    layout: self.layout,
+                    name: service,
+                    now: self.now,
+                };
+                match verbs.repair().await {
+                    Ok(_) => {
+                        let message = format!("it could not be read ({why}) and was set aside");
+                        Check::new(name, Verdict::Fixed, message, "")
+                    }
+                    Err(error) => Check::new(name, Verdict::Warn, error.chain(), ""),
+                }
+            }
+            Stored::Damaged(why) => {
+                let action = format!("lorectl service repair {service}");
+                Check::new(name, Verdict::Warn, why, &action)
+            }
+        }
+    }
+
+    fn lock(&self) -> Check {
+        let name = "lock";
+        let Some(lock) = &self.service.lock else {
+            return Check::pass(name);
+        };
+        let path = self.layout.named_lock(lock);
+        match self.disk.stat(&path) {
+            Ok(Some(stat)) if stat.kind == EntryKind::File => Check::pass(name),
+            Ok(_) => {
+                let message = format!("{} is missing", path.display());
+                Check::new(name, Verdict::Warn, message, APPLY)
+            }
+            Err(error) => {
+                let message = format!("{}: {error}", path.display());
+                Check::new(name, Verdict::Warn, message, APPLY)
+            }
+        }
+    }
+
+    fn working_dir(&self) -> Check {
+        let name = "working_dir";
+        let path = &self.service.working_dir;
+        match self.found(path) {
+            Ok(Some(stat)) if stat.kind == EntryKind::Dir => Check::pass(name),
+            Ok(_) => {
+                let message = format!("{} is not a directory", path.display());
+                Check::new(name, Verdict::Fail, message, "")
+            }
+            Err(error) => {
+                let message = format!("{}: {error}", path.display());
+                Check::new(name, Verdict::Fail, message, "")
+            }
+        }
+    }
+
+    /// What stands at a path that may lead over links.
+    fn found(&self, path: &Path) -> std::io::Result<Option<Stat>> {
+        match self.disk.resolve(path)? {
+            Some(resolved) => self.disk.stat(&resolved),
+            None => Ok(None),
+        }
+    }
+
+    /// One check for all programs where all are well, else one for each that is not.
+    fn programs(&self) -> Vec<Check> {
+        let name = "program";
+        let wrong = self.service.stages.iter().filter_map(|stage| {
+            let program = stage.run.first()?;
+            let what = match self.found(Path::new(program)) {
+                Ok(Some(stat)) if stat.kind == EntryKind::File && stat.mode & 0o111 != 0 => {
+                    return None;
+                }
+                Ok(Some(_)) => "is no program that can be run".to_owned(),
+                Ok(None) => "is missing".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let message = format!("{program} of stage `{}` {what}", stage.name);
+            Some(Check::new(name, Verdict::Fail, message, ""))
+        });
+        let mut checks: Vec<Check> = wrong.collect();
+        if checks.is_empty() {
+            checks.push(Check::pass(name));
+        }
+        checks
+    }
+
+    fn scheduler(&self) -> Check {
+        let name = "scheduler";
+        match self.service.scheduler {
+            Scheduler::Worker if !worker::is_alive(self.layout.state_dir()) => Check::new(
+                name,
+                Verdict::Warn,
+                "no worker serves the state directory: it runs only by hand".to_owned(),
+                "lorectl worker",
+            ),
+            Scheduler::Worker | Scheduler::SystemdSystem | Scheduler::SystemdUser => {
+                Check::pass(name)
+            }
+        }
+    }
+}
+
+fn wrong_of(stat: &Stat, owner: Option<Owner>) -> Option<String> {
+    if let Some(owner) = owner
+        && owner.uid != stat.owner.uid
+    {
+        return Some(format!(
+            "belongs to user id {}, not {}",
+            stat.owner.uid, owner.uid
+        ));
+    }
+    (stat.mode != 0o700).then(|| format!("has the mode {:04o}, not 0700", stat.mode))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests lay out files")]
+
+    use super::*;
+    use crate::{effect::disk::RealDisk, service::fixture};
+    use std::os::unix::fs::PermissionsExt;
+
+    struct World {
+        _dir: tempfile::TempDir,
+        layout: Layout,
+        service: Service,
+    }
+
+    fn world(change: fn(&mut Service)) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let mut service = fixture::service("sync", &["true"]);
+        change(&mut service);
+        let layout = Layout::new(dir.path().to_owned(), service.project.clone());
+        let data = layout.data(&service.name);
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let text = serde_json::to_vec(&service).unwrap();
+        std::fs::write(layout.run_file(&service.name), text).unwrap();
+        file::seed_status(&RealDisk, &layout, &service, now()).unwrap();
+        World {
+            _dir: dir,
+            layout,
+            service,
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-02-09T10:00:00Z".parse().unwrap()
+    }
+
+    impl World {
+        /// The checks that did not pass.
+        async fn wrong(&self, fix: bool) -> Vec<(&'static str, Verdict)> {
+            let report = check(&RealDisk, &self.layout, &self.service.name, now(), fix).await;
+            let checks = report.unwrap().checks.into_iter();
+            let wrong = checks.filter(|check| check.status != Verdict::Pass);
+            wrong.map(|check| (check.name, check.status)).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sound_service_lacks_only_its_worker() {
+        let world = world(|_| {});
+        let name = &world.service.name;
+        assert_eq!(world.wrong(false).await, [("scheduler", Verdict::Warn)]);
+        let report = check(&RealDisk, &world.layout, name, now(), false).await;
+        assert_eq!(report.unwrap().overall, Verdict::Warn);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_named() {
+        let world = world(|service| {
+            service.user = Some("no-such-user".to_owned());
+            service.working_dir = "/no/such/dir".into();
+            service.lock = Some("db".parse().unwrap());
+            service.stages[0].run = vec!["/no/such/program".to_owned()];
+        });
+        assert_eq!(
+            world.wrong(true).await,
+            [
+                ("user", Verdict::Fail),
+                ("lock", Verdict::Warn),
+                ("working_dir", Verdict::Fail),
+                ("program", Verdict::Fail),
+                ("scheduler", Verdict::Warn),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_safe_to_mend_is_mended_on_demand() {
+        let world = world(|_| {});
+        let data = world.layout.data(&world.service.name);
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(world.layout.status_file(&world.service.name), "{").unwrap();
+        let wrong = world.wrong(false).await;
+        assert_eq!(
+            wrong[..2],
+            [("data_directory", Verdict::Fail), ("status", Verdict::Warn)]
+        );
+        let wrong = world.wrong(true).await;
+        assert_eq!(
+            wrong[..2],
+            [
+                ("data_directory", Verdict::Fixed),
+                ("status", Verdict::Fixed)
+            ]
+        );
+        assert_eq!(world.wrong(false).await, [("scheduler", Verdict::Warn)]);
+    }
+}
