@@ -38,6 +38,7 @@ fn the_quickstart_is_what_the_readme_says() {
         logs.contains("mirrored 3 commits") && logs.contains("verified"),
         "{logs}"
     );
+    assert!(!logs.contains("left behind"), "{logs}");
     let status = world.ok("status");
     assert!(
         status.contains("service.mirror") && status.contains("success"),
