@@ -250,14 +250,13 @@ impl Stages<'_> {
             Ok(finished) => {
                 if finished.left_behind > 0 {
                     let text = format!(
-                        "{} processes it left behind were ended",
+                        "processes that it left behind were ended: {}",
                         finished.left_behind
                     );
                     self.log.say(now, &name, &text);
                 }
                 if finished.survivors > 0 {
-                    let text =
-                        format!("{} of its processes could not be ended", finished.survivors);
+                    let text = format!("processes that could not be ended: {}", finished.survivors);
                     self.log.say(now, &name, &text);
                 }
                 let exit = match finished.end {
