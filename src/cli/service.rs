@@ -30,7 +30,7 @@ use crate::{
     view::{
         self,
         service::{
-            List, ListRow, LogLine, Run, ServiceStatus, Stage, Stream, Trigger as Triggered,
+            List, ListRow, LogLine, Logs, Run, ServiceStatus, Stage, Stream, Trigger as Triggered,
         },
         state::{Held, RunOutcome},
     },
@@ -257,6 +257,7 @@ fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
 
 fn print_lines(context: &Context, lines: Vec<logs::Line>) -> Result<()> {
     let lines = lines.into_iter().map(|line| LogLine {
+    let lines = tail.last_lines.into_iter().map(|line| LogLine {
         at: line.time,
         stage: (line.stage != "-").then_some(line.stage),
         stream: match line.source {
@@ -266,6 +267,19 @@ fn print_lines(context: &Context, lines: Vec<logs::Line>) -> Result<()> {
         },
         text: line.text,
     });
+    let page = Logs {
+        log_path: tail.log_path.display().to_string(),
+        exists: tail.exists,
+        size_bytes: tail.size_bytes,
+        last_lines: lines.collect(),
+    };
+    if context.json() {
+        return context.data(&page);
+    }
+    if page.last_lines.is_empty() {
+        let said = format!("Nothing was printed yet to {}.\n", page.log_path);
+        context.console.complain(&said);
+    }
     context
         .console
         .print(|out| view::service::write_logs(lines, &context.console.stdout, out))
@@ -293,6 +307,8 @@ async fn follow_logs(context: &Context, name: &ResourceName) -> Result<()> {
             }
         }
     }
+        .print(|out| view::service::write_logs(&page.last_lines, &context.console.stdout, out))?;
+    Ok(Done::Fine)
 }
 
 async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -> Result<Done> {

@@ -97,7 +97,7 @@ fn unwrapped(hostile: &str) -> Vec<String> {
         text: text(),
     };
     let mut logs = Vec::new();
-    service::write_logs([line], &Style::PLAIN, &mut logs).unwrap();
+    service::write_logs(&[line], &Style::PLAIN, &mut logs).unwrap();
     let plan = fixture::plan();
     let mut progress = apply::Progress::new(&plan, Style::PLAIN, false, apply::Verbosity::Verbose);
     let step = &plan.steps[0];

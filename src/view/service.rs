@@ -7,6 +7,6 @@ mod trigger;
 mod verbs;
 
 pub use list::{List, ListRow, render as render_list};
-pub use logs::{LogLine, Stream, write as write_logs};
+pub use logs::{LogLine, Logs, Stream, write as write_logs};
 pub use status::{Run, ServiceStatus, Stage, render as render_status};
 pub use trigger::{Trigger, render as render_trigger};

@@ -35,7 +35,7 @@ fn the_schemas_are_those_of_the_types() {
         ("status", schema::<Status>()),
         ("service-list", schema::<service::List>()),
         ("service-status", schema::<service::ServiceStatus>()),
-        ("service-log-line", schema::<service::LogLine>()),
+        ("service-logs", schema::<service::Logs>()),
         ("service-trigger", schema::<service::Trigger>()),
         ("init", schema::<Initialised>()),
         ("validate", schema::<Validated>()),

@@ -24,9 +24,25 @@ pub enum Stream {
     Runner,
 }
 
+/// The widest column for the names of stages; longer ones push their line.
+const WIDEST: usize = 20;
+
+/// The end of a service's log.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl service logs --json` prints as data")]
+pub struct Logs {
+    /// The file that is written to now.
+    pub log_path: String,
+    /// Whether there is one.
+    pub exists: bool,
+    /// Its length, without the files before it.
+    pub size_bytes: u64,
+    /// The last lines, oldest first.
+    pub last_lines: Vec<LogLine>,
+}
+
 /// One line of a log.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(title = "One line of what `lorectl service logs --json` prints as data.lines")]
 pub struct LogLine {
     /// When it was printed, UTC, where that was recorded.
     #[schemars(with = "Option<String>")]
@@ -39,19 +55,18 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Writes log lines as text, one by one as they come.
+/// Writes log lines as text, a column for the stages.
 ///
 /// Lines are not wrapped, so that they can be searched; what acts on a terminal is written out.
 ///
 /// # Errors
 /// What the writer says.
-pub fn write(
-    lines: impl IntoIterator<Item = LogLine>,
-    style: &Style,
-    out: &mut dyn io::Write,
-) -> io::Result<()> {
+pub fn write(lines: &[LogLine], style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
     let mut canvas = Canvas::new(style);
-    let (mut day, mut widest) = (String::new(), 0);
+    let widths = lines.iter().filter_map(|log| log.stage.as_deref());
+    let widest = widths.map(|stage| text::width(&text::escape(stage)));
+    let widest = widest.max().map_or(0, |widest| widest.min(WIDEST) + 2);
+    let mut day = String::new();
     for log in lines {
         let mut line = Line::new();
         if let Some(at) = log.at {
@@ -66,9 +81,8 @@ pub fn write(
                 .plain("  ");
         }
         let stage = log.stage.as_deref().unwrap_or_default();
-        widest = widest.max(text::width(&text::escape(stage)).min(20));
         let column = line.width() + widest;
-        line = line.put(Paint::Held, stage).pad_to(column).plain("  ");
+        line = line.put(Paint::Held, stage).pad_to(column);
         let paint = match log.stream {
             Stream::Stdout => Paint::Plain,
             Stream::Stderr => Paint::Warning,
@@ -114,7 +128,7 @@ mod tests {
             ),
         ];
         let mut out = Vec::new();
-        write(lines, &Style::PLAIN, &mut out).unwrap();
+        write(&lines, &Style::PLAIN, &mut out).unwrap();
         snapshot("service-logs", &String::from_utf8(out).unwrap());
     }
 }
