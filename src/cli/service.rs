@@ -241,37 +241,11 @@ fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
     let (service, _) = applied(context, &layout, name)?;
     let tail = logs::tail(&layout, &service.name, count)
         .map_err(|error| Error::io("read", &layout.logs(name), error))?;
-    if context.json() {
-        return context.data(&tail);
-    }
-    if tail.last_lines.is_empty() {
-        context.console.complain(&format!(
-            "Nothing was printed yet to {}.\n",
-            tail.log_path.display()
-        ));
-        return Ok(Done::Fine);
-    }
-    print_lines(context, tail.last_lines)?;
-    Ok(Done::Fine)
-}
-
-fn print_lines(context: &Context, lines: Vec<logs::Line>) -> Result<()> {
-    let lines = lines.into_iter().map(|line| LogLine {
-    let lines = tail.last_lines.into_iter().map(|line| LogLine {
-        at: line.time,
-        stage: (line.stage != "-").then_some(line.stage),
-        stream: match line.source {
-            logs::Source::Out => Stream::Stdout,
-            logs::Source::Err => Stream::Stderr,
-            logs::Source::Run => Stream::Runner,
-        },
-        text: line.text,
-    });
     let page = Logs {
         log_path: tail.log_path.display().to_string(),
         exists: tail.exists,
         size_bytes: tail.size_bytes,
-        last_lines: lines.collect(),
+        last_lines: shown_lines(tail.last_lines),
     };
     if context.json() {
         return context.data(&page);
@@ -280,6 +254,25 @@ fn print_lines(context: &Context, lines: Vec<logs::Line>) -> Result<()> {
         let said = format!("Nothing was printed yet to {}.\n", page.log_path);
         context.console.complain(&said);
     }
+    print_lines(context, &page.last_lines)?;
+    Ok(Done::Fine)
+}
+
+fn shown_lines(lines: Vec<logs::Line>) -> Vec<LogLine> {
+    let shown = |line: logs::Line| LogLine {
+        at: line.time,
+        stage: (line.stage != "-").then_some(line.stage),
+        stream: match line.source {
+            logs::Source::Out => Stream::Stdout,
+            logs::Source::Err => Stream::Stderr,
+            logs::Source::Run => Stream::Runner,
+        },
+        text: line.text,
+    };
+    lines.into_iter().map(shown).collect()
+}
+
+fn print_lines(context: &Context, lines: &[LogLine]) -> Result<()> {
     context
         .console
         .print(|out| view::service::write_logs(lines, &context.console.stdout, out))
@@ -303,12 +296,10 @@ async fn follow_logs(context: &Context, name: &ResourceName) -> Result<()> {
                 if lines.is_empty() {
                     break;
                 }
-                print_lines(context, lines)?;
+                print_lines(context, &shown_lines(lines))?;
             }
         }
     }
-        .print(|out| view::service::write_logs(&page.last_lines, &context.console.stdout, out))?;
-    Ok(Done::Fine)
 }
 
 async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -> Result<Done> {
