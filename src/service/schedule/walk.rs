@@ -19,6 +19,10 @@ const LEAP: TimeDelta = TimeDelta::hours(3);
 /// How far back a change of offset is looked for, since what it repeats may reach to now.
 const LOOK_BACK: TimeDelta = TimeDelta::days(2);
 
+/// How far the offset is looked ahead for at once. No zone goes back on a change within a week; the
+/// shortest that did took a month (Ramadan).
+const STEP: TimeDelta = TimeDelta::days(7);
+
 /// How far ahead of an occurrence the next is looked for.
 const LOOK_AHEAD: TimeDelta = TimeDelta::days(366 * 41);
 
@@ -128,9 +132,9 @@ impl Walk {
         walk
     }
 
-    /// Moves the end of the stretch a day on, or to the change that comes before.
+    /// Moves the end of the stretch a step on, or to the change that comes before.
     fn look_further(&mut self) {
-        let far = self.stretch.end + TimeDelta::days(1);
+        let far = self.stretch.end + STEP;
         if offset(self.zone, far) == self.stretch.offset {
             self.stretch.end = far;
         } else {

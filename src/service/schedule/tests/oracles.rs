@@ -301,3 +301,18 @@ fn a_nightly_job_runs_once_a_day_and_an_hourly_one_with_the_clock() {
     assert_eq!(count("30 * * * *", spring.0, spring.1), 23);
     assert_eq!(count("30 * * * *", autumn.0, autumn.1), 25);
 }
+
+#[test]
+#[ignore = "a measurement: the next thousand occurrences of a thousand schedules"]
+fn a_thousand_occurrences_of_a_thousand_schedules() {
+    let watch = crate::effect::process::Stopwatch::start();
+    let after: Timestamp = "2026-02-09T10:00:00Z".parse().unwrap();
+    let mut last = 0;
+    for number in 0..1000 {
+        let zone = ZONES[number % ZONES.len()];
+        let expression = EXPRESSIONS[number % EXPRESSIONS.len()];
+        let (cron, tz) = check_cron(expression, zone).unwrap();
+        last ^= Walk::after(cron, tz, after).nth(999).unwrap().at.millis();
+    }
+    println!("{:?} ({last})", watch.elapsed());
+}
