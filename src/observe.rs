@@ -52,6 +52,8 @@ pub struct Memory {
     pub state: State,
     /// Whether there is a state file.
     pub is_stored: bool,
+    /// The serial of the state that is gone, as its journal tells.
+    pub lost: Option<u64>,
     /// What unfinished journals leave to be told from the host.
     pub unfinished: Unfinished,
     /// Those journals.
@@ -85,6 +87,7 @@ impl Memory {
         Self {
             state: State::new(project, lineage, now),
             is_stored: false,
+            lost: None,
             unfinished: Unfinished::default(),
             open_journals: Vec::new(),
         }
@@ -93,7 +96,7 @@ impl Memory {
     /// Reads state and journals.
     ///
     /// # Errors
-    /// `STATE_CORRUPT`, `STATE_LOST`, `STATE_NEWER`, `STATE_FOREIGN`, or what the disk says. Never empty for damaged.
+    /// `STATE_CORRUPT`, `STATE_LOST` where there are backups, `STATE_NEWER`, `STATE_FOREIGN`, or what the disk says. Never empty for damaged.
     pub fn load(
         disk: &dyn Disk,
         layout: &Layout,
@@ -104,14 +107,12 @@ impl Memory {
         let is_stored = stored.is_some();
         let state =
             stored.unwrap_or_else(|| State::new(layout.project().clone(), lineage.clone(), now));
-        let mut open = Vec::new();
+        let (mut open, mut lost) = (Vec::new(), None);
         for id in journal::list(disk, layout)?.into_iter().rev() {
             let path: PathBuf = journal::path(layout, &id);
             // One that ended carries on what those before it left in doubt, and settled the rest.
             if let Some(Record::Ended(ended)) = journal::last(disk, &path)? {
-                if !is_stored && ended.serial > 0 {
-                    return Err(gone(layout, ended.serial));
-                }
+                lost = (!is_stored && ended.serial > 0).then_some(ended.serial);
                 open.push((id, vec![Record::Ended(ended)]));
                 break;
             }
@@ -128,9 +129,28 @@ impl Memory {
         Ok(Self {
             state,
             is_stored,
+            lost,
             unfinished,
             open_journals,
         })
+    }
+
+    /// Refuses to go on without the state that an ended apply has written.
+    ///
+    /// # Errors
+    /// `STATE_LOST`, whether or not a backend that is asked carries the project's marks.
+    pub fn refuse_lost(&self, layout: &Layout) -> Result<()> {
+        let Some(serial) = self.lost else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} is gone, though an apply has written it: its journal says serial {serial}",
+            layout.state_file().display()
+        );
+        Err(Error::new(Code::StateLost, message).suggest(format!(
+            "`lorectl state repair --project {}` rebuilds the state from the marks",
+            layout.project()
+        )))
     }
 }
 
@@ -320,18 +340,6 @@ fn refuse_unknown(observed: &Observed, targets: &[Address]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// An apply that ended has written a state, whether or not a backend that is asked carries its marks.
-fn gone(layout: &Layout, serial: u64) -> Error {
-    let message = format!(
-        "{} is gone, though an apply has written it: its journal says serial {serial}",
-        layout.state_file().display()
-    );
-    Error::new(Code::StateLost, message).suggest(format!(
-        "`lorectl state repair --project {}` rebuilds the state from the marks",
-        layout.project()
-    ))
 }
 
 /// Without a state, what carries our mark was applied by a state that is lost.

@@ -54,8 +54,18 @@ impl<'a> Project<'a> {
     /// Reads the project's memory.
     ///
     /// # Errors
-    /// As [`Memory::load`].
+    /// As [`Memory::load`] and [`Memory::refuse_lost`].
     pub fn open(context: &'a Context, name: ProjectName) -> Result<Self> {
+        let project = Self::open_to_repair(context, name)?;
+        project.memory.refuse_lost(&project.layout)?;
+        Ok(project)
+    }
+
+    /// As [`Project::open`], where the state may be lost.
+    ///
+    /// # Errors
+    /// As [`Memory::load`].
+    pub fn open_to_repair(context: &'a Context, name: ProjectName) -> Result<Self> {
         let layout = context.layout(name);
         let lineage = context.lineage(layout.project())?;
         let memory = Memory::load(context.disk.as_ref(), &layout, &lineage, context.now())?;

@@ -91,7 +91,7 @@ async fn mend(context: &Context, layout: &Layout) -> Result<Done> {
 
 /// Records what carries the project's marks and is in no state.
 async fn take_in(context: &Context, layout: &Layout) -> Result<Vec<String>> {
-    let mut project = Project::open(context, layout.project().clone())?;
+    let mut project = Project::open_to_repair(context, layout.project().clone())?;
     let found = unrecorded(context, layout, &project.memory)?;
     if found.is_empty() {
         return Ok(Vec::new());
@@ -135,7 +135,8 @@ async fn take_in(context: &Context, layout: &Layout) -> Result<Vec<String>> {
     let disk = context.disk.as_ref();
     let memory = &mut project.memory;
     let stored = memory.is_stored.then_some(&memory.state);
-    let serial = store::next_serial(disk, layout, stored)?;
+    let after_lost = memory.lost.map_or(0, |serial| serial.saturating_add(1));
+    let serial = store::next_serial(disk, layout, stored)?.max(after_lost);
     memory.state.resources.extend(records);
     memory.state.serial = serial;
     store::write(disk, layout, &memory.state, context.now())?;

@@ -62,7 +62,9 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
 /// What a project remembers, without looking at the host.
 pub fn memory(context: &Context, layout: &Layout) -> Result<Memory> {
     let lineage = context.lineage(layout.project())?;
-    Memory::load(context.disk.as_ref(), layout, &lineage, context.now())
+    let memory = Memory::load(context.disk.as_ref(), layout, &lineage, context.now())?;
+    memory.refuse_lost(layout)?;
+    Ok(memory)
 }
 
 /// That an address names nothing.
