@@ -39,7 +39,7 @@ pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
     names(
         &mut canvas,
         Paint::Strong,
-        "Kept a copy of",
+        "Kept a copy as",
         report.backed_up.clone(),
     );
     if code(report).is_some() {
