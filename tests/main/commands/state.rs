@@ -79,6 +79,56 @@ fn a_damaged_state_is_refused_and_never_read_as_empty() {
     assert!(world.ok("plan").contains("No changes."));
 }
 
+/// What is wrong with a state, and how it comes to be.
+type Damage<'a> = (&'a str, &'a dyn Fn(&World));
+
+#[test]
+fn what_an_error_says_of_repair_is_true() {
+    let damages: [Damage<'_>; 4] = [
+        ("damaged", &|w| {
+            fs::write(w.state().join("state.json"), "").unwrap();
+        }),
+        ("lost", &|w| {
+            fs::remove_file(w.state().join("state.json")).unwrap();
+        }),
+        ("lost with its backups", &|w| {
+            fs::remove_file(w.state().join("state.json")).unwrap();
+            fs::remove_dir_all(w.state().join("backups")).unwrap();
+        }),
+        ("lost with all but its marks", &|w| {
+            for name in ["state.json", "backups", "journal", "lock"] {
+                let path = w.state().join(name);
+                let gone = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+                gone.unwrap();
+            }
+        }),
+    ];
+    for (what, damage) in damages {
+        // Once with a backup to go back to, once without.
+        for applies in [1, 2] {
+            let world = applied();
+            if applies == 2 {
+                world.spec(&[service("a", ""), service("b", "timeout = \"5m\"\n")].concat());
+                world.ok("apply --yes");
+            }
+            damage(&world);
+            assert_eq!(world.run("plan").status, 65, "{what}, {applies}");
+            world.run("state repair").exits(0);
+            world.ok("apply --yes");
+            assert!(
+                world.ok("plan").contains("No changes."),
+                "{what}, {applies}"
+            );
+            assert!(world.ok("drift").contains("No drift."), "{what}, {applies}");
+            world.ok("destroy --yes --purge");
+            assert!(
+                !world.state().join("services/a").exists(),
+                "{what}, {applies}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_newer_state_is_refused_and_left_as_it_is() {
     let world = applied();
