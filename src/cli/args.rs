@@ -246,6 +246,14 @@ pub enum ServiceCommand {
         /// The service
         name: ResourceName,
     },
+    /// Check what a service's runs need on this host
+    Doctor {
+        /// The service
+        name: ResourceName,
+        /// Mend what is safe to mend
+        #[arg(long)]
+        fix: bool,
+    },
     /// Set aside a status that cannot be read, and begin a new one
     Repair {
         /// The service

@@ -15,6 +15,7 @@ use crate::{
     resource::Applied,
     service::{
         definition::{Criticality, Scheduler, Service},
+        doctor::{self, Verdict},
         logs,
         plan::schedule as schedule_text,
         run::{
@@ -72,6 +73,16 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
             let report = verbs(context, &layout, &name).resume().await?;
             warn(context, &report.warnings);
             context.show(&report)
+        }
+        ServiceCommand::Doctor { name, fix } => {
+            let layout = context.layout(context.project()?);
+            let disk = context.disk.as_ref();
+            let report = doctor::check(disk, &layout, &name, context.now(), fix).await?;
+            context.show(&report)?;
+            Ok(match report.overall {
+                Verdict::Pass | Verdict::Fixed | Verdict::Warn => Done::Fine,
+                Verdict::Fail => Done::As(Code::RunFailed),
+            })
         }
         ServiceCommand::Repair { name } => {
             let layout = context.layout(context.project()?);
@@ -395,10 +406,7 @@ fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
 
 /// Why it did not run, or why the next run waits.
 fn held(report: &RunReport, ran: bool) -> Option<Held> {
-    let lifted_by = report
-        .suggestion
-        .as_ref()
-        .map(|command| format!("`{command}`"));
+    let lifted_by = report.suggestion.clone();
     if !ran || report.action == Action::Paused {
         return Some(Held {
             reason: report.message.clone().unwrap_or_default(),

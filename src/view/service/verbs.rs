@@ -5,7 +5,38 @@ use super::super::{
     canvas::{Canvas, Line},
     style::{Paint, Style},
 };
-use crate::service::verb::{PauseReport, RepairReport, ResumeReport};
+use crate::service::{
+    doctor::{Report, Verdict},
+    verb::{PauseReport, RepairReport, ResumeReport},
+};
+
+impl View for Report {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        for check in &self.checks {
+            let (paint, word) = match check.status {
+                Verdict::Pass => (Paint::Good, "pass"),
+                Verdict::Fixed => (Paint::Good, "fixed"),
+                Verdict::Warn => (Paint::Warning, "warn"),
+                Verdict::Fail => (Paint::Bad, "fail"),
+            };
+            let mut line = Line::new()
+                .put(paint, word)
+                .pad_to(7)
+                .put(Paint::Strong, check.name)
+                .pad_to(26);
+            if let Some(message) = &check.message {
+                line = line.plain(message);
+            }
+            canvas.line(&line, 26);
+            if let Some(action) = &check.action {
+                let help = Line::indented(26).put(Paint::Good, "help: ").plain(action);
+                canvas.line(&help, 32);
+            }
+        }
+        canvas.finish()
+    }
+}
 
 fn one_line(style: &Style, service: &str, paint: Paint, did: &str, rest: &str) -> String {
     let mut canvas = Canvas::new(style);
