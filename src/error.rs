@@ -81,7 +81,7 @@ codes! {
         "No spec was found. lorectl reads `lore.toml` in the current directory, or what `-f` names: a file, a directory (all its `*.toml`), or `-` for standard input.\n\nRun `lorectl init` for a first one.";
     /// `[hosts]` does not list this host.
     HostUnknown = "HOST_UNKNOWN", Data,
-        "The spec has a `[hosts]` table that does not list this host. That is an error and never a deletion: a host that was renamed must not lose its jobs.\n\nAdd the host to `[hosts]`, or name the one that is meant with `--host`.";
+        "The spec has a `[hosts]` table that does not list this host. That is an error and never a deletion: a host that was renamed must not lose its jobs.\n\nAdd the host to `[hosts]`.";
     /// The spec asks for a newer lorectl.
     BinaryTooOld = "BINARY_TOO_OLD", Data,
         "`project.lorectl` in the spec asks for another version than this binary is. Install a version that satisfies it.";

@@ -108,7 +108,7 @@ impl Spec {
             ),
         )
         .suggest(format!(
-            "add `[hosts.{}]`, or name the host that is meant with `--host`",
+            "add `[hosts.{}]` to the spec",
             finding::printable(short)
         )))
     }
