@@ -155,7 +155,7 @@ impl Memory {
 }
 
 impl Situation {
-    /// Looks at the host and settles what an earlier apply left unfinished.
+    /// Looks at the host, as `user`, and settles what an earlier apply left unfinished.
     ///
     /// # Errors
     /// `STATE_LOST` when the host carries our marks and there is no state; `BACKEND_UNAVAILABLE` and
@@ -165,9 +165,10 @@ impl Situation {
         memory: Memory,
         readers: &Readers<'_>,
         targets: &[Address],
+        user: &str,
     ) -> Result<Self> {
         let observed = look(&wish, &memory, readers).await?;
-        refuse_unknown(&observed, targets)?;
+        refuse_unknown(&observed, targets, user)?;
         if !memory.is_stored && memory.unfinished.is_empty() {
             refuse_lost(&observed, &memory)?;
         }
@@ -321,7 +322,7 @@ async fn look(wish: &Wish, memory: &Memory, readers: &Readers<'_>) -> Result<Obs
     Ok(all)
 }
 
-fn refuse_unknown(observed: &Observed, targets: &[Address]) -> Result<()> {
+fn refuse_unknown(observed: &Observed, targets: &[Address], user: &str) -> Result<()> {
     for (address, seen) in &observed.resources {
         let asked_for = targets.is_empty() || targets.contains(address);
         if let Seen::Unknown { reason, code } = seen
@@ -329,9 +330,9 @@ fn refuse_unknown(observed: &Observed, targets: &[Address]) -> Result<()> {
         {
             let error = Error::new(code.code(), format!("{address}: {reason}"));
             return Err(match code {
-                crate::resource::UnknownCode::UserManagerMissing => {
-                    error.suggest("run `loginctl enable-linger USER` as root, then try again")
-                }
+                crate::resource::UnknownCode::UserManagerMissing => error.suggest(format!(
+                    "run `loginctl enable-linger {user}` as root, then try again"
+                )),
                 crate::resource::UnknownCode::BackendUnavailable => {
                     error.suggest("`systemctl is-system-running` tells whether systemd answers")
                 }

@@ -255,7 +255,9 @@ impl<'a> Project<'a> {
             self.context.now(),
         );
         let memory = std::mem::replace(&mut self.memory, nothing);
-        let mut situation = Situation::observe(wish, memory, readers, &options.targets).await?;
+        let user = &self.context.account.name;
+        let mut situation =
+            Situation::observe(wish, memory, readers, &options.targets, user).await?;
         self.look_up_schedules(&mut situation);
         let inputs = situation.inputs(&self.host, self.context.now(), options);
         let mut plan = plan::plan(&inputs, &Kinds { service: self })?;
