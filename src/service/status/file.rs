@@ -15,6 +15,7 @@ use crate::{
     resource::Owner,
     service::{
         definition::Service,
+        schedule::Past,
         status::{STATUS_VERSION, Status, skips},
     },
 };
@@ -290,6 +291,22 @@ pub fn running_since(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> O
         Stored::Absent | Stored::Damaged(_) | Stored::Newer(_, None) => None,
     };
     started.or_else(|| Some(disk.stat(&lock).ok()??.modified))
+}
+
+/// From when the schedule of a service counts: its last scheduled start, else its creation, else
+/// its last change (`modified`, that of `run.json`); `None` where no status tells.
+pub fn counts_from(
+    disk: &dyn Disk,
+    layout: &Layout,
+    service: &Service,
+    modified: Timestamp,
+) -> Option<Timestamp> {
+    match read(disk, layout, &service.name) {
+        Stored::Good(status) | Stored::Newer(_, Some(status)) => {
+            Some(Past::of(&status, &service.schedule, modified).latest())
+        }
+        Stored::Absent | Stored::Damaged(_) | Stored::Newer(_, None) => None,
+    }
 }
 
 /// Whether the run that the status calls current is under way: its very process lives.

@@ -9,15 +9,14 @@ use super::{Mark, Worker};
 use crate::{
     effect::disk::ReadFile,
     error::Result,
-    id::{Address, Kind, ResourceName, Timestamp},
+    id::{Address, Kind, ResourceName},
     resource::{
         File, Found, Image, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray, UnknownCode,
     },
     service::{
         definition::{Scheduler, Service},
         image,
-        schedule::Past,
-        status::file::{self, Stored},
+        status::file,
     },
 };
 
@@ -86,7 +85,9 @@ impl Worker {
             }
         }
         let service: Option<Service> = entry.definition.read().ok();
-        let counts_from = service.and_then(|service| self.counts_from(&service, read.modified));
+        let counts_from = service.and_then(|service| {
+            file::counts_from(&*self.disk, &self.layout, &service, read.modified)
+        });
         let mut file = part(read);
         let same = |known: &&Image| {
             let known = known.file(image::RUN.as_str());
@@ -103,15 +104,6 @@ impl Worker {
             running_since: file::running_since(&*self.disk, &self.layout, name),
             counts_from,
         }))
-    }
-
-    fn counts_from(&self, service: &Service, modified: Timestamp) -> Option<Timestamp> {
-        match file::read(&*self.disk, &self.layout, &service.name) {
-            Stored::Good(status) | Stored::Newer(_, Some(status)) => {
-                Some(Past::of(&status, &service.schedule, modified).latest())
-            }
-            Stored::Absent | Stored::Damaged(_) | Stored::Newer(_, None) => None,
-        }
     }
 
     /// What has the project's mark and is the worker's under names that nobody asks for.
