@@ -193,6 +193,7 @@ fn told_case<'a>(case: &Case<'a>) -> service::plan::Case<'a> {
             case.desired.map(|desired| &desired.meta),
         ),
         action: case.action,
+        purge: case.purge,
         now: case.now,
     }
 }

@@ -51,6 +51,8 @@ pub struct Case<'a> {
     pub meta: (Option<&'a Meta>, Option<&'a Meta>),
     /// What is done.
     pub action: Action,
+    /// Whether a deletion takes status and logs too.
+    pub purge: bool,
     /// The instant of planning.
     pub now: Timestamp,
 }
@@ -475,6 +477,8 @@ fn notes(case: &Case<'_>) -> Vec<String> {
         }
     }
     match case.action {
+        // What a purge takes is said with its step, which cannot be undone.
+        Action::Delete if case.purge => {}
         Action::Delete => notes.push("status and logs stay".to_owned()),
         Action::NoOp
         | Action::Create

@@ -111,7 +111,8 @@ fn destroying_leaves_status_and_logs_and_purging_nothing() {
     let world = World::with(&two());
     world.ok("apply --yes");
     world.ok("service trigger a");
-    world.ok("destroy --yes");
+    let ran = world.ok("destroy --yes");
+    assert!(ran.contains("status and logs stay"), "{ran}");
     let services = world.state().join("services");
     assert!(!services.join("a/run.json").exists());
     assert!(services.join("a/data/status.json").exists());
@@ -120,6 +121,11 @@ fn destroying_leaves_status_and_logs_and_purging_nothing() {
     assert!(world.ok("destroy --yes").contains("othing"));
     world.tree().is_equal_to(&before);
     world.ok("apply --yes");
-    world.ok("destroy --yes --purge");
+    let ran = world.ok("destroy --yes --purge");
+    let says = (
+        ran.contains("status and logs are deleted"),
+        ran.contains("logs stay"),
+    );
+    assert_eq!(says, (true, false), "{ran}");
     assert!(!services.join("a").exists() && !services.join("b").exists());
 }
