@@ -7,6 +7,7 @@ mod guards;
 mod hints;
 mod literal;
 mod output;
+mod readme;
 mod repeat;
 mod state;
 mod tree;
