@@ -92,16 +92,11 @@ fn write(
     data: &Path,
     status: &Status,
     owner: Option<Owner>,
+    durability: Durability,
 ) -> std::io::Result<()> {
     let mut text = serde_json::to_vec_pretty(status)?;
     text.push(b'\n');
-    disk.write(
-        &data.join("status.json"),
-        &text,
-        0o600,
-        owner,
-        Durability::Now,
-    )?;
+    disk.write(&data.join("status.json"), &text, 0o600, owner, durability)?;
     disk.remove(&data.join(skips::FILE)).map(|_| ())
 }
 
@@ -201,7 +196,7 @@ impl Writer<'_> {
         status.schema_version = STATUS_VERSION;
         status.updated_at = now;
         let owner = self.disk.stat(&data).ok().flatten().map(|stat| stat.owner);
-        if let Err(error) = write(self.disk, &data, &status, owner) {
+        if let Err(error) = write(self.disk, &data, &status, owner, Durability::Now) {
             reports.push(not_written(&error));
         }
         (status, reports)
@@ -211,7 +206,8 @@ impl Writer<'_> {
 /// What an apply does when it creates a service: its schedule counts from `now` on, whatever an
 /// earlier service of the name left. Doing it again changes nothing but that instant.
 ///
-/// `data/` must be there; the status will be its owner's.
+/// `data/` must be there; the status will be its owner's. It survives a power failure once the caller
+/// has synced the file system, as for the rest of a batch.
 ///
 /// # Errors
 /// As the disk says. A damaged status is set aside, a newer one left alone.
@@ -248,7 +244,7 @@ pub fn seed_status(
     status.updated_at = now;
     status.schedule = Some(service.schedule.clone());
     status.schedule_since = None;
-    write(disk, &data, &status, Some(owner)).map_err(failed)
+    write(disk, &data, &status, Some(owner), Durability::Batch).map_err(failed)
 }
 
 /// Whether a service left nothing worth keeping: it never ran, and its data is what [`seed_status`]
