@@ -25,16 +25,18 @@ const LOOK: Duration = Duration::from_millis(50);
 #[async_trait::async_trait(?Send)]
 impl Act for Worker {
     async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = batch
-            .iter()
-            .map(|step| match self.write(step) {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(batch.len());
+        for step in batch {
+            // Whoever shows progress and listens for Ctrl-C has a turn.
+            tokio::task::yield_now().await;
+            outcomes.push(match self.write(step) {
                 Ok(true) => Some(Outcome::Done),
                 Ok(false) => None,
                 Err(error) => Some(Outcome::Failed {
                     message: error.chain(),
                 }),
-            })
-            .collect();
+            });
+        }
         self.remove_all(batch, &mut outcomes).await;
         self.settle(batch, &mut outcomes);
         let ended = batch.iter().zip(outcomes).map(|(step, outcome)| {
@@ -155,14 +157,19 @@ impl Worker {
         let mut waiting: Vec<usize> = (0..batch.len()).collect();
         waiting.retain(|at| batch.get(*at).is_some_and(removes));
         while !waiting.is_empty() {
-            waiting.retain(|at| {
-                let (Some(step), Some(outcome)) = (batch.get(*at), outcomes.get_mut(*at)) else {
-                    return false;
+            let mut still = Vec::new();
+            for at in waiting {
+                let (Some(step), Some(outcome)) = (batch.get(at), outcomes.get_mut(at)) else {
+                    continue;
                 };
+                tokio::task::yield_now().await;
                 let patience = Duration::from_secs(step.patience.0);
                 *outcome = match self.remove(step) {
                     Ok(true) => Some(Outcome::Done),
-                    Ok(false) if began.elapsed() < patience => return true,
+                    Ok(false) if began.elapsed() < patience => {
+                        still.push(at);
+                        continue;
+                    }
                     Ok(false) => Some(Outcome::Held {
                         reason: "a run of it is under way".to_owned(),
                     }),
@@ -170,8 +177,8 @@ impl Worker {
                         message: error.chain(),
                     }),
                 };
-                false
-            });
+            }
+            waiting = still;
             if !waiting.is_empty() {
                 sleep(LOOK).await;
             }
