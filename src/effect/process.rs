@@ -493,6 +493,25 @@ mod tests {
     }
 
     apart! {
+        fn what_forks_faster_than_it_is_killed_is_ended() {
+            let dir = tempfile::tempdir().unwrap();
+            let script = "cat >hydra <<'END'
+trap '' TERM
+echo x >>heads
+setsid sh hydra &
+setsid sh -c 'trap \"\" TERM; sleep 60' &
+sleep 0.01
+END
+                sh hydra & sleep 60";
+            let finished = shell(dir.path(), script, SOON, &mut |_, _| {});
+            assert_eq!(finished.survivors, 0);
+            assert!(!tree::has_children());
+            let heads = std::fs::read(dir.path().join("heads")).unwrap().len();
+            assert!(heads > 20, "only {heads}");
+        }
+    }
+
+    apart! {
         fn a_flood_of_output_stays_out_of_memory() {
             let dir = tempfile::tempdir().unwrap();
             let mut total = 0_u64;

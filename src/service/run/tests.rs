@@ -612,3 +612,51 @@ apart! {
         assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
     }
 }
+
+apart! {
+    fn what_another_run_said_is_not_believed() {
+        let world = world(&["true"]);
+        std::fs::write(world.data("result.json"), "{\"items_updated\": 9}").unwrap();
+        let report = world.trigger(false);
+        assert_eq!(report.stage_results[0].items_updated, 0);
+    }
+}
+
+#[test]
+fn a_failed_probe_opens_the_breaker_whatever_its_limit_is_by_now() {
+    let service = fixture::service("sync", &["true"]);
+    let now: Timestamp = "2026-02-09T10:00:00Z".parse().unwrap();
+    let failure = classify::Failure {
+        permanent: false,
+        interrupted: false,
+        retry_at_once: true,
+        code: "EXIT_1".to_owned(),
+        message: "no".to_owned(),
+        not_before: None,
+    };
+    let record = RunRecord {
+        id: "1".to_owned(),
+        trigger: Trigger::Schedule,
+        request: None,
+        started_at: now,
+        duration_ms: 1,
+        outcome: Outcome::Failed,
+        stages: Vec::new(),
+        error: None,
+        error_code: None,
+    };
+    for (probe, opens) in [(true, true), (false, false)] {
+        let mut status = Status::new(now);
+        record::finish(
+            &mut status,
+            &service,
+            record.clone(),
+            Some(&failure),
+            probe,
+            now,
+            1,
+        );
+        assert_eq!(status.breaker.is_some(), opens);
+        assert_eq!(status.next_retry_at.is_none(), opens);
+    }
+}

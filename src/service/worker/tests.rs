@@ -161,9 +161,16 @@ apart! {
     fn what_a_killed_runner_leaves_is_ended() {
         let world = world("setsid sh -c 'echo $$ >left; exec sleep 100' & until [ -s left ]; do :; done; kill -9 $$");
         world.apply(&fixture::service("a", &["true"]), "2026-02-09T10:00:00Z");
-        let told = world.serve(|told| told.iter().any(|event| matches!(event, Event::Ended { .. })));
-        let left = world.read("left");
-        assert!(!std::path::Path::new("/proc").join(left.trim()).exists());
+        let left = RefCell::new(true);
+        let told = world.serve(|told| {
+            let ended = told.iter().any(|event| matches!(event, Event::Ended { .. }));
+            if ended {
+                let pid = world.read("left");
+                *left.borrow_mut() = std::path::Path::new("/proc").join(pid.trim()).exists();
+            }
+            ended
+        });
+        assert!(!*left.borrow(), "it is ended when its runner has, not when the worker does");
         assert!(told.iter().any(|event| matches!(event, Event::Ended { how, .. } if how.contains('9'))));
     }
 }

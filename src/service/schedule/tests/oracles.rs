@@ -303,6 +303,19 @@ fn a_nightly_job_runs_once_a_day_and_an_hourly_one_with_the_clock() {
 }
 
 #[test]
+fn a_walk_that_begins_in_a_repeated_hour_repeats_nothing() {
+    let next = |expression: &str, after: &str| {
+        let (cron, tz) = check_cron(expression, "Europe/Paris").unwrap();
+        let mut walk = Walk::after(cron, tz, after.parse().unwrap());
+        walk.next().unwrap().at.to_string()
+    };
+    let again = "2026-10-25T01:10:00Z";
+    assert_eq!(next("30 2 * * *", again), "2026-10-26T01:30:00Z");
+    assert_eq!(next("30 2,3 * * *", again), "2026-10-25T02:30:00Z");
+    assert_eq!(next("30 * * * *", again), "2026-10-25T01:30:00Z");
+}
+
+#[test]
 #[ignore = "a measurement: the next thousand occurrences of a thousand schedules"]
 fn a_thousand_occurrences_of_a_thousand_schedules() {
     let watch = crate::effect::process::Stopwatch::start();
