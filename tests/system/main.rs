@@ -1,0 +1,107 @@
+//! The installed program against a real systemd, as root and as an ordinary user. `tests/system/run`
+//! runs this in a sandbox; elsewhere every test is ignored and says why.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    reason = "tests tamper with files and processes as an administrator would, and fail by panicking"
+)]
+
+mod bad_input;
+mod cycle;
+mod drift;
+mod failure;
+mod host;
+mod interrupt;
+mod kill;
+mod reading;
+mod reboot;
+mod trace;
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use host::{Host, Manager};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What `tests/systemd-sandbox` leaves where tests may write.
+const SANDBOX: &str = "/run/lorectl-sandbox";
+/// One test, on a host with a project of its own.
+type Test = (&'static str, fn(&Host));
+
+/// Tests of one manager go one after the other: they count its calls and look through its directories.
+static SYSTEM: Mutex<()> = Mutex::new(());
+static USER: Mutex<()> = Mutex::new(());
+
+fn main() {
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(2);
+    let skip = if !Path::new(SANDBOX).exists() {
+        Some("not in tests/systemd-sandbox")
+    } else if lorectl::effect::user::effective().uid != 0 {
+        Some("needs root")
+    } else {
+        None
+    };
+    if skip.is_none() && !args.list {
+        host::prepare();
+    }
+    let both = [
+        kill::BOTH,
+        cycle::BOTH,
+        drift::BOTH,
+        failure::BOTH,
+        reading::BOTH,
+        interrupt::BOTH,
+        bad_input::BOTH,
+    ]
+    .concat();
+    let mut trials = Vec::new();
+    for (name, test) in both {
+        for manager in [Manager::System, Manager::User] {
+            trials.push(trial(name, manager, skip, test));
+        }
+    }
+    for (name, test) in bad_input::SYSTEM {
+        trials.push(trial(name, Manager::System, skip, *test));
+    }
+    // Each wants a boot of its own: run by name alone, with `--ignored`.
+    for (name, test) in reboot::BOOTS {
+        let run = || {
+            for manager in [Manager::System, Manager::User] {
+                test(&Host::of_project(manager, "reboots"));
+            }
+            Ok(())
+        };
+        let boot = Trial::test(format!("reboot::{name}"), run);
+        trials.push(
+            boot.with_kind(skip.unwrap_or("in a boot of its own"))
+                .with_ignored_flag(true),
+        );
+    }
+    libtest_mimic::run(&args, trials).exit();
+}
+
+fn trial(
+    name: &'static str,
+    manager: Manager,
+    skip: Option<&'static str>,
+    test: fn(&Host),
+) -> Trial {
+    let (backend, turn) = match manager {
+        Manager::System => ("systemd-system", &SYSTEM),
+        Manager::User => ("systemd-user", &USER),
+    };
+    let run = move || -> Result<(), Failed> {
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        test(&Host::new(manager, name));
+        Ok(())
+    };
+    Trial::test(format!("{backend}::{name}"), run)
+        .with_kind(skip.unwrap_or_default())
+        .with_ignored_flag(skip.is_some())
+}
