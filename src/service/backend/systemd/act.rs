@@ -155,11 +155,11 @@ impl Systemd {
                     let runner = self.runner(work, &mut runners)?;
                     self.make_home(work, runner)?;
                 }
-                self.write(work)?;
+                // First: a service of which anything else is there is no new one to the next apply.
                 if work.step.verb == image::INSTALL {
                     (self.on_install)(&work.service)?;
                 }
-                Ok(())
+                self.write(work)
             })();
             if let Err(error) = result {
                 self.give_up(work, &error.chain());

@@ -29,8 +29,8 @@ use crate::{
 
 pub use places::Places;
 
-/// Called for each service that is made, once its directories and `run.json` are there and before
-/// its timer starts.
+/// Called for each service that is made, once its directories are there and before anything of it
+/// is that a later apply would know it by: where this was cut short, the service is made anew.
 pub type OnInstall = Rc<dyn Fn(&Service) -> Result<()>>;
 
 /// The backends `systemd-system` and `systemd-user`.
@@ -76,7 +76,7 @@ impl Systemd {
         }
     }
 
-    /// The same, with something to be done for each new service before its timer starts.
+    /// The same, with something to be done for each new service before its definition is written.
     #[must_use]
     pub fn on_install(mut self, on_install: OnInstall) -> Self {
         self.on_install = on_install;

@@ -70,6 +70,10 @@ impl Worker {
         };
         let service: Service = step.definition.read()?;
         self.directories(&service, file)?;
+        // First: a service whose `run.json` is there is no new one, to the worker and to the next apply.
+        if makes {
+            file::seed_status(&*self.disk, &self.layout, &service, self.clock.now())?;
+        }
         let path = self.path(name);
         self.disk
             .write(
@@ -80,9 +84,6 @@ impl Worker {
                 Durability::Batch,
             )
             .map_err(|error| Error::io("write", &path, error))?;
-        if makes {
-            file::seed_status(&*self.disk, &self.layout, &service, self.clock.now())?;
-        }
         Ok(true)
     }
 
