@@ -23,6 +23,7 @@ use crate::{
         document,
     },
     resource::Plan,
+    service::backend,
     state::place,
     view::{self, apply::Live},
 };
@@ -173,6 +174,9 @@ impl Order<'_> {
         sweep(disk, &layout)?;
         let (backends, situation, plan) = self.plan(wish).await?;
         self.permit(&approved, &plan)?;
+        if !situation.memory.open_journals.is_empty() {
+            backend::sweep(&self.context.host(layout))?;
+        }
         self.execute(&backends, &situation, &plan, run).await
     }
 

@@ -18,6 +18,7 @@ use crate::{
     error::{Code, Error, Result},
     id::{Lineage, ProjectName, Timestamp},
     layout::Layout,
+    service::backend,
     spec::{self, Spec},
     state::{identity, place},
     view::{
@@ -116,6 +117,16 @@ impl Context {
     /// The layout of a project.
     pub fn layout(&self, project: ProjectName) -> Layout {
         Layout::new(self.state_dir.clone(), project)
+    }
+
+    /// What backends of a project work with.
+    pub fn host(&self, layout: Layout) -> backend::Host {
+        backend::Host {
+            account: self.account.clone(),
+            layout,
+            disk: Rc::clone(&self.disk),
+            clock: self.clock,
+        }
     }
 
     /// The lineage of a project's first state here.

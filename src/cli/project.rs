@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    rc::Rc,
 };
 
 use crate::{
@@ -228,15 +227,7 @@ impl<'a> Project<'a> {
     }
 
     fn open_backend(&self, id: &BackendId) -> Result<Box<dyn Act>> {
-        backend::open(
-            id,
-            &backend::Host {
-                account: self.context.account.clone(),
-                layout: self.layout.clone(),
-                disk: Rc::clone(&self.context.disk),
-                clock: self.context.clock,
-            },
-        )
+        backend::open(id, &self.context.host(self.layout.clone()))
     }
 
     /// Looks at the host, through readers alone, and plans.

@@ -158,8 +158,56 @@ pub trait Disk {
     }
 }
 
-/// The prefix and suffix of temporary files, so that what a crash left can be swept.
+/// The prefix and suffix of temporary files, so that what a crash left can be swept. Between them are
+/// random hex digits, then a dot and the name of the file that was being written.
 pub const TEMPORARY: (&str, &str) = (".lorectl-", ".tmp");
+
+/// The longest name of a file that is part of its temporary file's: `NAME_MAX` is 255 bytes.
+const LONGEST_TARGET: usize = 200;
+
+/// A new temporary file for what will be at `path`.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let (prefix, suffix) = TEMPORARY;
+    let target = path.file_name().and_then(|name| name.to_str());
+    let target = target
+        .filter(|name| name.len() <= LONGEST_TARGET)
+        .map(|name| format!(".{name}"))
+        .unwrap_or_default();
+    let token = random::token()?;
+    Ok(parent(path).join(format!("{prefix}{token}{target}{suffix}")))
+}
+
+/// Removes the temporary files that a crash left in a directory, those whose targets are `ours` by
+/// name; how many there were. Other writers of such files must be kept out meanwhile.
+///
+/// # Errors
+/// What the disk says, with the path it says it of.
+pub fn sweep(
+    disk: &dyn Disk,
+    dir: &Path,
+    ours: &dyn Fn(&str) -> bool,
+) -> Result<usize, (PathBuf, io::Error)> {
+    let (prefix, suffix) = TEMPORARY;
+    let mut swept = 0;
+    let listed = disk.list(dir);
+    for (name, kind) in listed.map_err(|error| (dir.to_owned(), error))? {
+        let inner = name
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_suffix(suffix));
+        let Some(inner) = inner else { continue };
+        let target = inner.split_once('.').map_or("", |(_, target)| target);
+        let removable = match kind {
+            EntryKind::File | EntryKind::Link => true,
+            EntryKind::Dir | EntryKind::Special => false,
+        };
+        if removable && ours(target) {
+            let path = dir.join(&name);
+            let gone = disk.remove(&path);
+            swept += usize::from(gone.map_err(|error| (path, error))?);
+        }
+    }
+    Ok(swept)
+}
 
 /// The machine's own file systems.
 #[derive(Debug, Clone, Copy, Default)]
@@ -299,8 +347,7 @@ impl Disk for RealDisk {
         durability: Durability,
     ) -> io::Result<()> {
         let dir = parent(path);
-        let (prefix, suffix) = TEMPORARY;
-        let temporary = dir.join(format!("{prefix}{}{suffix}", random::token()?));
+        let temporary = temporary(path)?;
         let written = Self::write_temporary(&temporary, bytes, mode, owner, durability)
             .and_then(|()| fs::rename(&temporary, path));
         if let Err(error) = written {
@@ -380,8 +427,7 @@ impl Disk for RealDisk {
     }
 
     fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
-        let (prefix, suffix) = TEMPORARY;
-        let temporary = parent(path).join(format!("{prefix}{}{suffix}", random::token()?));
+        let temporary = temporary(path)?;
         std::os::unix::fs::symlink(target, &temporary)?;
         fs::rename(&temporary, path).inspect_err(|_| {
             let _ = fs::remove_file(&temporary);
@@ -470,6 +516,29 @@ mod tests {
             RealDisk.list(dir.path()).unwrap().len(),
             2,
             "no temporary file is left"
+        );
+    }
+
+    #[test]
+    fn a_sweep_takes_what_was_to_become_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "x".repeat(LONGEST_TARGET + 1);
+        for name in ["mine.timer", "mine.d", "theirs.timer", &long] {
+            let path = temporary(&dir.path().join(name)).unwrap();
+            assert!(path.file_name().unwrap().len() <= 255);
+            fs::write(&path, "").unwrap();
+        }
+        fs::write(dir.path().join("mine.timer"), "").unwrap();
+        fs::create_dir(dir.path().join(".lorectl-0.mine.tmp")).unwrap();
+        let left = |dir: &Path| RealDisk.list(dir).unwrap().len();
+        let mine = |target: &str| target.starts_with("mine.");
+        assert_eq!(sweep(&RealDisk, dir.path(), &mine).unwrap(), 2);
+        assert_eq!(left(dir.path()), 4);
+        assert_eq!(sweep(&RealDisk, dir.path(), &|_| true).unwrap(), 2);
+        assert_eq!(left(dir.path()), 2);
+        assert_eq!(
+            sweep(&RealDisk, &dir.path().join("none"), &mine).unwrap(),
+            0
         );
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    effect::disk::{Disk, EntryKind, TEMPORARY},
+    effect::disk::{self, Disk, EntryKind},
     error::{Code, Error, Result},
     id::ProjectName,
     layout::Layout,
@@ -200,22 +200,7 @@ pub(super) fn make(disk: &dyn Disk, dir: &Path, mode: u32) -> Result<()> {
 /// # Errors
 /// What the disk says.
 pub fn sweep_temporaries(disk: &dyn Disk, dir: &Path) -> Result<usize> {
-    let (prefix, suffix) = TEMPORARY;
-    let mut swept = 0;
-    let listed = disk.list(dir);
-    for (name, kind) in listed.map_err(|error| Error::io("list", dir, error))? {
-        let ours = name.starts_with(prefix) && name.ends_with(suffix);
-        let removable = match kind {
-            EntryKind::File | EntryKind::Link => true,
-            EntryKind::Dir | EntryKind::Special => false,
-        };
-        if ours && removable {
-            let path = dir.join(name);
-            let gone = disk.remove(&path);
-            swept += usize::from(gone.map_err(|error| Error::io("remove", &path, error))?);
-        }
-    }
-    Ok(swept)
+    disk::sweep(disk, dir, &|_| true).map_err(|(path, error)| Error::io("sweep", &path, error))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Who wakes the runner: the schedulers, and which of them `auto` is.
 
+mod sweep;
 pub mod systemd;
 pub mod worker;
 
@@ -17,6 +18,7 @@ use crate::{
     },
 };
 
+pub use sweep::sweep;
 use systemd::{Places, Systemd};
 use worker::Worker;
 

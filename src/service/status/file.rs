@@ -266,7 +266,7 @@ pub fn is_untouched(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> bo
                     && status.last_skip.is_none()
                     && status.paused.is_none()
             }
-            Stored::Absent => entries.is_empty(),
+            Stored::Absent => true,
             Stored::Damaged(_) | Stored::Newer(..) => false,
         }
 }

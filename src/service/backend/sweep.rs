@@ -1,0 +1,89 @@
+//! What an apply that was cut short left of services beside their own files.
+
+use std::path::{Path, PathBuf};
+
+use super::{Host, systemd::Places};
+use crate::{
+    effect::{
+        disk::{self, EntryKind},
+        host,
+    },
+    error::{Error, Result},
+    id::ResourceName,
+    service::status::file,
+};
+
+/// Removes temporary files of this project from every directory that services are written to, and
+/// the data of services that were begun and of which nothing else is there.
+///
+/// Under the project's lock, and only where an apply did not come to its end: else there is nothing.
+/// Files of other projects in the same directories are told by their names, and left alone. A `data/`
+/// that a run may write to is too.
+///
+/// # Errors
+/// What the disk says.
+pub fn sweep(host: &Host) -> Result<()> {
+    let disk = host.disk.as_ref();
+    let stem = format!("lorectl-{}.", host.layout.project());
+    let of_project = |target: &str| target.starts_with(&stem);
+    for dir in unit_dirs(host) {
+        sweep_dir(host, &dir, &of_project)?;
+        for (name, kind) in list(host, &dir)? {
+            if kind == EntryKind::Dir && of_project(&name) {
+                sweep_dir(host, &dir.join(name), &|_| true)?;
+            }
+        }
+    }
+    let services = host.layout.services();
+    sweep_dir(host, &services, &|_| true)?;
+    for (name, kind) in list(host, &services)? {
+        let Ok(name) = name.parse::<ResourceName>() else {
+            continue;
+        };
+        if kind != EntryKind::Dir {
+            continue;
+        }
+        let dir = host.layout.service(&name);
+        sweep_dir(host, &dir, &|_| true)?;
+        let run = host.layout.run_file(&name);
+        let stat = disk.stat(&run);
+        if stat
+            .map_err(|error| Error::io("look at", &run, error))?
+            .is_some()
+        {
+            continue;
+        }
+        let data = host.layout.data(&name);
+        sweep_dir(host, &data, &|_| true)?;
+        if file::is_untouched(disk, &host.layout, &name) {
+            let gone = disk.remove_tree(&data).and_then(|_| disk.remove_dir(&dir));
+            gone.map_err(|error| Error::io("remove", &dir, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn list(host: &Host, dir: &Path) -> Result<Vec<(String, EntryKind)>> {
+    let listed = host.disk.list(dir);
+    listed.map_err(|error| Error::io("list", dir, error))
+}
+
+fn sweep_dir(host: &Host, dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
+    disk::sweep(host.disk.as_ref(), dir, ours)
+        .map(drop)
+        .map_err(|(path, error)| Error::io("sweep", &path, error))
+}
+
+/// Directories of units that whoever applies may write to.
+fn unit_dirs(host: &Host) -> Vec<PathBuf> {
+    let uid = host.account.owner.uid;
+    let user = Places::user(&host.account.home, &host::runtime_dir(uid));
+    let system = (uid == 0).then(Places::system);
+    let mut dirs = Vec::new();
+    for places in system.into_iter().chain([user]) {
+        dirs.push(places.wants());
+        dirs.push(places.units);
+        dirs.extend(places.beside.into_iter().map(|beside| beside.dir));
+    }
+    dirs
+}
