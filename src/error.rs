@@ -215,11 +215,20 @@ impl Error {
 
     /// A failed read or write of `path`; `doing` completes "cannot …".
     pub fn io(doing: &str, path: &std::path::Path, source: std::io::Error) -> Self {
-        let code = match source.kind() {
-            std::io::ErrorKind::PermissionDenied => Code::NotPermitted,
+        use std::io::ErrorKind;
+        let kind = source.kind();
+        let code = match kind {
+            ErrorKind::PermissionDenied => Code::NotPermitted,
             _ => Code::Io,
         };
-        Self::new(code, format!("cannot {doing} {}", path.display())).because(source)
+        let error = Self::new(code, format!("cannot {doing} {}", path.display())).because(source);
+        match kind {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => error.suggest(format!(
+                "make room on the file system of {} and run the command again; what was there before is whole",
+                path.parent().unwrap_or(path).display()
+            )),
+            _ => error,
+        }
     }
 
     /// Adds the sentence that helps.

@@ -11,7 +11,7 @@ use crate::{
     id::{Address, Digest},
     layout::Layout,
     resource::PartName,
-    state::{journal::JournalId, place, store::cannot_write, trust::read_own},
+    state::{journal::JournalId, place, trust::read_own},
 };
 
 /// How many old states are kept.
@@ -54,7 +54,7 @@ pub fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Backup>> {
 pub(super) fn keep(disk: &dyn Disk, layout: &Layout, serial: u64, bytes: &[u8]) -> Result<()> {
     let path = layout.backups().join(format!("state-{serial:010}.json"));
     disk.write(&path, bytes, 0o600, None, Durability::Now)
-        .map_err(|error| cannot_write(&path, error))?;
+        .map_err(|error| Error::io("write", &path, error))?;
     if read_own(disk, &path)?.is_some_and(|kept| kept == bytes) {
         return Ok(());
     }
@@ -130,7 +130,7 @@ pub(super) fn keep_beside(
     // Written again even if it is there: whoever wrote it may have ended before it was durable.
     disk.write(&path, bytes, 0o600, None, Durability::Now)
         .and_then(|()| disk.sync_fs(&path))
-        .map_err(|error| cannot_write(&path, error))?;
+        .map_err(|error| Error::io("write", &path, error))?;
     Ok(path)
 }
 

@@ -20,7 +20,6 @@ use crate::{
     layout::Layout,
     state::{
         backups, format,
-        store::cannot_write,
         trust::{REPAIR, read_own},
     },
 };
@@ -235,7 +234,7 @@ impl<'d> Journal<'d> {
         // Written anew even if nothing is torn: the process that made it may have ended before its
         // name was durable.
         disk.write(path, &whole, 0o600, None, Durability::Now)
-            .map_err(|error| cannot_write(path, error))?;
+            .map_err(|error| Error::io("write", path, error))?;
         let journal = Self {
             disk,
             path: path.to_owned(),
@@ -286,7 +285,7 @@ impl<'d> Journal<'d> {
         self.torn = true;
         self.disk
             .append(&self.path, &bytes, 0o600, Durability::Now)
-            .map_err(|error| cannot_write(&self.path, error))?;
+            .map_err(|error| Error::io("write", &self.path, error))?;
         self.torn = false;
         self.records += records.len() as u64;
         self.length += bytes.len();
@@ -308,7 +307,7 @@ impl<'d> Journal<'d> {
         })?;
         self.disk
             .write(&self.path, whole, 0o600, None, Durability::Now)
-            .map_err(|error| cannot_write(&self.path, error))?;
+            .map_err(|error| Error::io("write", &self.path, error))?;
         self.torn = false;
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::{
         backups,
         format::{self, Unreadable},
         journal,
-        store::{cannot_write, check_project, refusal},
+        store::{check_project, refusal},
         trust::read_own,
     },
 };
@@ -140,7 +140,7 @@ fn repair_state(disk: &dyn Disk, layout: &Layout) -> Result<Repair> {
             }
         };
         disk.write(&path, &bytes, 0o600, None, Durability::Now)
-            .map_err(|error| cannot_write(&path, error))?;
+            .map_err(|error| Error::io("write", &path, error))?;
         return Ok(Repair::Restored {
             from: backup.path,
             serial: state.serial,

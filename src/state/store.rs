@@ -141,7 +141,7 @@ pub fn write(disk: &dyn Disk, layout: &Layout, state: &State, now: Timestamp) ->
         backups::keep(disk, layout, head.serial, &bytes)?;
     }
     disk.write(&path, &bytes, 0o600, None, Durability::Now)
-        .map_err(|error| cannot_write(&path, error))?;
+        .map_err(|error| Error::io("write", &path, error))?;
     // The commit stands whether or not old backups can be removed; the next one tries again.
     let _ = backups::prune(disk, layout);
     Ok(())
@@ -160,21 +160,4 @@ fn check_successor(path: &Path, old: &Head, new: &State) -> Result<()> {
         new.serial
     );
     Err(Error::new(Code::Internal, message))
-}
-
-/// A failed write of something that is replaced whole.
-pub(super) fn cannot_write(path: &Path, error: std::io::Error) -> Error {
-    let full = matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-    );
-    let failed = Error::io("write", path, error);
-    if !full {
-        return failed;
-    }
-    let dir = path.parent().unwrap_or(path);
-    failed.suggest(format!(
-        "make room on the file system of {} and run the command again; what was there before is whole",
-        dir.display()
-    ))
 }
