@@ -211,7 +211,10 @@ impl Drafting {
             Some(Seen::Foreign { .. } | Seen::Unknown { .. }) | None => None,
         };
         if let Some(applied) = applied {
-            self.drift.extend(kinds.drift(address, applied, seen)?);
+            let drift = kinds.drift(address, applied, seen)?;
+            // A plan has the notes among its warnings.
+            let told = |drift: &Drift| inputs.options.drift_only || !drift.fields.is_empty();
+            self.drift.extend(drift.filter(told));
         }
         if let Some(found) = found {
             let notes = found.notes.iter().map(|note| format!("{address}: {note}"));

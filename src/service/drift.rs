@@ -16,7 +16,8 @@ use super::{
     plan::Render,
 };
 
-/// Compares what was applied with what is there; `None` when they agree or it cannot be told.
+/// Compares what was applied with what is there; `None` when they agree or it cannot be told. What
+/// others keep beside it is noted, and is no difference: then there may be no field.
 ///
 /// # Errors
 /// When the applied definition cannot be read.
@@ -34,7 +35,12 @@ pub fn drift(
     };
     let parts = applied.image.differences(&found.image);
     if parts.is_empty() {
-        return Ok(None);
+        let noted = (!found.notes.is_empty()).then(|| Drift {
+            address: address.clone(),
+            fields: Vec::new(),
+            notes: found.notes.clone(),
+        });
+        return Ok(noted);
     }
     let service: Service = applied.definition.read()?;
     let rendered = render.image(&service)?;
