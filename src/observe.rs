@@ -9,7 +9,7 @@ use std::{
 use crate::{
     apply::{
         record::Record,
-        settle::{Settled, Unfinished},
+        settle::{self, Settled, Unfinished},
     },
     effect::disk::Disk,
     error::{Code, Error, Result},
@@ -167,7 +167,9 @@ impl Situation {
         targets: &[Address],
         user: &str,
     ) -> Result<Self> {
-        let observed = look(&wish, &memory, readers).await?;
+        let mut memory = memory;
+        let mut observed = look(&wish, &memory, readers).await?;
+        look_at_moves(&mut memory, &mut observed, readers).await?;
         refuse_unknown(&observed, targets, user)?;
         if !memory.is_stored && memory.unfinished.is_empty() {
             refuse_lost(&observed, &memory)?;
@@ -320,6 +322,61 @@ async fn look(wish: &Wish, memory: &Memory, readers: &Readers<'_>) -> Result<Obs
             .is_none_or(|address| !memory.unfinished.touched.contains_key(address))
     });
     Ok(all)
+}
+
+/// What was under way from one backend to another is looked for on both, and settled as the one or
+/// the other: images of two backends are never mixed.
+async fn look_at_moves(
+    memory: &mut Memory,
+    observed: &mut Observed,
+    readers: &Readers<'_>,
+) -> Result<()> {
+    for (address, transition) in &mut memory.unfinished.touched {
+        let (Some(before), Some(after)) = (&transition.before, &transition.after) else {
+            continue;
+        };
+        let Some(reader) = readers
+            .get(&after.backend)
+            .filter(|_| before.backend != after.backend)
+        else {
+            continue;
+        };
+        let scope = Scope {
+            project: &memory.state.project,
+            entries: vec![ScopeEntry {
+                address,
+                id: &after.id,
+                backend: &after.backend,
+                definition: &after.definition,
+                known: vec![&after.image],
+            }],
+            all_bytes: false,
+        };
+        let there = reader.observe(&scope).await?.resources.remove(address);
+        let old = observed.resources.get(address);
+        if settle::has_moved(
+            &before.image,
+            &after.image,
+            image(old),
+            image(there.as_ref()),
+        ) {
+            match there {
+                Some(seen) => drop(observed.resources.insert(address.clone(), seen)),
+                None => drop(observed.resources.remove(address)),
+            }
+            transition.before = None;
+        } else {
+            transition.after = None;
+        }
+    }
+    Ok(())
+}
+
+fn image(seen: Option<&Seen>) -> Option<&Image> {
+    match seen {
+        Some(Seen::Ours(found)) => Some(&found.image),
+        Some(Seen::Foreign { .. } | Seen::Unknown { .. }) | None => None,
+    }
 }
 
 fn refuse_unknown(observed: &Observed, targets: &[Address], user: &str) -> Result<()> {

@@ -455,7 +455,8 @@ impl<'a> Run<'a> {
                         step: step.id,
                         address: step.address.clone(),
                         verb: step.verb.clone(),
-                        pivot: matches!(step.undo, Undo::Never { .. }),
+                        // A removal can be looked for, and done again.
+                        pivot: matches!(step.undo, Undo::Never { .. }) && step.after.is_some(),
                         kept: kept.clone(),
                     });
                     self.report.backed_up.extend(kept);

@@ -9,7 +9,7 @@ use crate::{
     id::{Address, Timestamp},
     layout::Layout,
     observe::Situation,
-    resource::{Action, PartName, Plan},
+    resource::{Action, ActionReason, PartName, Plan},
     state::{
         backups,
         format::State,
@@ -109,7 +109,7 @@ impl Session<'_> {
         };
         let executed = execute(plan, &situation.applied, &tools).await?;
         let in_doubt = in_doubt(situation, &executed, &written.borrow());
-        self.commit(situation, executed, &journal, in_doubt)
+        self.commit(situation, plan, executed, &journal, in_doubt)
     }
 
     fn began(&self, situation: &Situation, plan: &Plan, at: Timestamp) -> Record {
@@ -134,6 +134,7 @@ impl Session<'_> {
     fn commit(
         &self,
         situation: &Situation,
+        plan: &Plan,
         executed: Executed,
         journal: &RefCell<Journal<'_>>,
         in_doubt: BTreeMap<Address, Doubt>,
@@ -147,7 +148,7 @@ impl Session<'_> {
         let memory = &situation.memory;
         let stored = memory.is_stored.then_some(&memory.state);
         let serial = store::next_serial(self.disk, self.layout, stored)?;
-        let state = successor(situation, records, serial, now);
+        let state = successor(situation, plan, records, serial, now);
         store::write(self.disk, self.layout, &state, now)?;
         report.serial = serial;
         (self.events)(&Event::Committed { serial });
@@ -177,6 +178,7 @@ impl Session<'_> {
 /// The state after the records that an apply leaves behind.
 fn successor(
     situation: &Situation,
+    plan: &Plan,
     records: BTreeMap<Address, Option<crate::resource::Applied>>,
     serial: u64,
     now: Timestamp,
@@ -189,7 +191,12 @@ fn successor(
             None => drop(state.resources.remove(&address)),
         }
     }
-    if let Some(origin) = &situation.wish.origin {
+    // One that left something out says nothing of where the whole comes from.
+    let whole = plan
+        .changes
+        .iter()
+        .all(|change| change.reason != ActionReason::NotTargeted);
+    if let Some(origin) = situation.wish.origin.as_ref().filter(|_| whole) {
         state.origin = Some(origin.clone());
         state.files = situation.wish.files.iter().cloned().collect();
     }

@@ -137,6 +137,35 @@ impl Unfinished {
     }
 }
 
+/// Whether a resource that was on its way from one backend to another has left the first.
+///
+/// It has not while anything is there that only the first backend makes; it has as soon as anything
+/// is there that only the second makes. What both make under one name (`run.json`) tells by its content.
+pub fn has_moved(before: &Image, after: &Image, old: Option<&Image>, new: Option<&Image>) -> bool {
+    let own = |image: Option<&Image>, of: &Image, other: &Image| {
+        image.is_some_and(|image| {
+            of.iter().any(|(part, _)| {
+                let name = part.as_str();
+                other.get(name).is_none() && !same(image.get(name), None)
+            })
+        })
+    };
+    if own(old, before, after) {
+        return false;
+    }
+    if own(new, after, before) {
+        return true;
+    }
+    let shared = |image: Option<&Image>, wanted: &Image| {
+        image.is_some_and(|image| {
+            wanted
+                .iter()
+                .any(|(part, wanted)| image.get(part.as_str()) == Some(wanted))
+        })
+    };
+    shared(new, after) || !shared(old, before)
+}
+
 /// The record of a resource that was caught between two definitions.
 ///
 /// Each part is recorded as whichever of the two is there; where neither is, as what was being

@@ -883,29 +883,33 @@ proptest! {
     #[test]
     fn any_project_converges(
         edges in proptest::collection::vec((0_usize..6, 0_usize..6), 0..8),
+        reversed in any::<[bool; 3]>(),
         texts in proptest::collection::vec(0_u8..3, 18),
         faults in proptest::collection::vec((0_usize..6, 0_usize..3, 0_usize..4), 0..3),
         crash in proptest::option::of(1_usize..60),
     ) {
         let name = |n: usize| ["a", "b", "c", "d", "e", "f"][n];
-        let build = |story: &mut Story, texts: &[u8]| {
+        // Each edit may turn every dependency round.
+        let build = |story: &mut Story, texts: &[u8], reversed: bool| {
             story.desired.clear();
             for (n, text) in texts.iter().enumerate().filter(|(_, t)| **t > 0) {
                 let depends: Vec<&str> = edges
                     .iter()
-                    .filter(|(from, to)| *from == n && to < from && texts[*to] > 0)
-                    .map(|(_, to)| name(*to))
+                    .filter(|(from, to)| to < from)
+                    .map(|&(from, to)| if reversed { (to, from) } else { (from, to) })
+                    .filter(|(from, to)| *from == n && texts[*to] > 0)
+                    .map(|(_, to)| name(to))
                     .collect();
                 story.simple(name(n), &text.to_string(), &depends);
             }
         };
         let mut story = Story::new();
         story.options.allow_deletes = true;
-        build(&mut story, &texts[..6]);
+        build(&mut story, &texts[..6], reversed[0]);
         story.apply().unwrap();
         prop_assert!(story.converged());
         let old = story.host();
-        build(&mut story, &texts[6..12]);
+        build(&mut story, &texts[6..12], reversed[1]);
         let (plan, ..) = story.plan();
         for (n, verb, fault) in &faults {
             let fault = [Fault::Fails, Fault::Tears, Fault::Lies, Fault::Busy][*fault].clone();
@@ -932,9 +936,82 @@ proptest! {
         story.world.crash_at.set(None);
         story.world.faults.borrow_mut().clear();
         // The spec may have been edited meanwhile: what was begun for the old one is not orphaned.
-        build(&mut story, &texts[12..]);
+        build(&mut story, &texts[12..], reversed[2]);
         let report = story.apply().unwrap();
         prop_assert!(report.failed.is_empty(), "{:?}", report.failed);
         prop_assert!(story.converged());
+    }
+}
+
+#[test]
+fn a_dependency_may_be_reversed() {
+    let mut story = Story::new();
+    story.simple("a", "x", &[]);
+    story.simple("b", "x", &["a"]);
+    story.apply().unwrap();
+    story.simple("a", "y", &["b"]);
+    story.simple("b", "y", &[]);
+    let (plan, ..) = story.plan();
+    assert_eq!(names_in_order(&plan), ["b", "a"]);
+    story.apply().unwrap();
+    assert!(story.converged());
+}
+
+#[test]
+fn what_lost_its_mark_is_neither_removed_nor_forgotten() {
+    let mut story = five("x");
+    story.apply().unwrap();
+    story.desired.remove(&address("one"));
+    let reason = "it does not carry our mark".to_owned();
+    story
+        .world
+        .foreign
+        .borrow_mut()
+        .insert(address("one"), reason);
+    let (plan, ..) = story.plan();
+    assert_eq!(plan.holds.len(), 1, "{:?}", plan.holds);
+    assert!(plan.steps.is_empty() && !plan.has_changes());
+    story.apply().unwrap();
+    assert!(
+        story.state.contains_key(&address("one")),
+        "it is remembered"
+    );
+}
+
+#[test]
+fn a_move_between_backends_is_settled_as_one_or_the_other() {
+    use super::settle::has_moved;
+    let image = |parts: &[(&'static str, &str)]| -> Image {
+        let part = |(name, text): &(&'static str, &str)| {
+            let part = crate::resource::Part::Text((*text).to_owned());
+            (crate::resource::PartName::from_static(name), part)
+        };
+        parts.iter().map(part).collect()
+    };
+    let systemd = image(&[("run.json", "1"), ("service", "s"), ("timer", "t")]);
+    let worker = image(&[("run.json", "2")]);
+    let rest = image(&[("timer", "t")]);
+    let run = |text| image(&[("run.json", text)]);
+    for (before, after, old, new, moved) in [
+        // Nothing removed yet; a part left; only run.json left; nothing left; the new one there.
+        (&systemd, &worker, Some(systemd.clone()), None, false),
+        (&systemd, &worker, Some(rest), None, false),
+        (&systemd, &worker, Some(run("1")), Some(run("1")), false),
+        (&systemd, &worker, None, None, true),
+        (&systemd, &worker, Some(run("2")), Some(run("2")), true),
+        // The other way round.
+        (&worker, &systemd, Some(run("2")), Some(run("2")), false),
+        (&worker, &systemd, None, None, true),
+        (&worker, &systemd, Some(run("1")), Some(run("1")), true),
+        (
+            &worker,
+            &systemd,
+            Some(run("1")),
+            Some(systemd.clone()),
+            true,
+        ),
+    ] {
+        let got = has_moved(before, after, old.as_ref(), new.as_ref());
+        assert_eq!(got, moved, "{old:?} {new:?}");
     }
 }

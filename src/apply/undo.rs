@@ -36,9 +36,6 @@ pub(super) async fn interrupted_groups(run: &mut Run<'_>) {
     undo(run, &torn).await;
 }
 
-/// Puts back the stored generation that the step's undo names.
-pub const RESTORE: Verb = Verb::from_static("restore");
-
 /// The steps of failed groups that were begun.
 fn to_undo<'a>(run: &Run<'a>, groups: &BTreeSet<u32>) -> Vec<&'a Step> {
     let in_group = |address: &Address| {
@@ -155,7 +152,7 @@ async fn undo_wave(run: &mut Run<'_>, steps: &[&Step]) {
         let goal = goal(before.as_ref(), step.after.as_ref(), there);
         match goal {
             Ok(goal) if goal.as_ref() == there => settle(run, step, Outcome::Done),
-            Ok(goal) => inverse.push(inverse_of(step, there.cloned(), goal)),
+            Ok(goal) => inverse.push(inverse_of(run, step, there.cloned(), goal)),
             Err(message) => settle(run, step, Outcome::Failed { message }),
         }
     }
@@ -258,13 +255,14 @@ fn goal(
     ))
 }
 
-/// The step that leads back.
-fn inverse_of(step: &Step, there: Option<Image>, goal: Option<Image>) -> Step {
+/// The step that leads back. What it puts back was made from the applied definition.
+fn inverse_of(run: &Run<'_>, step: &Step, there: Option<Image>, goal: Option<Image>) -> Step {
+    let applied = run.applied.get(&step.address).filter(|_| goal.is_some());
+    let definition = applied.map_or(&step.definition, |record| &record.definition);
     let verb: Verb = match (&step.undo, &there, &goal) {
         (Undo::Verb { verb }, _, _) => verb.clone(),
-        (Undo::RestoreGeneration { .. }, _, _) => RESTORE,
+        (Undo::RestoreGeneration { .. }, _, _) | (_, None, Some(_)) => service::image::RESTORE,
         (_, _, None) => service::image::REMOVE,
-        (_, None, Some(_)) => service::image::INSTALL,
         (_, Some(_), Some(_)) => service::image::UPDATE,
     };
     Step {
@@ -272,6 +270,7 @@ fn inverse_of(step: &Step, there: Option<Image>, goal: Option<Image>) -> Step {
         depends_on: Vec::new(),
         before: there,
         after: goal,
+        definition: definition.clone(),
         ..step.clone()
     }
 }

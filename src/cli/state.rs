@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    apply::record::{Ended, Record},
     effect::{
         disk::EntryKind,
         lock::{Holder, ProjectLock},
+        random,
     },
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceId, ResourceName},
@@ -19,6 +21,7 @@ use crate::{
         status::file::{self as status, Stored},
     },
     state::{
+        journal::{self, Journal},
         place,
         repair::{self, Repair},
         store,
@@ -85,8 +88,27 @@ async fn mend(context: &Context, layout: &Layout) -> Result<Done> {
         }
         Err(error) => return Err(error),
     }
+    forget_doubts(context, layout)?;
     page.taken_in = take_in(context, layout).await?;
     context.show(&page)
+}
+
+/// A person who repairs has looked: what was in doubt is taken as the host shows it.
+fn forget_doubts(context: &Context, layout: &Layout) -> Result<()> {
+    let disk = context.disk.as_ref();
+    let known = memory(context, layout)?;
+    if known.unfinished.doubtful.is_empty() {
+        return Ok(());
+    }
+    let now = context.now();
+    let random = u32::try_from(random::seed()? >> 32).unwrap_or_default();
+    let id = journal::next_id(disk, layout, now, random)?;
+    Journal::create(disk, layout, &id)?.append(&[Record::Ended(Ended {
+        at: now,
+        serial: known.state.serial,
+        result: "repaired".to_owned(),
+        in_doubt: BTreeMap::new(),
+    })])
 }
 
 /// Records what carries the project's marks and is in no state.

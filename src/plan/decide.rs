@@ -122,12 +122,16 @@ impl Three<'_> {
     }
 
     fn foreign(&self, reason: &str) -> Result<Decision, Stop> {
-        if self.desired.is_none() {
-            return Ok(Decision::new(
-                Action::Forget,
-                Cause::Drift,
-                ActionReason::AlreadyGone,
-            ));
+        if self.desired.is_none() && self.applied.is_some() {
+            // It may be ours with its mark edited away, and still run: it is neither removed nor forgotten.
+            return Err(Stop::Hold(Box::new(Hold {
+                address: self.address.clone(),
+                reason: format!("it was applied and is to go, but {reason}"),
+                lift: Lift::ByHand {
+                    how: "removing that by hand; the next apply removes the rest".to_owned(),
+                },
+                code: Some(Code::Conflict),
+            })));
         }
         Err(Stop::Refusal(Box::new(Refusal {
             code: Code::Conflict,

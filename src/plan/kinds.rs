@@ -261,7 +261,11 @@ fn service_drafts(render: &dyn service::plan::Render, case: &Case<'_>) -> Result
             }
             (Action::Replace, Some(desired), Some(applied), Some(found)) => vec![
                 removal(applied, found)?,
-                making(desired, None, desired.image.clone())?,
+                Draft {
+                    // Its data stays, and its schedule goes on.
+                    verb: service::image::RESTORE,
+                    ..making(desired, None, desired.image.clone())?
+                },
             ],
             (Action::Delete, _, Some(applied), Some(found)) => vec![removal(applied, found)?],
             (

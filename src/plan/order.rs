@@ -10,36 +10,38 @@ use crate::{
 
 use super::kinds::{Draft, Phase};
 
-/// The dependencies among the resources of one plan, as they were applied and as they are wished.
+/// The dependencies among the resources of one plan, dependent first.
 pub struct Links {
-    /// Both the old and the new `depends_on`, dependent first.
-    edges: Vec<(Address, Address)>,
+    /// As they were applied: what goes, goes in this order.
+    old: BTreeSet<(Address, Address)>,
+    /// As they are wished: what is made, is made in the reverse of this order.
+    new: BTreeSet<(Address, Address)>,
 }
 
 impl Links {
     /// Reads them off the records before and after.
     pub fn of(changes: &[Change], applied: &BTreeMap<Address, Applied>) -> Self {
-        let mut edges = BTreeSet::new();
+        let edges = |address: &Address, record: Option<&Applied>| {
+            let below = record.map(|record| record.meta.depends_on.clone());
+            let address = address.clone();
+            below
+                .unwrap_or_default()
+                .into_iter()
+                .map(move |dependency| (address.clone(), dependency))
+        };
+        let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
         for change in changes {
-            let address = &change.address;
-            let before = applied.get(address).map(|record| &record.meta);
-            let after = change.record.as_ref().map(|record| &record.meta);
-            for meta in before.into_iter().chain(after) {
-                for dependency in &meta.depends_on {
-                    edges.insert((address.clone(), dependency.clone()));
-                }
-            }
+            old.extend(edges(&change.address, applied.get(&change.address)));
+            new.extend(edges(&change.address, change.record.as_ref()));
         }
-        Self {
-            edges: edges.into_iter().collect(),
-        }
+        Self { old, new }
     }
 
     /// Numbers the weakly connected groups of some resources, ignoring all others.
     pub fn groups<'a>(&self, members: impl Iterator<Item = &'a Address>) -> BTreeMap<Address, u32> {
         let members: BTreeSet<&Address> = members.collect();
         let mut neighbours: BTreeMap<&Address, Vec<&Address>> = BTreeMap::new();
-        for (a, b) in &self.edges {
+        for (a, b) in self.old.union(&self.new) {
             if members.contains(a) && members.contains(b) {
                 neighbours.entry(a).or_default().push(b);
                 neighbours.entry(b).or_default().push(a);
@@ -86,20 +88,27 @@ pub fn arrange(drafts: Vec<Draft>, changes: &[Change], links: &Links) -> Result<
             .binary_search_by(|change| change.address.cmp(address))
             .is_ok_and(|at| changes[at].action == Action::Delete)
     };
-    for (dependent, dependency) in &links.edges {
-        let (Some(ours), Some(theirs)) = (by_address.get(dependent), by_address.get(dependency))
-        else {
-            continue;
+    let mut precede = |first: &Address, then: &Address, phases: (Phase, Phase)| {
+        let (Some(firsts), Some(thens)) = (by_address.get(first), by_address.get(then)) else {
+            return;
         };
-        for (&own, &other) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (a, b))) {
-            // Towards what goes, the dependent is first; towards what is made or changed, last.
-            let dependent_first = goes(dependency)
-                || (drafts[other].phase == Phase::Removal && drafts[own].phase == Phase::Removal);
-            if dependent_first {
-                before[other].insert(own);
-            } else if drafts[other].phase != Phase::Removal {
-                before[own].insert(other);
+        for (&a, &b) in firsts
+            .iter()
+            .flat_map(|a| thens.iter().map(move |b| (a, b)))
+        {
+            if (drafts[a].phase, drafts[b].phase) == phases {
+                before[b].insert(a);
             }
+        }
+    };
+    for (dependent, dependency) in &links.new {
+        precede(dependency, dependent, (Phase::Making, Phase::Making));
+    }
+    for (dependent, dependency) in &links.old {
+        precede(dependent, dependency, (Phase::Removal, Phase::Removal));
+        // One that stops depending on another is changed before that other goes for good.
+        if goes(dependency) {
+            precede(dependent, dependency, (Phase::Making, Phase::Removal));
         }
     }
     let order = sort(&drafts, &before)?;

@@ -27,6 +27,8 @@ pub const SHADOW: &str = "shadow/";
 pub const INSTALL: Verb = Verb::from_static("install");
 /// Brings a service to its `after`, touching only the parts that differ.
 pub const UPDATE: Verb = Verb::from_static("update");
+/// Puts a service back as it was before it was removed: its status and its schedule go on.
+pub const RESTORE: Verb = Verb::from_static("restore");
 /// Removes a service, once no run is in flight; its `data/` stays.
 pub const REMOVE: Verb = Verb::from_static("remove");
 /// Removes a service and its `data/`.
