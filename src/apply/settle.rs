@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     id::Address,
     resource::{Applied, Image, Observed, Outcome, Part, Seen, StepId},
+    service,
 };
 
 use super::{
@@ -22,6 +23,8 @@ pub struct Unfinished {
     pub touched: BTreeMap<Address, Transition>,
     /// Resources with a pivot of which no outcome, or an unknown one, is recorded.
     pub doubtful: BTreeMap<Address, Doubt>,
+    /// Resources whose data was to go with them, and may be all that is left of them.
+    pub purged: BTreeSet<Address>,
 }
 
 /// The state as it must be read after a crash.
@@ -75,6 +78,9 @@ impl Unfinished {
             };
             self.touched
                 .insert(intent.address.clone(), transition.clone());
+            if intent.verb == service::image::PURGE {
+                self.purged.insert(intent.address.clone());
+            }
             let told = match ended.get(&intent.step) {
                 None | Some(Outcome::Unknown { .. }) => false,
                 Some(Outcome::Done | Outcome::Failed { .. } | Outcome::Held { .. }) => true,

@@ -175,7 +175,10 @@ impl Order<'_> {
         let (backends, situation, plan) = self.plan(wish).await?;
         self.permit(&approved, &plan)?;
         if !situation.memory.open_journals.is_empty() {
-            backend::sweep(&self.context.host(layout))?;
+            backend::sweep(
+                &self.context.host(layout),
+                &situation.memory.unfinished.purged,
+            )?;
         }
         self.execute(&backends, &situation, &plan, run).await
     }

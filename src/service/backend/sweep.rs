@@ -1,6 +1,9 @@
 //! What an apply that was cut short left of services beside their own files.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{Host, systemd::Places};
 use crate::{
@@ -9,12 +12,13 @@ use crate::{
         host,
     },
     error::{Error, Result},
-    id::ResourceName,
+    id::{Address, Kind, ResourceName},
     service::status::file,
 };
 
 /// Removes temporary files of this project from every directory that services are written to, and
-/// the data of services that were begun and of which nothing else is there.
+/// the data of services of which nothing else is there: of those that were begun, and of those that
+/// were to be `purged`.
 ///
 /// Under the project's lock, and only where an apply did not come to its end: else there is nothing.
 /// Files of other projects in the same directories are told by their names, and left alone. A `data/`
@@ -22,7 +26,7 @@ use crate::{
 ///
 /// # Errors
 /// What the disk says.
-pub fn sweep(host: &Host) -> Result<()> {
+pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
     let disk = host.disk.as_ref();
     let stem = format!("lorectl-{}.", host.layout.project());
     let of_project = |target: &str| target.starts_with(&stem);
@@ -55,7 +59,8 @@ pub fn sweep(host: &Host) -> Result<()> {
         }
         let data = host.layout.data(&name);
         sweep_dir(host, &data, &|_| true)?;
-        if file::is_untouched(disk, &host.layout, &name) {
+        let address = Address::new(Kind::Service, name.clone());
+        if purged.contains(&address) || file::is_untouched(disk, &host.layout, &name) {
             let gone = disk.remove_tree(&data).and_then(|_| disk.remove_dir(&dir));
             gone.map_err(|error| Error::io("remove", &dir, error))?;
         }
