@@ -923,4 +923,10 @@ pub trait Act: Observe {
     /// A step whose outcome is not [`Outcome::Done`] has left the host as near to its `before` as
     /// could be; the executor reads back and puts back the rest.
     async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome>;
+
+    /// Has whoever stands behind the backend look anew at what is on disk: after an apply that was cut
+    /// short, it may remember what is gone. Nothing changes but that.
+    async fn refresh(&self) -> crate::error::Result<()> {
+        Ok(())
+    }
 }

@@ -109,6 +109,12 @@ impl Session<'_> {
         };
         let executed = execute(plan, &situation.applied, &tools).await?;
         let in_doubt = in_doubt(situation, &executed, &written.borrow());
+        if !memory.open_journals.is_empty() {
+            for backend in self.backends.values() {
+                // What is on disk is settled whatever a scheduler remembers.
+                let _ = backend.refresh().await;
+            }
+        }
         self.commit(situation, plan, executed, &journal, in_doubt)
     }
 

@@ -56,6 +56,10 @@ impl Act for Systemd {
         };
         outcomes.into_iter().map(settle).collect()
     }
+
+    async fn refresh(&self) -> Result<()> {
+        self.manager.reload().await
+    }
 }
 
 /// Reports what is settled and was not reported.
