@@ -101,7 +101,7 @@ pub fn finish(
         status.retry_after = false;
         // A pause that a person asked for meanwhile says more.
         status.paused.get_or_insert(Paused {
-            reason: format!("{}: {}", failure.code, failure.message),
+            reason: failure.message.clone(),
             code: failure.code.clone(),
             at: now,
             by: "lorectl".to_owned(),
