@@ -45,12 +45,21 @@ impl Observe for Worker {
     }
 }
 
+/// What cannot be read: a link, a pipe or a giant is not ours, and of all else nothing is known.
 fn unreadable(path: &std::path::Path, error: &io::Error) -> Seen {
-    Seen::Unknown {
-        reason: format!("cannot read {}: {error}", path.display()),
-        code: match error.kind() {
-            io::ErrorKind::PermissionDenied => UnknownCode::NotPermitted,
-            _other => UnknownCode::BackendUnavailable,
+    let reason = format!("cannot read {}: {error}", path.display());
+    let is_link = error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32);
+    match error.kind() {
+        // What the disk refuses by itself has no number.
+        io::ErrorKind::Other if error.raw_os_error().is_none() => Seen::Foreign { reason },
+        _other if is_link => Seen::Foreign { reason },
+        io::ErrorKind::PermissionDenied => Seen::Unknown {
+            reason,
+            code: UnknownCode::NotPermitted,
+        },
+        _other => Seen::Unknown {
+            reason,
+            code: UnknownCode::BackendUnavailable,
         },
     }
 }

@@ -270,7 +270,7 @@ async fn what_is_another_s_is_foreign_and_what_is_damaged_is_drift() {
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
     assert!(matches!(
         world.see(&service, &[]).await,
-        Some(Seen::Unknown { .. })
+        Some(Seen::Foreign { .. })
     ));
 }
 
