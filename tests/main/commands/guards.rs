@@ -133,3 +133,45 @@ fn a_target_that_is_nothing_is_a_mistake() {
     let ran = world.run("plan --target a").exits(64);
     assert!(ran.stderr.contains("service.sync"), "{}", ran.stderr);
 }
+
+#[test]
+fn what_is_not_ours_is_not_overwritten() {
+    let world = World::with(&service("a", ""));
+    world.ok("apply --yes");
+    let run = world.state().join("services/b/run.json");
+    fs::create_dir(run.parent().unwrap()).unwrap();
+    let own = fs::read_to_string(world.state().join("services/a/run.json")).unwrap();
+    // By its id it is another resource's, whatever its name.
+    fs::write(&run, own.replace("\"name\": \"a\"", "\"name\": \"b\"")).unwrap();
+    world.spec(&[service("a", ""), service("b", "")].concat());
+    let mut told = refusal(&world, "apply --yes", 3, "CONFLICT");
+    fs::remove_file(&run).unwrap();
+    let target = world.path().join("target");
+    fs::write(&target, &own).unwrap();
+    std::os::unix::fs::symlink(&target, &run).unwrap();
+    told.push_str(&refusal(&world, "apply --yes", 3, "CONFLICT"));
+    fs::remove_file(&run).unwrap();
+    nix::unistd::mkfifo(&run, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    told.push_str(&refusal(&world, "apply --yes", 3, "CONFLICT"));
+    snapshot("conflict", &told);
+}
+
+#[test]
+fn a_spec_can_come_from_a_pipe() {
+    let world = World::new();
+    let spec = format!("{HEAD}{}", service("a", ""));
+    world
+        .command(["plan", "-f", "-"])
+        .stdin(spec.clone())
+        .run()
+        .exits(0)
+        .quiet();
+    world
+        .command(["apply", "--yes", "-f", "-"])
+        .stdin(spec.clone())
+        .run()
+        .exits(0)
+        .quiet();
+    let again = world.command(["plan", "-f", "-"]).stdin(spec).run();
+    assert!(again.exits(0).stdout.contains("No changes."));
+}
