@@ -35,6 +35,7 @@ pub const SYSTEM: &[Test] = &[
     ("a_job_reads_and_writes_what_is_its_own", job_sees_its_own),
     ("a_state_directory_below_tmp_is_visible", below_tmp),
     ("a_stamp_goes_with_its_timer", stamp_goes),
+    ("a_change_of_user_hands_the_status_over", changes_user),
     (
         "something_is_done_before_a_new_service_is_written",
         on_install,
@@ -375,4 +376,85 @@ fn on_install() {
     };
     assert_eq!(message, "no status can be written");
     assert_eq!(machine.residue("refused"), [""; 0]);
+}
+
+fn changes_user() {
+    let machine = Machine::system();
+    let layout = &machine.layout;
+    let old = machine.service("changes-user");
+    let mut new = old.clone();
+    new.user = Some("nobody".to_owned());
+    wait(done(&machine, &[install(&machine, &old)]));
+    let (data, status) = (layout.data(&old.name), layout.status_file(&old.name));
+    let at = "2026-02-09T10:00:00Z".parse().unwrap();
+    let mut known = lorectl::service::status::Status::new(at);
+    known.consecutive_failures = 3;
+    fs::write(&status, serde_json::to_vec(&known).unwrap()).unwrap();
+    std::os::unix::fs::symlink("/etc", data.join("logs")).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o750)).unwrap();
+    let before = wait(ours(&machine, &old));
+    let change = || {
+        step(
+            &image::UPDATE,
+            &new,
+            Some(before.clone()),
+            Some(machine.image(&new)),
+        )
+    };
+    let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+    let read = || {
+        let bytes = fs::read(&status).unwrap();
+        serde_json::from_slice::<lorectl::service::status::Status>(&bytes).unwrap()
+    };
+    let as_it_was = || {
+        assert_eq!((owner(&data), owner(&status)), (0, 0));
+        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, 0o750);
+        assert!(fs::symlink_metadata(data.join("logs")).is_ok());
+        assert_eq!(read(), known);
+        let left = fs::read_dir(layout.service(&old.name)).unwrap();
+        assert_eq!(left.count(), 2, "run.json and data");
+    };
+
+    // A run that a person started is waited for.
+    let lock = lorectl::effect::lock::Lock::try_take(&layout.run_lock(&old.name), 0o600);
+    let mut held = change();
+    held.patience = Seconds(1);
+    let outcomes = wait(act(&machine, &[held]));
+    assert!(matches!(outcomes[0], Outcome::Held { .. }), "{outcomes:?}");
+    drop(lock);
+    fs::remove_file(layout.run_lock(&old.name)).unwrap();
+    as_it_was();
+    assert_eq!(wait(ours(&machine, &old)), before, "timer and all");
+
+    // What fails later takes it back: a unit file that cannot be replaced.
+    let unit = machine.path("changes-user", "service");
+    let unit = unit.to_str().unwrap();
+    run("mount", &["--bind", unit, unit]);
+    let outcomes = wait(act(&machine, &[change()]));
+    run("umount", &[unit]);
+    assert!(
+        matches!(outcomes[0], Outcome::Failed { .. }),
+        "{outcomes:?}"
+    );
+    as_it_was();
+
+    wait(done(&machine, &[change()]));
+    assert_eq!(wait(ours(&machine, &new)), machine.image(&new));
+    let nobody = owner(&data);
+    assert_ne!(nobody, 0);
+    assert_eq!(
+        (owner(&status), owner(&data.join("lock"))),
+        (nobody, nobody)
+    );
+    assert!(fs::symlink_metadata(data.join("logs")).is_err());
+    assert_eq!(read().consecutive_failures, 3);
+
+    let back = step(
+        &image::UPDATE,
+        &old,
+        Some(machine.image(&new)),
+        Some(before.clone()),
+    );
+    wait(done(&machine, &[back]));
+    as_it_was();
 }

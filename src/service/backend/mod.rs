@@ -1,5 +1,6 @@
 //! Who wakes the runner: the schedulers, and which of them `auto` is.
 
+mod hand_over;
 mod sweep;
 pub mod systemd;
 pub mod worker;
@@ -49,10 +50,13 @@ pub fn open(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
     });
     match Scheduler::of(id) {
         Some(Scheduler::SystemdSystem) => {
-            Ok(Box::new(Systemd::system(layout, disk).on_install(seed)))
+            let systemd = Systemd::system(layout, disk);
+            Ok(Box::new(systemd.on_install(seed).clock(host.clock)))
         }
         Some(Scheduler::SystemdUser) => Ok(Box::new(
-            Systemd::user(&host.account, layout, disk).on_install(seed),
+            Systemd::user(&host.account, layout, disk)
+                .on_install(seed)
+                .clock(host.clock),
         )),
         Some(Scheduler::Worker) => Ok(Box::new(Worker::new(layout, disk, Rc::new(host.clock)))),
         None => Err(Error::new(

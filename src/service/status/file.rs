@@ -247,18 +247,40 @@ pub fn seed_status(
     write(disk, &data, &status, Some(owner), Durability::Batch).map_err(failed)
 }
 
+/// Lays out a `data/` that was just made: its status, and its lock, both its owner's.
+///
+/// It survives a power failure once the caller has synced the file system.
+///
+/// # Errors
+/// As the disk says.
+pub fn hand_down(disk: &dyn Disk, data: &Path, status: &Status, owner: Owner) -> io::Result<()> {
+    let lock = data.join("lock");
+    disk.write(&lock, b"", 0o600, Some(owner), Durability::Batch)?;
+    write(disk, data, status, Some(owner), Durability::Batch)
+}
+
+/// Whether there is nothing in `data/` but what [`hand_down`] and [`seed_status`] put there.
+///
+/// # Errors
+/// As the disk says.
+pub fn holds_no_more_than_status(
+    disk: &dyn Disk,
+    layout: &Layout,
+    name: &ResourceName,
+) -> io::Result<bool> {
+    let ours = [layout.status_file(name), layout.run_lock(name)];
+    let ours = |entry: &str| {
+        ours.iter()
+            .any(|path| path.file_name().is_some_and(|file| file == entry))
+    };
+    let entries = disk.list(&layout.data(name))?;
+    Ok(entries.iter().all(|(entry, _)| ours(entry)))
+}
+
 /// Whether a service left nothing worth keeping: it never ran, and its data is what [`seed_status`]
 /// made. A removal takes that along, so that an install which is undone leaves no trace.
 pub fn is_untouched(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> bool {
-    let Ok(entries) = disk.list(&layout.data(name)) else {
-        return false;
-    };
-    let ours = |entry: &str| {
-        [layout.status_file(name), layout.run_lock(name)]
-            .iter()
-            .any(|path| path.file_name().is_some_and(|file| file == entry))
-    };
-    entries.iter().all(|(entry, _)| ours(entry))
+    holds_no_more_than_status(disk, layout, name).unwrap_or(false)
         && match read(disk, layout, name) {
             Stored::Good(status) => {
                 status.last_run.is_none()

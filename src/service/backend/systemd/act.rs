@@ -8,12 +8,13 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{
+    super::hand_over::{self, Handing, hand_over},
     Systemd,
     batch::{Timer, Work},
     parts::UnitKind,
 };
 use crate::{
-    effect::{dbus::UnitResult, user},
+    effect::{clock::Clock, dbus::UnitResult, user},
     error::{Code, Error, Result},
     resource::{Act, Outcome, Owner, Progress, Step},
     service::image,
@@ -39,6 +40,7 @@ impl Act for Systemd {
             outcomes.push(None);
         }
         let mut live: Vec<&mut Work<'_>> = works.iter_mut().collect();
+        self.find_hand_overs(&mut live);
         self.stop_timers(&mut live).await;
         self.find_runs(&mut live).await;
         self.round(&mut live).await;
@@ -81,6 +83,20 @@ fn live<'w, 'a>(works: &'w mut [&'_ mut Work<'a>]) -> impl Iterator<Item = &'w m
 }
 
 impl Systemd {
+    /// Marks the steps that give their service's `data/` to another user.
+    fn find_hand_overs(&self, works: &mut [&mut Work<'_>]) {
+        let mut runners: HashMap<String, Owner> = HashMap::new();
+        for work in live(works).filter(|work| work.writes_run()) {
+            let due = self.runner(work, &mut runners).and_then(|runner| {
+                hand_over::is_due(&*self.disk, &self.layout, work.name(), runner)
+            });
+            match due {
+                Ok(due) => work.hands_over = due,
+                Err(error) => work.fail(error.chain()),
+            }
+        }
+    }
+
     /// Stops the timers that go, and those that change: a reload would let an overdue one fire.
     async fn stop_timers(&self, works: &mut [&mut Work<'_>]) {
         let mut stopping: Vec<&mut Work<'_>> =
@@ -130,6 +146,7 @@ impl Systemd {
         self.change_links(works);
         self.forget(works).await;
         for work in live(works) {
+            work.undo.finish(&*self.disk);
             work.outcome = Some(Outcome::Done);
         }
         self.start_again(works).await;
@@ -138,6 +155,10 @@ impl Systemd {
     /// Fails a step and puts back what it has touched.
     fn give_up(&self, work: &mut Work<'_>, message: &str) {
         work.fail(message);
+        self.put_back(work);
+    }
+
+    fn put_back(&self, work: &mut Work<'_>) {
         work.unread |= !work.undo.is_empty();
         let failures = work.undo.put_back(&*self.disk);
         work.add(&failures);
@@ -157,7 +178,13 @@ impl Systemd {
                         bases = true;
                     }
                     let runner = self.runner(work, &mut runners)?;
-                    self.make_home(work, runner)?;
+                    if !self.make_home(work, runner)? {
+                        work.outcome = Some(Outcome::Held {
+                            reason: "a run is in flight".to_owned(),
+                        });
+                        self.put_back(work);
+                        return Ok(());
+                    }
                 }
                 // First: a service of which anything else is there is no new one to the next apply.
                 if work.step.verb == image::INSTALL {
@@ -213,14 +240,21 @@ impl Systemd {
         Ok(account.owner)
     }
 
-    /// The service's own directories.
-    fn make_home(&self, work: &mut Work<'_>, runner: Owner) -> Result<()> {
+    /// The service's own directories; false when a run is in flight that keeps `data/` from going to
+    /// another user.
+    fn make_home(&self, work: &mut Work<'_>, runner: Owner) -> Result<bool> {
         let disk = &*self.disk;
         let name = work.step.address.name.clone();
         let home = self.layout.service(&name);
         work.undo.make_dir(disk, &home, 0o711, self.applier)?;
+        match hand_over(disk, &self.layout, &work.service, runner, self.clock.now())? {
+            Handing::NotDue => {}
+            Handing::RunInFlight => return Ok(false),
+            Handing::Done(handed) => work.undo.handed_over(handed),
+        }
         let data = self.layout.data(&name);
-        work.undo.make_dir(disk, &data, 0o700, runner)
+        work.undo.make_dir(disk, &data, 0o700, runner)?;
+        Ok(true)
     }
 
     /// Makes what was written survive a power failure.

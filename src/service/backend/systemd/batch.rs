@@ -40,7 +40,9 @@ pub(super) struct Work<'a> {
     pub(super) timer: Timer,
     /// Why the manager would not start it.
     pub(super) refused: Option<String>,
-    /// A run is in flight that the removal waits for.
+    /// Its `data/` goes to another user.
+    pub(super) hands_over: bool,
+    /// A run is in flight that the step waits for.
     pub(super) waits: bool,
     /// Its units that the manager remembers as failed.
     pub(super) failed_units: Vec<String>,
@@ -73,6 +75,7 @@ impl<'a> Work<'a> {
             outcome: None,
             timer: Timer::Untouched,
             refused: None,
+            hands_over: false,
             waits: false,
             failed_units: Vec::new(),
             unread: false,
@@ -138,14 +141,22 @@ impl<'a> Work<'a> {
         self.changed.iter().any(|(_, role)| role == wanted)
     }
 
-    /// Whether the timer is stopped before a file changes, so that no reload finds it overdue.
+    /// Whether nothing is touched while a run is in flight.
+    pub(super) const fn minds_runs(&self) -> bool {
+        self.is_removal() || self.hands_over
+    }
+
+    /// Whether the timer is stopped before a file changes, so that no reload finds it overdue and no
+    /// run begins in a `data/` that goes to another user.
     pub(super) fn stops_timer(&self) -> bool {
         let down = self.changes(&Role::Active) && !self.will_be_active();
-        self.is_removal() || (self.was_active() && (down || self.wants_restart()))
+        self.is_removal()
+            || (self.was_active() && (down || self.wants_restart() || self.hands_over))
     }
 
     pub(super) fn starts_timer(&self) -> bool {
-        self.will_be_active() && (self.changes(&Role::Active) || self.wants_restart())
+        self.will_be_active()
+            && (self.changes(&Role::Active) || self.wants_restart() || self.hands_over)
     }
 
     pub(super) fn changes_link(&self) -> bool {

@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use crate::{
     effect::{
+        clock::SystemClock,
         dbus::{Manager, Whose},
         disk::Disk,
         user::Account,
@@ -43,6 +44,7 @@ pub struct Systemd {
     applier: Owner,
     disk: Rc<dyn Disk>,
     on_install: OnInstall,
+    clock: SystemClock,
 }
 
 impl Systemd {
@@ -56,6 +58,7 @@ impl Systemd {
             applier: crate::effect::user::effective(),
             disk,
             on_install: Rc::new(|_| Ok(())),
+            clock: SystemClock::of_machine(),
         }
     }
 
@@ -73,6 +76,7 @@ impl Systemd {
             applier: account.owner,
             disk,
             on_install: Rc::new(|_| Ok(())),
+            clock: SystemClock::of_machine(),
         }
     }
 
@@ -80,6 +84,13 @@ impl Systemd {
     #[must_use]
     pub fn on_install(mut self, on_install: OnInstall) -> Self {
         self.on_install = on_install;
+        self
+    }
+
+    /// The same, with another clock than the machine's.
+    #[must_use]
+    pub const fn clock(mut self, clock: SystemClock) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -1,11 +1,11 @@
-//! What a removal needs besides: to wait for a run in flight, and to leave
-//! nothing in the manager's memory.
+//! What a removal needs besides: to wait for a run in flight, as a change of user
+//! does, and to leave nothing in the manager's memory.
 
 use std::time::Duration;
 
 use tokio::time;
 
-use super::{Systemd, batch::Work, parts::UnitKind};
+use super::{super::hand_over, Systemd, batch::Work, parts::UnitKind};
 use crate::{
     effect::dbus::Active,
     error::{Error, Result},
@@ -17,12 +17,12 @@ use crate::{
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 impl Systemd {
-    /// Marks the removals that have a run in flight; their timers are stopped already.
+    /// Marks the removals and hand-overs that have a run in flight; their timers are stopped already.
     pub(super) async fn find_runs(&self, works: &mut [&mut Work<'_>]) {
         let removals: Vec<&mut Work<'_>> = works
             .iter_mut()
             .map(|work| &mut **work)
-            .filter(|work| work.is_removal() && work.outcome.is_none())
+            .filter(|work| work.minds_runs() && work.outcome.is_none())
             .collect();
         if removals.is_empty() {
             return;
@@ -51,10 +51,12 @@ impl Systemd {
                 }
                 work.waits |= kind == UnitKind::Service && state.in_flight;
             }
+            // One that a person started has no unit.
+            work.waits |= work.hands_over && hand_over::runs(&self.layout, work.name());
         }
     }
 
-    /// Waits for the runs in flight, each as long as its step allows, and removes what has ended;
+    /// Waits for the runs in flight, each as long as its step allows, and goes on with what has ended;
     /// what has not is held.
     pub(super) async fn wait_for_runs(&self, works: &mut [&mut Work<'_>]) {
         let mut waiting: Vec<&mut Work<'_>> = works
@@ -113,6 +115,9 @@ impl Systemd {
     fn purge(&self, work: &mut Work<'_>) -> Result<()> {
         let name = work.step.address.name.clone();
         let data = self.layout.data(&name);
+        if work.step.verb == image::PURGE {
+            hand_over::purge(&*self.disk, &self.layout, &name)?;
+        }
         self.disk
             .remove_tree(&data)
             .map_err(|error| Error::io("remove", &data, error))?;

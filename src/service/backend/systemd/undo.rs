@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::observe::LIMIT;
+use super::{super::hand_over::HandedOver, observe::LIMIT};
 use crate::{
     effect::disk::{Disk, Durability, EntryKind},
     error::{Error, Result},
@@ -33,6 +33,10 @@ pub(super) struct Undo {
     made: Vec<PathBuf>,
     /// Directories that were there, empty in the end.
     gone: Vec<(PathBuf, u32, Owner)>,
+    /// Directories that were there, and had this mode and owner.
+    were: Vec<(PathBuf, u32, Owner)>,
+    /// The service's `data/` went to another user.
+    handed: Option<HandedOver>,
 }
 
 impl Undo {
@@ -79,8 +83,12 @@ impl Undo {
         owner: Owner,
     ) -> Result<()> {
         let error = |error| Error::io("make the directory", path, error);
-        if disk.stat(path).map_err(error)?.is_none() {
-            self.made.push(path.to_owned());
+        match disk.stat(path).map_err(error)? {
+            None => self.made.push(path.to_owned()),
+            Some(stat) if (stat.mode, stat.owner) != (mode, owner) => {
+                self.were.push((path.to_owned(), stat.mode, stat.owner));
+            }
+            Some(_) => {}
         }
         disk.make_dir(path, mode, Some(owner)).map_err(error)
     }
@@ -95,6 +103,19 @@ impl Undo {
             self.gone.push((path.to_owned(), stat.mode, stat.owner));
         }
         Ok(())
+    }
+
+    /// Remembers that `data/` went to another user.
+    pub(super) fn handed_over(&mut self, handed: HandedOver) {
+        self.handed = Some(handed);
+    }
+
+    /// After the last thing that may fail: drops what only an undo would have needed.
+    pub(super) fn finish(&mut self, disk: &dyn Disk) {
+        if let Some(handed) = self.handed.take() {
+            // What stays is a directory that nobody looks at; the step is done all the same.
+            let _ = handed.finish(disk);
+        }
     }
 
     /// Whether nothing was touched.
@@ -126,6 +147,12 @@ impl Undo {
         for path in self.made.drain(..).rev() {
             // Nobody had anything there: what is in it now came with this step.
             tell(&path, disk.remove_tree(&path).map(drop));
+        }
+        for (path, mode, owner) in self.were.drain(..).rev() {
+            tell(&path, disk.make_dir(&path, mode, Some(owner)));
+        }
+        if let Some(handed) = self.handed.take() {
+            tell(handed.home(), handed.put_back(disk));
         }
         failures
     }
@@ -179,6 +206,14 @@ mod tests {
         RealDisk.make_dir(&at("full"), 0o711, None).unwrap();
         write(&at("full/only"), b"x", 0o644);
 
+        RealDisk.make_dir(&at("there"), 0o750, None).unwrap();
+        // Only root gives directories away.
+        let other = if crate::effect::process::is_root() {
+            Owner { uid: 12, gid: 34 }
+        } else {
+            whoami
+        };
+
         let mut undo = Undo::default();
         undo.write(&RealDisk, &at("changed"), b"new", 0o644, whoami)
             .unwrap();
@@ -190,6 +225,8 @@ mod tests {
         undo.remove(&RealDisk, &at("full/only")).unwrap();
         undo.remove_dir(&RealDisk, &at("full")).unwrap();
         undo.make_dir(&RealDisk, &at("made"), 0o700, whoami)
+            .unwrap();
+        undo.make_dir(&RealDisk, &at("there"), 0o755, other)
             .unwrap();
         undo.write(&RealDisk, &at("made/file"), b"", 0o600, whoami)
             .unwrap();
@@ -207,5 +244,7 @@ mod tests {
         assert_eq!(link, Path::new("there"));
         assert_eq!(RealDisk.stat(&at("full")).unwrap().unwrap().mode, 0o711);
         assert!(RealDisk.stat(&at("made")).unwrap().is_none());
+        let there = RealDisk.stat(&at("there")).unwrap().unwrap();
+        assert_eq!((there.mode, there.owner), (0o750, whoami));
     }
 }

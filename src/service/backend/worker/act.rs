@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Mark, Worker, observe::LIMIT};
+use super::{
+    super::hand_over::{Handing, hand_over},
+    Mark, Worker,
+    observe::LIMIT,
+};
 use crate::{
     effect::{
         disk::{Durability, TEMPORARY},
         lock::Lock,
-        random,
-        untrusted::Dir,
-        user,
+        random, user,
     },
     error::{Code, Error, Result},
-    id::ResourceName,
     resource::{Act, File, Outcome, Owner, Progress, Step},
     service::{definition::Service, image, status::file},
 };
@@ -29,19 +30,17 @@ impl Act for Worker {
         for step in batch {
             // Whoever shows progress and listens for Ctrl-C has a turn.
             tokio::task::yield_now().await;
-            outcomes.push(match self.write(step) {
-                Ok(true) => Some(Outcome::Done),
-                Ok(false) => None,
-                Err(error) => Some(Outcome::Failed {
-                    message: error.chain(),
-                }),
+            outcomes.push(if removes(step) {
+                None
+            } else {
+                settled(self.write(step))
             });
         }
-        self.remove_all(batch, &mut outcomes).await;
+        self.wait_for_runs(batch, &mut outcomes).await;
         self.settle(batch, &mut outcomes);
         let ended = batch.iter().zip(outcomes).map(|(step, outcome)| {
             let outcome = outcome.unwrap_or_else(|| Outcome::Failed {
-                message: format!("the worker has no verb `{}`", step.verb),
+                message: "the step was not carried out".to_owned(),
             });
             progress(step.id, &outcome);
             outcome
@@ -54,13 +53,21 @@ fn removes(step: &Step) -> bool {
     step.verb == image::REMOVE || step.verb == image::PURGE
 }
 
+/// The outcome of a step that was tried; none yet where a run is in flight.
+fn settled(tried: Result<bool>) -> Option<Outcome> {
+    match tried {
+        Ok(true) => Some(Outcome::Done),
+        Ok(false) => None,
+        Err(error) => Some(Outcome::Failed {
+            message: error.chain(),
+        }),
+    }
+}
+
 impl Worker {
-    /// Makes or changes a service; false for a step that does neither.
+    /// Makes or changes a service, whatever the verb that asks for it; false when its `data/` would go
+    /// to another user and a run is in flight.
     fn write(&self, step: &Step) -> Result<bool> {
-        let makes = step.verb == image::INSTALL;
-        if !makes && step.verb != image::UPDATE {
-            return Ok(false);
-        }
         let name = &step.address.name;
         let after = step.after.as_ref();
         let file = after.and_then(|image| image.file(image::RUN.as_str()));
@@ -69,26 +76,40 @@ impl Worker {
             return Err(Error::new(Code::Internal, message));
         };
         let service: Service = step.definition.read()?;
-        self.directories(&service, file)?;
-        // First: a service whose `run.json` is there is no new one, to the worker and to the next apply.
-        if makes {
-            file::seed_status(&*self.disk, &self.layout, &service, self.clock.now())?;
+        let handed = match self.directories(&service, file)? {
+            Handing::NotDue => None,
+            Handing::RunInFlight => return Ok(false),
+            Handing::Done(handed) => Some(handed),
+        };
+        let written = self.fill(step, &service, file, &bytes);
+        if let Some(handed) = handed {
+            if let Err(error) = written {
+                let Err(worse) = handed.put_back(&*self.disk) else {
+                    return Err(error);
+                };
+                let worse = Error::io("put back", &self.layout.data(name), worse);
+                return Err(error.with_details(vec![worse.chain()]));
+            }
+            // What stays is a directory that nobody looks at.
+            let _ = handed.finish(&*self.disk);
+            return Ok(true);
         }
-        let path = self.path(name);
-        self.disk
-            .write(
-                &path,
-                &bytes,
-                file.mode,
-                Some(file.owner),
-                Durability::Batch,
-            )
-            .map_err(|error| Error::io("write", &path, error))?;
-        Ok(true)
+        written.map(|()| true)
     }
 
-    /// The service's directory, passable for its user; its `data/`, which is that user's; its lock.
-    fn directories(&self, service: &Service, file: &File) -> Result<()> {
+    fn fill(&self, step: &Step, service: &Service, file: &File, bytes: &[u8]) -> Result<()> {
+        // First: a service whose `run.json` is there is no new one, to the worker and to the next apply.
+        if step.verb == image::INSTALL {
+            file::seed_status(&*self.disk, &self.layout, service, self.clock.now())?;
+        }
+        let path = self.path(&service.name);
+        self.disk
+            .write(&path, bytes, file.mode, Some(file.owner), Durability::Batch)
+            .map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// The service's directory, passable for its user; its lock; its `data/`, which is that user's.
+    fn directories(&self, service: &Service, file: &File) -> Result<Handing> {
         let name = &service.name;
         let make = |path: &std::path::Path, mode, owner| {
             self.disk
@@ -101,9 +122,6 @@ impl Worker {
         };
         make(&self.layout.services(), 0o711, applier)?;
         make(&self.layout.service(name), 0o711, applier)?;
-        let owner = self.runner(service)?;
-        self.hand_over(name, owner)?;
-        make(&self.layout.data(name), 0o700, owner)?;
         if let Some(lock) = &service.lock {
             let path = self.layout.named_lock(lock);
             if let Some(dir) = path.parent() {
@@ -119,7 +137,16 @@ impl Worker {
                     .map_err(|error| Error::io("make", &path, error))?;
             }
         }
-        Ok(())
+        // Last, so that nothing that fails here leaves it done.
+        let owner = self.runner(service)?;
+        let now = self.clock.now();
+        let handing = hand_over(&*self.disk, &self.layout, service, owner, now)?;
+        match handing {
+            Handing::RunInFlight => return Ok(handing),
+            Handing::NotDue | Handing::Done(_) => {}
+        }
+        make(&self.layout.data(name), 0o700, owner)?;
+        Ok(handing)
     }
 
     /// Whom the service runs as: its user, or whoever applies.
@@ -136,27 +163,12 @@ impl Worker {
         })
     }
 
-    /// Puts the `data/` of another user out of the way: what it holds was that user's to write, so
-    /// nothing in it is given to the new one.
-    fn hand_over(&self, name: &ResourceName, owner: Owner) -> Result<()> {
-        let path = self.layout.data(name);
-        let failed = |error| Error::io("hand over", &path, error);
-        let stat = self.disk.stat(&path).map_err(failed)?;
-        let Some(stat) = stat.filter(|stat| stat.owner.uid != owner.uid) else {
-            return Ok(());
-        };
-        let dir = Dir::open(&self.layout.service(name)).map_err(failed)?;
-        let dir = dir.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        let aside = format!("data.of-{}-{}", stat.owner.uid, self.clock.now().millis());
-        dir.rename("data", &aside).map_err(failed)
-    }
-
-    /// Removes services as their runs end, each within its patience; one at a time is looked at, so
+    /// Carries out what waits for runs to end, each within its patience; one at a time is looked at, so
     /// that no wait adds to another.
-    async fn remove_all(&self, batch: &[Step], outcomes: &mut [Option<Outcome>]) {
+    async fn wait_for_runs(&self, batch: &[Step], outcomes: &mut [Option<Outcome>]) {
         let began = Instant::now();
         let mut waiting: Vec<usize> = (0..batch.len()).collect();
-        waiting.retain(|at| batch.get(*at).is_some_and(removes));
+        waiting.retain(|at| outcomes.get(*at).is_some_and(Option::is_none));
         while !waiting.is_empty() {
             let mut still = Vec::new();
             for at in waiting {
@@ -165,8 +177,12 @@ impl Worker {
                 };
                 tokio::task::yield_now().await;
                 let patience = Duration::from_secs(step.patience.0);
-                *outcome = match self.remove(step) {
-                    Ok(true) => Some(Outcome::Done),
+                let tried = if removes(step) {
+                    self.remove(step)
+                } else {
+                    self.write(step)
+                };
+                *outcome = match tried {
                     Ok(false) if began.elapsed() < patience => {
                         still.push(at);
                         continue;
@@ -174,9 +190,7 @@ impl Worker {
                     Ok(false) => Some(Outcome::Held {
                         reason: "a run of it is under way".to_owned(),
                     }),
-                    Err(error) => Some(Outcome::Failed {
-                        message: error.chain(),
-                    }),
+                    tried => settled(tried),
                 };
             }
             waiting = still;
@@ -208,9 +222,14 @@ impl Worker {
         }
         self.disk.remove(&path).map_err(failed)?;
         let dir = self.layout.service(name);
-        if step.verb == image::PURGE || file::is_untouched(&*self.disk, &self.layout, name) {
+        if step.verb == image::PURGE {
             self.disk.remove_tree(&dir).map_err(failed)?;
         } else {
+            // What an earlier user of it left stays, whatever the present one did.
+            if file::is_untouched(&*self.disk, &self.layout, name) {
+                let data = self.layout.data(name);
+                self.disk.remove_tree(&data).map_err(failed)?;
+            }
             self.disk.remove_dir(&dir).map_err(failed)?;
         }
         Ok(true)

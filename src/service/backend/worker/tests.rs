@@ -330,13 +330,115 @@ async fn data_of_another_user_is_put_out_of_the_way() {
     let nobody = crate::effect::user::by_name("nobody").unwrap().unwrap();
     assert_eq!(owner(&layout.data(&service.name)), nobody.owner.uid);
     assert_eq!(owner(&layout.status_file(&service.name)), nobody.owner.uid);
-    service.user = None;
-    world.done(image::UPDATE, &service).await;
-    assert_eq!(owner(&layout.data(&service.name)), 0);
-    assert!(!layout.status_file(&service.name).exists());
-    let names = RealDisk.list(&layout.service(&service.name)).unwrap();
+    assert_eq!(owner(&layout.run_lock(&service.name)), nobody.owner.uid);
+    let read = || match file::read(&RealDisk, layout, &service.name) {
+        Stored::Good(status) => *status,
+        other => panic!("{other:?}"),
+    };
+    let mut ran = read();
+    ran.paused = Some(crate::service::status::Paused {
+        reason: "by hand".to_owned(),
+        code: crate::service::status::MANUAL.to_owned(),
+        at: NOW.parse().unwrap(),
+        by: "joe".to_owned(),
+    });
+    ran.consecutive_failures = 3;
+    ran.last_scheduled_start = Some("2026-02-09T09:00:00Z".parse().unwrap());
+    std::fs::write(
+        layout.status_file(&service.name),
+        serde_json::to_vec(&ran).unwrap(),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink("/etc", layout.logs(&service.name)).unwrap();
+    let names = || -> Vec<String> {
+        let listed = RealDisk.list(&layout.service(&service.name)).unwrap();
+        listed.into_iter().map(|(name, _)| name).collect()
+    };
+    let mut changed = service.clone();
+    changed.user = None;
+
+    // A run in flight is waited for, and nothing is touched meanwhile.
+    let lock = Lock::try_take(&layout.run_lock(&service.name), 0o600).unwrap();
+    let outcomes = world.act(&[step(image::UPDATE, &changed)]).await;
+    assert!(matches!(outcomes[0], Outcome::Held { .. }), "{outcomes:?}");
+    assert_eq!(owner(&layout.data(&service.name)), nobody.owner.uid);
+    drop(lock);
+
+    // What fails after it takes it back.
+    let run = layout.run_file(&service.name);
+    std::fs::remove_file(&run).unwrap();
+    std::fs::create_dir(&run).unwrap();
+    let outcomes = world.act(&[step(image::UPDATE, &changed)]).await;
     assert!(
-        names.iter().any(|(name, _)| name.starts_with("data.of-")),
-        "{names:?}"
+        matches!(outcomes[0], Outcome::Failed { .. }),
+        "{outcomes:?}"
     );
+    assert_eq!(owner(&layout.data(&service.name)), nobody.owner.uid);
+    assert_eq!(names(), ["data", "run.json"]);
+    std::fs::remove_dir(&run).unwrap();
+
+    world.done(image::UPDATE, &changed).await;
+    assert_eq!(owner(&layout.data(&service.name)), 0);
+    assert_eq!(owner(&layout.status_file(&service.name)), 0);
+    assert_eq!(owner(&layout.run_lock(&service.name)), 0);
+    assert_eq!(read(), ran, "the pause and the schedule are carried over");
+    assert!(
+        RealDisk
+            .stat(&layout.logs(&service.name))
+            .unwrap()
+            .is_none()
+    );
+    let aside = format!(
+        "data.of-{}-{}",
+        nobody.owner.uid,
+        world.backend.clock.now().millis()
+    );
+    assert_eq!(names(), ["data", aside.as_str(), "run.json"]);
+
+    // An undo gives the old user all of it back.
+    world.done(image::UPDATE, &service).await;
+    assert_eq!(owner(&layout.data(&service.name)), nobody.owner.uid);
+    assert!(
+        RealDisk
+            .stat(&layout.logs(&service.name))
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(read(), ran);
+    assert_eq!(names(), ["data", "run.json"]);
+
+    // After a run the new user's data is its own, and is kept aside in turn.
+    world.done(image::UPDATE, &changed).await;
+    std::fs::create_dir(layout.logs(&service.name)).unwrap();
+    world.done(image::UPDATE, &service).await;
+    assert!(
+        RealDisk
+            .stat(&layout.logs(&service.name))
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(names().len(), 4, "{:?}", names());
+    world.done(image::PURGE, &service).await;
+    assert!(!layout.service(&service.name).exists());
+}
+
+#[tokio::test]
+async fn a_removal_that_is_undone_leaves_the_schedule_alone() {
+    let world = world();
+    let layout = &world.backend.layout;
+    let service = fixture::service("sync", &["true"]);
+    world.done(image::INSTALL, &service).await;
+    std::fs::write(layout.data(&service.name).join("kept"), "").unwrap();
+    world.done(image::REMOVE, &service).await;
+    let later = at(world.dir.path(), "2026-02-10T10:00:00Z");
+    let restore = Step {
+        after: Some(image_of(&service)),
+        ..step(crate::resource::Verb::from_static("restore"), &service)
+    };
+    assert_eq!(later.act(&[restore], &|_, _| {}).await, [Outcome::Done]);
+    assert!(layout.run_file(&service.name).exists());
+    match file::read(&RealDisk, layout, &service.name) {
+        Stored::Good(status) => assert_eq!(status.created_at.to_string(), NOW),
+        other => panic!("{other:?}"),
+    }
 }
