@@ -406,9 +406,9 @@ fn changes_user() {
         let bytes = fs::read(&status).unwrap();
         serde_json::from_slice::<lorectl::service::status::Status>(&bytes).unwrap()
     };
-    let as_it_was = || {
+    let as_it_was = |mode| {
         assert_eq!((owner(&data), owner(&status)), (0, 0));
-        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, 0o750);
+        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, mode);
         assert!(fs::symlink_metadata(data.join("logs")).is_ok());
         assert_eq!(read(), known);
         let left = fs::read_dir(layout.service(&old.name)).unwrap();
@@ -423,7 +423,7 @@ fn changes_user() {
     assert!(matches!(outcomes[0], Outcome::Held { .. }), "{outcomes:?}");
     drop(lock);
     fs::remove_file(layout.run_lock(&old.name)).unwrap();
-    as_it_was();
+    as_it_was(0o750);
     assert_eq!(wait(ours(&machine, &old)), before, "timer and all");
 
     // What fails later takes it back: a unit file that cannot be replaced.
@@ -436,7 +436,7 @@ fn changes_user() {
         matches!(outcomes[0], Outcome::Failed { .. }),
         "{outcomes:?}"
     );
-    as_it_was();
+    as_it_was(0o750);
 
     wait(done(&machine, &[change()]));
     assert_eq!(wait(ours(&machine, &new)), machine.image(&new));
@@ -453,8 +453,8 @@ fn changes_user() {
         &image::UPDATE,
         &old,
         Some(machine.image(&new)),
-        Some(before.clone()),
+        Some(machine.image(&old)),
     );
     wait(done(&machine, &[back]));
-    as_it_was();
+    as_it_was(0o700);
 }

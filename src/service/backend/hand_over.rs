@@ -121,25 +121,25 @@ pub(super) fn hand_over(
     };
     let aside = format!("{ASIDE}{}-{}", stat.owner.uid, now.millis());
     let status = carried(file::read(disk, layout, name), service, now);
-    let from = match returning(disk, layout, name, &home, runner).map_err(failed)? {
-        Some(earlier) => earlier,
-        None => {
-            disk.remove_tree(&next)
-                .and_then(|_| disk.make_dir(&next, 0o700, Some(runner)))
-                .map_err(failed)?;
-            file::hand_down(disk, &next, &status, runner).map_err(failed)?;
-            NEXT.to_owned()
-        }
-    };
+    let earlier = returning(disk, layout, name, &home, runner).map_err(failed)?;
+    if earlier.is_none() {
+        disk.remove_tree(&next)
+            .and_then(|_| disk.make_dir(&next, 0o700, Some(runner)))
+            .and_then(|()| file::hand_down(disk, &next, &status, runner))
+            .map_err(failed)?;
+    }
     let dir = open(&home).map_err(failed)?;
     dir.rename(DATA, &aside).map_err(failed)?;
-    if let Err(error) = dir.rename(&from, DATA) {
+    if let Err(error) = dir.rename(earlier.as_deref().unwrap_or(NEXT), DATA) {
         // It was ours a moment ago; that it cannot go back either is not the news.
         let _ = dir.rename(&aside, DATA);
         return Err(failed(error));
     }
-    let from = (from != NEXT).then_some(from);
-    Ok(Handing::Done(HandedOver { home, aside, from }))
+    Ok(Handing::Done(HandedOver {
+        home,
+        aside,
+        from: earlier,
+    }))
 }
 
 impl HandedOver {
