@@ -96,7 +96,7 @@ async fn mend(context: &Context, layout: &Layout) -> Result<Done> {
 /// A person who repairs has looked: what was in doubt is taken as the host shows it.
 fn forget_doubts(context: &Context, layout: &Layout) -> Result<()> {
     let disk = context.disk.as_ref();
-    let known = memory(context, layout)?;
+    let known = Project::open_to_repair(context, layout.project().clone())?.memory;
     if known.unfinished.doubtful.is_empty() {
         return Ok(());
     }
