@@ -180,7 +180,7 @@ impl<'a> Project<'a> {
             image: image.without_bytes(),
             meta: declared.meta.clone(),
             declared: declared.declared(),
-            warnings: Vec::new(),
+            warnings: without_effect(&service).into_iter().collect(),
         }))
     }
 
@@ -319,6 +319,27 @@ pub fn readers(backends: &Backends) -> Readers<'_> {
         readers.insert(id.clone(), backend.as_ref() as &dyn Observe);
     }
     readers
+}
+
+/// What the spec says of a sandbox that the worker does not have.
+fn without_effect(service: &Service) -> Option<String> {
+    if service.scheduler != Scheduler::Worker {
+        return None;
+    }
+    let mut keys = Vec::new();
+    if !service.write_paths.is_empty() {
+        keys.push("write_paths");
+    }
+    if !service.unit.is_empty() {
+        keys.push("unit");
+    }
+    (!keys.is_empty()).then(|| {
+        format!(
+            "service.{}: the worker runs it unsandboxed, so {} has no effect",
+            service.name,
+            keys.join(" and ")
+        )
+    })
 }
 
 fn needs_binary(step: &crate::resource::Step) -> bool {

@@ -14,17 +14,20 @@ use crate::{
     layout::Layout,
     resource::Applied,
     service::{
-        definition::{Criticality, Scheduler, Service},
+        definition::{Criticality, Overlap, Scheduler, Service},
         doctor::{self, Verdict},
         logs,
         plan::schedule as schedule_text,
         run::{
             Runner,
-            gate::Ask,
+            gate::{self, Ask},
             report::{Action, RunReport},
             request,
         },
-        status::{Outcome, RunRecord, StageResult, Trigger},
+        status::{
+            Outcome, RunRecord, SkipReason, StageResult, Status, Trigger,
+            file::{self, Stored},
+        },
         unit,
         verb::Verbs,
     },
@@ -458,38 +461,79 @@ async fn through(
     ignore_backoff: bool,
 ) -> Result<RunReport> {
     let disk = context.disk.as_ref();
+    let name = &service.name;
     let id = random::token().map_err(|error| {
         Error::new(Code::Io, "cannot draw a name for the request").because(error)
     })?;
-    request::leave(
-        disk,
-        layout,
-        &service.name,
-        &id,
+    let ask = Ask {
+        trigger: Trigger::Manual,
+        request: Some(id.clone()),
         ignore_backoff,
-        context.now(),
-    )?;
-    let names: Vec<String> = unit_name(service).into_iter().collect();
+    };
+    if service.overlap == Overlap::Skip && file::running_since(disk, layout, name).is_some() {
+        // systemd would take our start for the one under way.
+        let now = context.now();
+        let status = match file::read(disk, layout, name) {
+            Stored::Good(status) => *status,
+            Stored::Absent | Stored::Damaged(_) | Stored::Newer(..) => Status::new(now),
+        };
+        let skip = gate::skip(SkipReason::Overlap, &ask, now);
+        return Ok(RunReport::skipped(service, &status, &skip));
+    }
+    request::leave(disk, layout, name, &id, ignore_backoff, context.now())?;
+    let answered = ask_and_wait(context, layout, service, whose, &id).await;
+    if answered.is_err() {
+        request::withdraw(disk, layout, name, &id);
+    }
+    answered
+}
+
+/// How long a run may take to say what became of a request, once its unit has ended.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Starts the unit, and looks for the answer until there is one, or there can be none any more.
+async fn ask_and_wait(
+    context: &Context,
+    layout: &Layout,
+    service: &Service,
+    whose: Whose,
+    id: &str,
+) -> Result<RunReport> {
+    let disk = context.disk.as_ref();
+    let units: Vec<String> = unit_name(service).into_iter().collect();
+    let hint = format!(
+        "`systemctl status {}` tells what systemd knows",
+        units.join(" ")
+    );
+    let failed = |what: String| {
+        Error::new(Code::RunFailed, format!("service.{}: {what}", service.name))
+            .suggest(hint.clone())
+    };
     let manager = Manager::new(whose);
-    let start = manager.start(&names);
-    let mut start = std::pin::pin!(start);
+    let mut start = std::pin::pin!(manager.start(&units));
     let mut started = false;
-    let patience = Duration::from_secs(service.patience().0);
+    let mut interrupts = Interrupts::listen()?;
     let mut ticks = tokio::time::interval(ASK_EVERY);
-    let deadline = tokio::time::Instant::now() + patience;
+    let mut deadline = tokio::time::Instant::now() + Duration::from_secs(service.patience().0);
     loop {
         tokio::select! {
-            result = &mut start, if !started => {
+            results = &mut start, if !started => {
                 started = true;
-                result?;
+                for result in results? {
+                    result.map_err(&failed)?;
+                }
+                deadline = deadline.min(tokio::time::Instant::now() + GRACE);
+            }
+            () = interrupts.next() => {
+                return Err(Error::new(Code::RunSkipped, "no longer waited for")
+                    .suggest(format!("`lorectl service status {}` shows what became of it", service.name)));
             }
             _ = ticks.tick() => {
-                if let Some(report) = request::answer(disk, layout, service, &id, context.now()) {
+                if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
                     return Ok(report);
                 }
                 if tokio::time::Instant::now() > deadline {
-                    return Err(Error::new(Code::RunFailed, format!("service.{} gave no answer within {}", service.name, service.patience()))
-                        .suggest(format!("`systemctl status {}` tells what systemd knows", names.join(" "))));
+                    return Err(failed("its run said nothing of the request".to_owned()));
                 }
             }
         }

@@ -157,7 +157,7 @@ type Reader = (&'static str, fn(&Service) -> Option<String>);
 
 const READERS: &[Reader] = &[
     ("description", |s| s.description.clone()),
-    ("scheduler", |s| Some(s.scheduler.as_str().to_owned())),
+    ("scheduler", |s| Some(scheduler(s.scheduler).to_owned())),
     ("user", |s| s.user.clone()),
     ("schedule", |s| Some(schedule(&s.schedule))),
     ("splay", |s| Some(s.splay.to_string())),
@@ -189,6 +189,14 @@ const READERS: &[Reader] = &[
     ("exit", |s| Some(lower(&s.exit))),
     ("sandbox", |s| Some(lower(&s.sandbox))),
 ];
+
+/// A scheduler, and whether it confines what it runs.
+const fn scheduler(scheduler: Scheduler) -> &'static str {
+    match scheduler {
+        Scheduler::SystemdSystem | Scheduler::SystemdUser => scheduler.as_str(),
+        Scheduler::Worker => "worker (unsandboxed)",
+    }
+}
 
 /// Fields that a new service is shown with even where the spec leaves them out.
 const SHOWN_ON_CREATE: &[&str] = &[

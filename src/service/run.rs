@@ -247,7 +247,11 @@ impl Runner<'_> {
             match Lock::take(&path, 0o644, patience).await {
                 Ok(Some(lock)) => locks.push(lock),
                 Ok(None) => return Err(SkipReason::Lock),
-                Err(error) => warnings.push(format!("{}: {error}", path.display())),
+                // Its author asked that nothing runs beside it: what cannot be locked does not run.
+                Err(error) => {
+                    warnings.push(format!("{}: {error}", path.display()));
+                    return Err(SkipReason::Lock);
+                }
             }
         }
         Ok(locks)

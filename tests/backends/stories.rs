@@ -118,6 +118,8 @@ fn removal_leaves_nothing(world: &dyn World) {
         let service = world.service("goes");
         done(world, &[install(world, &service)]).await;
         let before = Some(ours(world, &service).await);
+        // What a job left stays; what never ran leaves nothing.
+        world.leave("goes", "by-the-job");
         let remove = step(&image::REMOVE, &service, before, None);
         done(world, &[remove]).await;
         assert_eq!(world.residue("goes"), ["data"]);

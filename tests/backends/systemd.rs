@@ -205,6 +205,11 @@ impl World for Machine {
         (found.unwrap().2)(self, name);
     }
 
+    fn leave(&self, name: &str, file: &str) {
+        let data = self.layout.data(&name.parse().unwrap());
+        fs::write(data.join(file), "by the job").unwrap();
+    }
+
     fn residue(&self, name: &str) -> Vec<String> {
         let stem = stem(self.project(), &name.parse().unwrap());
         let mut left = Vec::new();

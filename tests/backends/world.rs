@@ -25,6 +25,8 @@ pub trait World {
     fn tampers(&self) -> Vec<(&'static str, &'static str)>;
     /// Does one of these to the service of that name.
     fn tamper(&self, what: &str, name: &str);
+    /// Writes a file as the job of the service of that name would, into its data.
+    fn leave(&self, name: &str, file: &str);
     /// What is left on the host of a service's name.
     fn residue(&self, name: &str) -> Vec<String>;
 }

@@ -57,6 +57,19 @@ pub fn leave(
         .map_err(failed)
 }
 
+/// Takes back a request that nobody took, so that no later wake-up runs for it. Another's is left.
+pub fn withdraw(disk: &dyn Disk, layout: &Layout, name: &ResourceName, id: &str) {
+    let path = layout.data(name).join(FILE);
+    let Ok(Some(file)) = disk.read(&path, LIMIT) else {
+        return;
+    };
+    let ours = serde_json::from_slice(&file.bytes).is_ok_and(|request: Request| request.id == id);
+    if ours {
+        // If it cannot be removed, it turns stale by itself.
+        let _ = disk.remove(&path);
+    }
+}
+
 /// Takes the request that waits, if there is one and it is not stale.
 pub(super) fn take(
     disk: &dyn Disk,

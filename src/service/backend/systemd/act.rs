@@ -9,6 +9,7 @@ use std::{collections::HashMap, path::Path};
 
 use super::{
     super::hand_over::{self, Handing, hand_over},
+    super::named_lock,
     Systemd,
     batch::{Timer, Work},
     parts::UnitKind,
@@ -247,6 +248,7 @@ impl Systemd {
         let name = work.step.address.name.clone();
         let home = self.layout.service(&name);
         work.undo.make_dir(disk, &home, 0o711, self.applier)?;
+        named_lock::make(disk, &self.layout, &work.service, self.applier)?;
         match hand_over(disk, &self.layout, &work.service, runner, self.clock.now())? {
             Handing::NotDue => {}
             Handing::RunInFlight => return Ok(false),

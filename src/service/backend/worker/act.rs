@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     super::hand_over::{Handing, hand_over},
+    super::named_lock,
     Mark, Worker,
     observe::LIMIT,
 };
@@ -122,21 +123,7 @@ impl Worker {
         };
         make(&self.layout.services(), 0o711, applier)?;
         make(&self.layout.service(name), 0o711, applier)?;
-        if let Some(lock) = &service.lock {
-            let path = self.layout.named_lock(lock);
-            if let Some(dir) = path.parent() {
-                make(dir, 0o711, applier)?;
-            }
-            let there = self.disk.stat(&path);
-            if there
-                .map_err(|error| Error::io("look at", &path, error))?
-                .is_none()
-            {
-                self.disk
-                    .append(&path, b"", 0o644, Durability::Batch)
-                    .map_err(|error| Error::io("make", &path, error))?;
-            }
-        }
+        named_lock::make(&*self.disk, &self.layout, service, applier)?;
         // Last, so that nothing that fails here leaves it done.
         let owner = self.runner(service)?;
         let now = self.clock.now();
