@@ -133,12 +133,13 @@ fn applied(host: &Host) {
 }
 
 /// Now, in milliseconds.
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }
 
-fn instant(value: &Value) -> i64 {
+/// An instant of a status, in milliseconds.
+pub fn instant(value: &Value) -> i64 {
     let text = value
         .as_str()
         .unwrap_or_else(|| panic!("no instant: {value}"));

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Test,
-    host::{Answer, Host, list, run},
+    host::{Answer, Host, Manager, list, run},
     trace,
 };
 
@@ -228,7 +228,11 @@ fn changes(host: &Host) {
         command: &["apply", "-y"],
         names: &names,
         least: 80,
-        most: 150,
+        // All of them once; what differs between the managers is not when to die.
+        most: match host.manager {
+            Manager::System => 150,
+            Manager::User => 70,
+        },
     }
     .run();
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
@@ -262,7 +266,7 @@ fn first(host: &Host) {
         command: &["apply", "-y"],
         names: &names,
         least: 60,
-        most: 50,
+        most: 35,
     }
     .run();
     nothing(host);
@@ -287,7 +291,7 @@ fn purge(host: &Host) {
         command: &["destroy", "-y", "--purge"],
         names: &names,
         least: 40,
-        most: 50,
+        most: 35,
     }
     .run();
     nothing(host);

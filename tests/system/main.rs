@@ -30,6 +30,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 /// What `tests/systemd-sandbox` leaves where tests may write.
 const SANDBOX: &str = "/run/lorectl-sandbox";
+/// Programs that tests call, and what is said where one is missing.
+const NEEDS: &[(&str, &str)] = &[
+    ("strace", "needs strace"),
+    ("chattr", "needs chattr, of e2fsprogs"),
+    ("useradd", "needs useradd, of passwd"),
+    ("loginctl", "needs loginctl, of systemd"),
+];
+
 /// One test, on a host with a project of its own.
 type Test = (&'static str, fn(&Host));
 
@@ -45,7 +53,12 @@ fn main() {
     } else if lorectl::effect::user::effective().uid != 0 {
         Some("needs root")
     } else {
-        None
+        NEEDS.iter().find_map(|(program, reason)| {
+            let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+                .iter()
+                .any(|dir| Path::new(dir).join(program).exists());
+            (!found).then_some(*reason)
+        })
     };
     if skip.is_none() && !args.list {
         host::prepare();
