@@ -29,6 +29,35 @@ pub const BOTH: &[Test] = &[
     ("what_is_protected_stays", protected),
 ];
 
+/// On the system's manager.
+pub const SYSTEM: &[Test] = &[("the_example_for_systemd_does_what_it_says", example)];
+
+/// `examples/systemd`, as its comments have it: copied, planned, applied, run, destroyed.
+fn example(_: &Host) {
+    let host = Host::of_project(Manager::System, "mirrors");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/systemd");
+    for file in list(&from) {
+        fs::copy(&file, host.dir.join(file.file_name().unwrap())).unwrap();
+    }
+    let spec = host.dir.display().to_string();
+    let plan = host.lorectl(&["plan", "-f", &spec, "--detailed-exitcode"]);
+    plan.exits(2);
+    host.lorectl(&["apply", "-y", "-f", &spec]).exits(0);
+    host.converged();
+    host.lorectl(&["service", "trigger", "mirror"]).exits(0);
+    let stages = host.status("mirror").unwrap()["last_run"]["stages"].clone();
+    let done = |stage: &Value| stage["success"] == true;
+    assert_eq!(
+        stages
+            .as_array()
+            .map(|all| all.iter().filter(|s| done(s)).count()),
+        Some(2),
+        "{stages}"
+    );
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+    assert_eq!(host.residue(), Vec::<String>::new());
+}
+
 /// Each file below some paths, as it would differ had anyone written it.
 fn stamps(paths: &[&Path]) -> BTreeMap<String, (u64, i64, i64)> {
     let mut found = BTreeMap::new();

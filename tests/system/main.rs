@@ -79,7 +79,7 @@ fn main() {
             trials.push(trial(name, manager, skip, test));
         }
     }
-    for (name, test) in bad_input::SYSTEM {
+    for (name, test) in bad_input::SYSTEM.iter().chain(cycle::SYSTEM) {
         trials.push(trial(name, Manager::System, skip, *test));
     }
     // Each wants a boot of its own: run by name alone, with `--ignored`.
