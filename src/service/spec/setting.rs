@@ -1,13 +1,16 @@
 //! Settings of a unit that a spec may not give, since lorectl writes them itself.
 
+mod known;
+
 use super::{
     Problem,
-    check::Limits,
+    check::{Limits, nearest},
     raw::{RawService, RawSetting},
 };
+use known::KNOWN;
 
 /// Settings that lorectl writes itself, in lower case, with the key that says the same.
-const OWNED: [(&str, &str); 33] = [
+const OWNED: [(&str, &str); 34] = [
     ("type", ""),
     ("execstart", "run"),
     ("execstartpre", "stages"),
@@ -30,6 +33,7 @@ const OWNED: [(&str, &str); 33] = [
     ("setcredentialencrypted", "env"),
     ("importcredential", "env"),
     ("readwritepaths", "write_paths"),
+    ("readwritedirectories", "write_paths"),
     ("timeoutsec", "timeout"),
     ("timeoutstartsec", "timeout"),
     ("timeoutstopsec", "timeout"),
@@ -58,6 +62,16 @@ pub fn check(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
                 problem
             } else {
                 problem.suggest(format!("say it with `{instead}`"))
+            });
+        }
+        if owned.is_none() && KNOWN.binary_search(&name.as_str()).is_err() {
+            let near = nearest(name.as_str(), KNOWN.iter().copied());
+            problems.push(Problem {
+                suggestion: near.map(|near| format!("did you mean `{near}`?")),
+                ..Problem::key(
+                    format!("/unit/{name}"),
+                    format!("systemd knows no setting `{name}` of a service"),
+                )
             });
         }
         let longest = match setting {
