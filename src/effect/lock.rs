@@ -54,10 +54,18 @@ fn open(path: &Path, create: Option<u32>) -> io::Result<File> {
         .custom_flags(flags.bits())
         .open(path);
     let file = match opened {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(path)?,
+        // Another's file, or one that a hardened unit sees on a read-only mount.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(flags.bits())
+                .open(path)?
+        }
         other => other?,
     };
     if !file.metadata()?.is_file() {
