@@ -8,11 +8,11 @@ use std::{
 use crate::{
     apply::execute::Backends,
     effect::{
-        executable, host,
+        executable, host, threads,
         user::{self, Account},
     },
     error::{Code, Error, Result},
-    id::{Address, BackendId, ProjectName, ResourceId, Timestamp},
+    id::{Address, BackendId, Lineage, ProjectName, ResourceId, Timestamp},
     layout::Layout,
     observe::{self, Memory, Readers, Situation, Wish},
     plan::{self, Options, kinds::Kinds},
@@ -36,6 +36,12 @@ use super::context::Context;
 
 /// Where a plan assumes lorectl when the running one is not fit to be called by units.
 const ASSUMED_BINARY: &str = "/usr/local/bin/lorectl";
+
+/// How many services are resolved before they are rendered.
+const AT_ONCE: usize = 1024;
+
+/// A thread is worth while for rendering so many.
+const PIECE: usize = 64;
 
 /// A project on this host.
 pub struct Project<'a> {
@@ -128,10 +134,22 @@ impl<'a> Project<'a> {
         };
         let programs = Programs::new(disk);
         let mut problems = Vec::new();
-        for declared in selection.here {
-            match self.desired(spec, declared, &programs)? {
-                Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
-                Err(found) => problems.extend(found.into_iter().map(|problem| (declared, problem))),
+        // Some at a time: what is resolved is larger than what is kept of it.
+        for some in selection.here.chunks(AT_ONCE) {
+            let mut resolved = Vec::with_capacity(some.len());
+            for declared in some {
+                match self.resolve(spec, declared, &programs)? {
+                    Ok(service) => resolved.push(service),
+                    Err(found) => {
+                        problems.extend(found.into_iter().map(|problem| (*declared, problem)));
+                    }
+                }
+            }
+            let lineage = &self.memory.state.lineage;
+            let units = &self.units;
+            for desired in threads::map(&resolved, PIECE, |one| one.desired(lineage, units)) {
+                let desired = desired?;
+                wish.desired.insert(desired.address.clone(), desired);
             }
         }
         if !problems.is_empty() {
@@ -141,20 +159,18 @@ impl<'a> Project<'a> {
         Ok(wish)
     }
 
-    fn desired(
+    fn resolve<'s>(
         &self,
         spec: &Spec,
-        declared: &DeclaredService,
+        declared: &'s DeclaredService,
         programs: &Programs<'_>,
-    ) -> Result<std::result::Result<Desired, Vec<Problem>>> {
-        let address = declared.address();
-        let lineage = &self.memory.state.lineage;
+    ) -> Result<std::result::Result<Resolved<'s>, Vec<Problem>>> {
         let resolved = service::spec::resolve(
             declared,
             &service::spec::Context {
                 project: &spec.project,
-                lineage,
-                scheduler: self.scheduler(declared, &address),
+                lineage: &self.memory.state.lineage,
+                scheduler: self.scheduler(declared, &declared.address()),
                 current_user: &self.context.account.name,
                 privileged: self.context.account.owner.uid == 0,
                 dir: &spec.dir_of(declared),
@@ -171,16 +187,10 @@ impl<'a> Project<'a> {
             let problem = Problem::at("/user", format!("this host has no user `{user}`"));
             return Ok(Err(vec![problem]));
         }
-        let image = desired::image(&service, &self.units, self.owners(&service)?)?;
-        Ok(Ok(Desired {
-            id: ResourceId::derive(lineage, &address),
-            address,
-            backend: service.scheduler.backend(),
-            definition: Definition::of(&service)?,
-            image: image.without_bytes(),
-            meta: declared.meta.clone(),
-            declared: declared.declared(),
-            warnings: without_effect(&service).into_iter().collect(),
+        Ok(Ok(Resolved {
+            owners: self.owners(&service)?,
+            declared,
+            service,
         }))
     }
 
@@ -283,6 +293,29 @@ impl<'a> Project<'a> {
             }
             found.running_since = status::running_since(disk, &self.layout, &address.name);
         }
+    }
+}
+
+/// A service of which every choice is made.
+struct Resolved<'s> {
+    declared: &'s DeclaredService,
+    service: Service,
+    owners: Owners,
+}
+
+impl Resolved<'_> {
+    fn desired(&self, lineage: &Lineage, units: &UnitContext) -> Result<Desired> {
+        let address = self.declared.address();
+        Ok(Desired {
+            id: ResourceId::derive(lineage, &address),
+            address,
+            backend: self.service.scheduler.backend(),
+            definition: Definition::of(&self.service)?,
+            image: desired::outline(&self.service, units, self.owners)?,
+            meta: self.declared.meta.clone(),
+            declared: self.declared.declared(),
+            warnings: without_effect(&self.service).into_iter().collect(),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod jobs;
 
 use std::{cell::Cell, path::PathBuf, time::Duration};
 
+use futures_util::{StreamExt as _, stream};
 use tokio::{sync::OnceCell, time};
 use zbus::{Connection, Message, ObjectPath, Variant};
 
@@ -26,6 +27,8 @@ const RELOAD: Duration = Duration::from_secs(180);
 const JOBS: Duration = Duration::from_secs(180);
 /// Names in one `ListUnitsByNames`: after one of 10,000 the next call took 18 s.
 const NAMES: usize = 1000;
+/// How many `ListUnitsByNames` are asked before the first is answered.
+const AHEAD: usize = 4;
 /// Jobs that are open at a time. dbus-daemon allows a connection 128 unanswered calls on the system
 /// bus, and PID 1, which adds a match rule for each open job, 512 of these: past that, signals
 /// that end jobs are lost (measured).
@@ -133,19 +136,33 @@ impl Manager {
     /// As every call here: `BACKEND_UNAVAILABLE` when nothing answers, `USER_MANAGER_MISSING` when
     /// the user has no manager, `NOT_PERMITTED` when the answer is no.
     pub async fn states(&self, names: &[String]) -> Result<Vec<UnitState>> {
+        let mut batches: Vec<&[String]> = names.chunks(NAMES).collect();
+        if batches.is_empty() {
+            batches.push(&[]);
+        }
+        // The manager works on the next ones while the answer to one is read.
+        let mut answers = stream::iter(batches)
+            .map(|batch| self.states_of(batch))
+            .buffered(AHEAD);
         let mut states = Vec::with_capacity(names.len());
-        let mut batches = names.chunks(NAMES);
-        let mut next = Some(batches.next().unwrap_or(&[]));
-        while let Some(batch) = next {
-            let reply = self.call("ListUnitsByNames", &(batch,), CALL).await?;
-            let body = reply.body();
-            let rows: Vec<Row<'_>> = body
-                .deserialize()
-                .map_err(|error| self.explain("ListUnitsByNames", error))?;
-            if rows.len() != batch.len() {
-                return Err(self.unavailable("its list of units is not the one asked for"));
-            }
-            states.extend(rows.iter().map(|row| {
+        while let Some(answer) = answers.next().await {
+            states.extend(answer?);
+        }
+        Ok(states)
+    }
+
+    async fn states_of(&self, batch: &[String]) -> Result<Vec<UnitState>> {
+        let reply = self.call("ListUnitsByNames", &(batch,), CALL).await?;
+        let body = reply.body();
+        let rows: Vec<Row<'_>> = body
+            .deserialize()
+            .map_err(|error| self.explain("ListUnitsByNames", error))?;
+        if rows.len() != batch.len() {
+            return Err(self.unavailable("its list of units is not the one asked for"));
+        }
+        Ok(rows
+            .iter()
+            .map(|row| {
                 let active = match row.3 {
                     "active" => Active::Active,
                     "failed" => Active::Failed,
@@ -160,10 +177,8 @@ impl Manager {
                         Active::Inactive | Active::Failed => false,
                     },
                 }
-            }));
-            next = batches.next();
-        }
-        Ok(states)
+            })
+            .collect())
     }
 
     /// When the manager last read the unit files: at its last reload, else at its start. A file that

@@ -65,7 +65,7 @@ pub struct Stat {
 }
 
 /// Everything lorectl does with files. Nothing follows a symbolic link in the last component unless it says so.
-pub trait Disk {
+pub trait Disk: Sync {
     /// Reads a regular file of at most `limit` bytes; `None` when there is none.
     ///
     /// # Errors
@@ -304,7 +304,7 @@ impl Disk for RealDisk {
             .read(true)
             .custom_flags(flags.bits())
             .open(path);
-        let Some(file) = absent_is_none(opened)? else {
+        let Some(mut file) = absent_is_none(opened)? else {
             return Ok(None);
         };
         let meta = file.metadata()?;
@@ -314,8 +314,19 @@ impl Disk for RealDisk {
         if meta.len() > limit {
             return Err(io::Error::other(format!("it is larger than {limit} bytes")));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-        file.take(limit + 1).read_to_end(&mut bytes)?;
+        let length = usize::try_from(meta.len()).unwrap_or(0);
+        let mut bytes = vec![0; length + 1];
+        let read = loop {
+            match file.read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        bytes.truncate(read);
+        // As long as it said: a second call, only to be told that this was the end, is saved.
+        if read != length {
+            file.take(limit + 1 - read as u64).read_to_end(&mut bytes)?;
+        }
         if bytes.len() as u64 > limit {
             return Err(io::Error::other(format!("it is larger than {limit} bytes")));
         }

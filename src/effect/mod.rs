@@ -15,5 +15,6 @@ pub mod signals;
 #[cfg(test)]
 pub(crate) mod simdisk;
 pub mod terminal;
+pub mod threads;
 pub mod untrusted;
 pub mod user;

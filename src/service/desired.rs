@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
+    id::Digest,
     resource::{File, Image, Owner, Part},
 };
 
@@ -19,6 +20,9 @@ pub struct Owners {
     pub runner: Owner,
 }
 
+/// What a text takes at first, in bytes: few are longer.
+const ROOM: usize = 2048;
+
 /// The mode of a unit file.
 const UNIT_MODE: u32 = 0o644;
 
@@ -27,13 +31,41 @@ const UNIT_MODE: u32 = 0o644;
 /// # Errors
 /// As [`unit::render_service`] and [`unit::render_timer`].
 pub fn image(service: &Service, context: &UnitContext, owners: Owners) -> Result<Image> {
+    parts(service, context, owners, |bytes, mode, owner| {
+        File::new(bytes, mode, owner)
+    })
+}
+
+/// The same without the bytes, of which none is kept.
+///
+/// # Errors
+/// As [`image`].
+pub fn outline(service: &Service, context: &UnitContext, owners: Owners) -> Result<Image> {
+    parts(service, context, owners, |bytes, mode, owner| File {
+        digest: Digest::of(&bytes),
+        mode,
+        owner,
+        bytes: None,
+    })
+}
+
+fn parts(
+    service: &Service,
+    context: &UnitContext,
+    owners: Owners,
+    file: impl Fn(Vec<u8>, u32, Owner) -> File,
+) -> Result<Image> {
     let mut image = Image::empty();
-    image.set(image::RUN, Part::File(run_file(service, owners)?));
+    let (mode, owner) = run_access(service, owners);
+    image.set(
+        image::RUN,
+        Part::File(file(run_text(service)?, mode, owner)),
+    );
     match service.scheduler {
         Scheduler::Worker => {}
         Scheduler::SystemdSystem | Scheduler::SystemdUser => {
             let unit =
-                |text: String| Part::File(File::new(text.into_bytes(), UNIT_MODE, owners.applier));
+                |text: String| Part::File(file(text.into_bytes(), UNIT_MODE, owners.applier));
             image.set(
                 image::SERVICE,
                 unit(unit::render_service(service, context)?),
@@ -46,12 +78,18 @@ pub fn image(service: &Service, context: &UnitContext, owners: Owners) -> Result
     Ok(image)
 }
 
-/// `run.json`: readable to the service's user through its group, where that is someone else.
-fn run_file(service: &Service, owners: Owners) -> Result<File> {
-    let mut bytes = serde_json::to_vec_pretty(service).map_err(|error| {
+fn run_text(service: &Service) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(ROOM);
+    serde_json::to_writer_pretty(&mut bytes, service).map_err(|error| {
         Error::new(Code::Internal, "a definition cannot be written as JSON").because(error)
     })?;
     bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Mode and owner of `run.json`: readable to the service's user through its group, where that is
+/// someone else.
+const fn run_access(service: &Service, owners: Owners) -> (u32, Owner) {
     let (mode, gid) = match service.scheduler {
         Scheduler::SystemdSystem => (0o640, owners.runner.gid),
         Scheduler::SystemdUser | Scheduler::Worker => (0o600, owners.applier.gid),
@@ -60,5 +98,5 @@ fn run_file(service: &Service, owners: Owners) -> Result<File> {
         uid: owners.applier.uid,
         gid,
     };
-    Ok(File::new(bytes, mode, owner))
+    (mode, owner)
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    mem,
     ops::Range,
     sync::Arc,
 };
@@ -20,7 +21,7 @@ use super::{
     walk::Fault,
 };
 use crate::{
-    effect::disk::Disk,
+    effect::{disk::Disk, threads},
     error::{Code, Error, Result},
     id::{Address, Digest, Kind, ResourceName, Seconds},
     resource::Meta,
@@ -33,6 +34,10 @@ use crate::{
 
 /// The shortest `every` where the project says none.
 const MIN_INTERVAL: Seconds = Seconds(5 * 60);
+
+/// How much of a spec is in the parser at a time, in bytes, if it is more than one file: that takes
+/// some forty times the room of the text.
+const AT_ONCE: usize = 1 << 20;
 
 /// The most findings that one file adds, and the most problems of services that are looked up.
 const MOST: usize = 1000;
@@ -49,6 +54,8 @@ pub fn load(request: &Request<'_>, disk: &dyn Disk) -> Result<Spec> {
     let mut loader = Loader::default();
     let mut digests = String::new();
     let mut total = 0;
+    // What was read and not parsed yet: as much as may be in the parser at a time.
+    let mut read: Vec<Unparsed<'_>> = Vec::new();
     for (index, source) in sources.files.iter().enumerate() {
         match sources.read(source, disk)? {
             Bytes::Refused(finding) => {
@@ -68,12 +75,37 @@ pub fn load(request: &Request<'_>, disk: &dyn Disk) -> Result<Spec> {
                 // A name holds no line feed that could make two sets look like one: it is quoted.
                 // Writing to a string does not fail.
                 let _ = writeln!(digests, "{:?} {}", source.name, Digest::of(&bytes));
-                loader.file(index, source, &bytes, &node);
+                let held: usize = read.iter().map(|file| file.bytes.len()).sum();
+                if held + bytes.len() > AT_ONCE {
+                    loader.files(&mem::take(&mut read), &node);
+                }
+                read.push(Unparsed {
+                    index,
+                    source,
+                    bytes,
+                });
             }
         }
     }
+    loader.files(&read, &node);
     loader.check_binary(env!("CARGO_PKG_VERSION"))?;
     loader.finish(sources, Digest::of(digests.as_bytes()), disk)
+}
+
+/// A file of the spec as it was read.
+struct Unparsed<'a> {
+    index: usize,
+    source: &'a Source,
+    bytes: Vec<u8>,
+}
+
+impl Unparsed<'_> {
+    fn parse(&self, node: &Node) -> Result<(Lines<'_>, Parsed), Finding> {
+        let text = file::text_of(self.source, &self.bytes)?;
+        let lines = Lines::of(text);
+        let parsed = file::read(self.index, self.source, text, &lines, node);
+        Ok((lines, parsed))
+    }
 }
 
 #[derive(Default)]
@@ -96,20 +128,23 @@ struct Loader {
 }
 
 impl Loader {
-    fn file(&mut self, index: usize, source: &Source, bytes: &[u8], node: &Node) {
-        let text = match file::text_of(source, bytes) {
-            Ok(text) => text,
-            Err(finding) => {
-                self.torn = true;
-                self.findings.push(finding);
-                return;
+    /// Parses files side by side and takes them in one by one.
+    fn files(&mut self, files: &[Unparsed<'_>], node: &Node) {
+        for (file, parsed) in files.iter().zip(threads::map(files, 1, |f| f.parse(node))) {
+            match parsed {
+                Ok((lines, parsed)) => self.file(file.index, file.source, &lines, parsed),
+                Err(finding) => {
+                    self.torn = true;
+                    self.findings.push(finding);
+                }
             }
-        };
-        let lines = Lines::of(text);
-        let mut parsed = file::read(index, source, text, &lines, node);
-        let mut faults = std::mem::take(&mut parsed.faults);
+        }
+    }
+
+    fn file(&mut self, index: usize, source: &Source, lines: &Lines<'_>, mut parsed: Parsed) {
+        let mut faults = mem::take(&mut parsed.faults);
         self.torn |= parsed.torn;
-        let broken = std::mem::take(&mut parsed.broken);
+        let broken = mem::take(&mut parsed.broken);
         (self.broken).extend(broken.into_iter().map(|line| (index, line)));
         self.dropped += parsed.dropped;
         let mut clash = |span: &Range<usize>, message: String, suggestion: &str| {

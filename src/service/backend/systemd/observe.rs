@@ -8,13 +8,14 @@ use std::{
 
 use super::{
     Systemd,
-    parts::UnitKind,
+    parts::{Paths, UnitKind},
     survey::{Slot, Survey},
 };
 use crate::{
     effect::{
         dbus::{Active, UnitState},
-        disk::EntryKind,
+        disk::{Disk, EntryKind},
+        threads,
     },
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceId, ResourceName, Timestamp},
@@ -29,7 +30,10 @@ use crate::{
 pub(super) const LIMIT: u64 = 4 << 20;
 
 /// After so many services the walk lets the bus answer.
-const TURN: usize = 64;
+const TURN: usize = 128;
+
+/// A thread is worth while for so many services.
+const PIECE: usize = 64;
 
 /// An entry as its files show it.
 enum Files {
@@ -171,48 +175,25 @@ impl Survey {
 }
 
 impl Systemd {
-    /// Reads what there is of each entry, and lets others work in between.
+    /// Reads what there is of each entry, on all cores, and lets the bus answer in between.
     async fn files(
         &self,
         entries: &[&ScopeEntry<'_>],
         survey: &Survey,
         all_bytes: bool,
     ) -> Vec<Files> {
+        let reader = Reader {
+            disk: &*self.disk,
+            paths: self.paths(),
+            survey,
+            all_bytes,
+        };
         let mut files = Vec::with_capacity(entries.len());
-        for (at, entry) in entries.iter().enumerate() {
-            if at % TURN == 0 {
-                tokio::task::yield_now().await;
-            }
-            files.push(self.read_entry(entry, survey, all_bytes));
+        for turn in entries.chunks(TURN) {
+            tokio::task::yield_now().await;
+            files.extend(threads::map(turn, PIECE, |entry| reader.entry(entry)));
         }
         files
-    }
-
-    fn read_entry(&self, entry: &ScopeEntry<'_>, survey: &Survey, all_bytes: bool) -> Files {
-        let name = &entry.address.name;
-        let nothing = Slot::default();
-        let slot = survey.slots.get(name.as_str()).unwrap_or(&nothing);
-        let mut reading = Reading {
-            systemd: self,
-            entry,
-            all_bytes,
-            image: Image::empty(),
-            changed: Timestamp::from_millis(0),
-        };
-        match reading.parts(slot, survey.kept.contains(name.as_str())) {
-            Err(seen) => Files::Settled(seen),
-            Ok(false) => Files::Absent,
-            Ok(true) => {
-                let stem = unit::stem(self.layout.project(), name);
-                let found = Found {
-                    image: reading.image,
-                    notes: survey.notes(&stem, Some(slot)),
-                    running_since: None,
-                    counts_from: None,
-                };
-                Files::Ours(found, reading.changed)
-            }
-        }
     }
 
     /// Units with the project's mark under names that nobody asks for.
@@ -254,11 +235,46 @@ impl Systemd {
     }
 }
 
+/// What reads the files of all entries.
+struct Reader<'a> {
+    disk: &'a dyn Disk,
+    paths: Paths<'a>,
+    survey: &'a Survey,
+    all_bytes: bool,
+}
+
+impl Reader<'_> {
+    fn entry(&self, entry: &ScopeEntry<'_>) -> Files {
+        let name = &entry.address.name;
+        let nothing = Slot::default();
+        let slot = self.survey.slots.get(name.as_str()).unwrap_or(&nothing);
+        let mut reading = Reading {
+            reader: self,
+            entry,
+            image: Image::empty(),
+            changed: Timestamp::from_millis(0),
+        };
+        match reading.parts(slot, self.survey.kept.contains(name.as_str())) {
+            Err(seen) => Files::Settled(seen),
+            Ok(false) => Files::Absent,
+            Ok(true) => {
+                let stem = unit::stem(self.paths.layout.project(), name);
+                let found = Found {
+                    image: reading.image,
+                    notes: self.survey.notes(&stem, Some(slot)),
+                    running_since: None,
+                    counts_from: None,
+                };
+                Files::Ours(found, reading.changed)
+            }
+        }
+    }
+}
+
 /// One entry while its files are read.
 struct Reading<'a> {
-    systemd: &'a Systemd,
+    reader: &'a Reader<'a>,
     entry: &'a ScopeEntry<'a>,
-    all_bytes: bool,
     image: Image,
     /// When a file that the manager reads last changed.
     changed: Timestamp,
@@ -273,7 +289,7 @@ impl Reading<'_> {
         let mut ours = false;
         let mut linked = None;
         for kind in UnitKind::BOTH {
-            let path = self.systemd.unit_path(name, kind);
+            let path = self.reader.paths.unit_path(name, kind);
             match slot.unit(kind) {
                 None => {}
                 Some(EntryKind::File) => {
@@ -292,7 +308,7 @@ impl Reading<'_> {
             }
         }
         if kept {
-            let path = self.systemd.layout.run_file(name);
+            let path = self.reader.paths.layout.run_file(name);
             ours |= self.file_or_link(&image::RUN, &path)?;
         }
         if let Some(path) = linked.filter(|_| !ours) {
@@ -327,10 +343,10 @@ impl Reading<'_> {
         match slot.link {
             None => Ok(Part::Flag(false)),
             Some(EntryKind::Link) => {
-                let path = self.systemd.wants_link(name);
-                let target = self.systemd.disk.read_link(&path);
+                let path = self.reader.paths.wants_link(name);
+                let target = self.reader.disk.read_link(&path);
                 let target = target.map_err(|error| unreadable(&path, &error))?;
-                let timer = self.systemd.unit_name(name, UnitKind::Timer);
+                let timer = self.reader.paths.unit_name(name, UnitKind::Timer);
                 Ok(match target {
                     None => Part::Flag(false),
                     Some(target) if target.file_name().is_some_and(|file| *file == *timer) => {
@@ -347,7 +363,7 @@ impl Reading<'_> {
 
     /// Reads a file into a part; its bytes, or `None` when it is gone meanwhile.
     fn file(&mut self, part: PartName, path: &Path) -> std::result::Result<Option<Vec<u8>>, Seen> {
-        let read = self.systemd.disk.read(path, LIMIT);
+        let read = self.reader.disk.read(path, LIMIT);
         let Some(read) = read.map_err(|error| unreadable(path, &error))? else {
             return Ok(None);
         };
@@ -357,7 +373,7 @@ impl Reading<'_> {
             owner: read.owner,
             bytes: None,
         };
-        if wants_bytes(self.entry, self.all_bytes, &part, &file) {
+        if wants_bytes(self.entry, self.reader.all_bytes, &part, &file) {
             file.bytes = Some(read.bytes.as_slice().into());
         }
         if part != image::RUN {
@@ -368,7 +384,7 @@ impl Reading<'_> {
     }
 
     fn link(&mut self, part: PartName, path: &Path) -> std::result::Result<(), Seen> {
-        let target = self.systemd.disk.read_link(path);
+        let target = self.reader.disk.read_link(path);
         if let Some(target) = target.map_err(|error| unreadable(path, &error))? {
             let target = target.to_string_lossy().into_owned();
             self.image.set(part, Part::Text(target));
@@ -389,7 +405,7 @@ impl Reading<'_> {
     }
 
     fn check_mark(&self, path: &Path, bytes: &[u8]) -> std::result::Result<(), Seen> {
-        let project = self.systemd.layout.project().as_str();
+        let project = self.reader.paths.layout.project().as_str();
         match unit::mark(bytes) {
             None => Err(foreign(path, "does not carry lorectl's mark")),
             Some((theirs, _)) if theirs != project => {

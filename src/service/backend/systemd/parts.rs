@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::Systemd;
+use super::{Places, Systemd};
 use crate::{
     id::ResourceName,
+    layout::Layout,
     resource::PartName,
     service::{image, unit},
 };
@@ -92,20 +93,48 @@ pub(super) fn shadow(kind: UnitKind, tag: &str) -> PartName {
     PartName::from_text(format!("{}{}/{tag}", image::SHADOW, kind.suffix()))
 }
 
-impl Systemd {
-    pub(super) fn unit_name(&self, name: &ResourceName, kind: UnitKind) -> String {
+/// The names and paths of a project's units, without a manager: to be shared by threads.
+#[derive(Clone, Copy)]
+pub(super) struct Paths<'a> {
+    pub(super) places: &'a Places,
+    pub(super) layout: &'a Layout,
+}
+
+impl Paths<'_> {
+    pub(super) fn unit_name(self, name: &ResourceName, kind: UnitKind) -> String {
         let stem = unit::stem(self.layout.project(), name);
         format!("{stem}.{}", kind.suffix())
     }
 
-    pub(super) fn unit_path(&self, name: &ResourceName, kind: UnitKind) -> PathBuf {
+    pub(super) fn unit_path(self, name: &ResourceName, kind: UnitKind) -> PathBuf {
         self.places.units.join(self.unit_name(name, kind))
     }
 
-    pub(super) fn wants_link(&self, name: &ResourceName) -> PathBuf {
+    pub(super) fn wants_link(self, name: &ResourceName) -> PathBuf {
         self.places
             .wants()
             .join(self.unit_name(name, UnitKind::Timer))
+    }
+}
+
+impl Systemd {
+    pub(super) const fn paths(&self) -> Paths<'_> {
+        Paths {
+            places: &self.places,
+            layout: &self.layout,
+        }
+    }
+
+    pub(super) fn unit_name(&self, name: &ResourceName, kind: UnitKind) -> String {
+        self.paths().unit_name(name, kind)
+    }
+
+    pub(super) fn unit_path(&self, name: &ResourceName, kind: UnitKind) -> PathBuf {
+        self.paths().unit_path(name, kind)
+    }
+
+    pub(super) fn wants_link(&self, name: &ResourceName) -> PathBuf {
+        self.paths().wants_link(name)
     }
 
     pub(super) fn stamp(&self, name: &ResourceName) -> PathBuf {

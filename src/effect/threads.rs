@@ -1,0 +1,83 @@
+//! The machine's cores, for work that is cut in pieces.
+
+use std::{
+    panic,
+    thread::{self, Builder, ScopedJoinHandle},
+};
+
+/// More threads than this gain nothing for what a host has.
+const MOST: usize = 8;
+
+/// What a thread may use of its stack, in bytes: as much as the first one.
+const STACK: usize = 8 << 20;
+
+/// `each` of all items, in their order, with the work spread over the cores.
+///
+/// No thread is started for fewer than twice `least` items, so that little work costs nothing. A
+/// thread that cannot be started is done without.
+pub fn map<'t, T: Sync, R: Send>(
+    items: &'t [T],
+    least: usize,
+    each: impl Fn(&'t T) -> R + Sync,
+) -> Vec<R> {
+    let pieces = items.len() / least.max(1);
+    if pieces < 2 {
+        return items.iter().map(each).collect();
+    }
+    // Asked only here: it reads the limits of the control group.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let size = items.len().div_ceil(pieces.min(cores).min(MOST));
+    let each = &each;
+    thread::scope(|scope| {
+        let mut chunks = items.chunks(size);
+        let own = chunks.next().unwrap_or_default();
+        let others: Vec<_> = chunks
+            .map(|chunk| {
+                let work = move || chunk.iter().map(each).collect::<Vec<R>>();
+                let started = Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+                (chunk, started.ok())
+            })
+            .collect();
+        let mut results: Vec<R> = Vec::with_capacity(items.len());
+        results.extend(own.iter().map(each));
+        for (chunk, thread) in others {
+            match thread.map(ScopedJoinHandle::join) {
+                Some(Ok(done)) => results.extend(done),
+                Some(Err(panicked)) => panic::resume_unwind(panicked),
+                None => results.extend(chunk.iter().map(each)),
+            }
+        }
+        results
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_order_and_the_number_of_results_are_those_of_the_items(
+            items in prop::collection::vec(any::<u16>(), 0..200),
+            least in 0usize..50,
+        ) {
+            let expected: Vec<u32> = items.iter().map(|item| u32::from(*item) * 3).collect();
+            prop_assert_eq!(map(&items, least, |item| u32::from(*item) * 3), expected);
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        let items: Vec<usize> = (0..1000).collect();
+        let caught = panic::catch_unwind(|| map(&items, 1, |item| assert_ne!(*item, 999)));
+        assert!(caught.is_err());
+    }
+
+    #[test]
+    fn little_work_stays_on_its_thread() {
+        let own = thread::current().id();
+        let ran = map(&[1, 2, 3], 2, |_| thread::current().id());
+        assert_eq!(ran, [own; 3]);
+    }
+}
