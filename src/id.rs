@@ -3,12 +3,13 @@
 //! A value of one of these types is valid: parsing is the only way in, and
 //! every parser says what it refuses and why.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 
 /// Why a text is not the name or value it was taken for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,11 +26,25 @@ macro_rules! serde_as_text {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = Cow::<str>::deserialize(d)?;
-                text.parse().map_err(de::Error::custom)
+                d.deserialize_str(Parsed(PhantomData))
             }
         }
     };
+}
+
+/// What reads a text as it comes, without a copy of it.
+struct Parsed<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = Invalid>> de::Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 /// The JSON Schema of a text that a spec holds: its pattern is what an editor checks, its parser what lorectl does.
@@ -57,7 +72,7 @@ macro_rules! schema_of_text {
 
 /// The name of a project: `[a-z0-9-]{1,32}`. It scopes the state and every name on the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProjectName(String);
+pub struct ProjectName(SmolStr);
 
 impl ProjectName {
     /// The name as text.
@@ -82,7 +97,7 @@ impl FromStr for ProjectName {
                 "a project's name is 1 to 32 of `a-z`, `0-9` and `-`".to_owned(),
             ));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 serde_as_text!(ProjectName);
@@ -97,7 +112,7 @@ schema_of_text!(
 ///
 /// It holds no dot, so that no two pairs of project and name give the same unit name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceName(String);
+pub struct ResourceName(SmolStr);
 
 impl ResourceName {
     /// The name as text.
@@ -124,7 +139,7 @@ impl FromStr for ResourceName {
                     .to_owned(),
             ));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 serde_as_text!(ResourceName);
@@ -234,12 +249,12 @@ schema_of_text!(
 /// Which backend holds a resource: `systemd-system`, `systemd-user`, `worker`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct BackendId(Cow<'static, str>);
+pub struct BackendId(SmolStr);
 
 impl BackendId {
     /// A backend known at compile time.
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(SmolStr::new_static(text))
     }
 
     /// The name as text.
@@ -283,18 +298,18 @@ impl fmt::Display for Lineage {
 /// The mark that what we make carries (`X-Lorectl-Id=`): 12 hex digits of SHA-256 over lineage, kind and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ResourceId(String);
+pub struct ResourceId(SmolStr);
 
 impl ResourceId {
     /// The id of a resource under a lineage.
     pub fn derive(lineage: &Lineage, address: &Address) -> Self {
         let text = format!("id\0{lineage}\0{}\0{}", address.kind, address.name);
-        Self(Digest::of(text.as_bytes()).to_string()[..12].to_owned())
+        Self(Digest::of(text.as_bytes()).to_string()[..12].into())
     }
 
     /// An id read from a mark on the host.
     pub fn from_mark(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(text.into())
     }
 
     /// The id as text.

@@ -7,8 +7,9 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
+use smol_str::SmolStr;
 
 use crate::{
     error::Code,
@@ -18,17 +19,17 @@ use crate::{
 /// The name of one part of an image, as `service`, `run.json`, `enabled`, `drop-in/timer/50-x.conf`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PartName(Cow<'static, str>);
+pub struct PartName(SmolStr);
 
 impl PartName {
     /// A name known at compile time.
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(SmolStr::new_static(text))
     }
 
     /// A name made at run time.
-    pub const fn from_text(text: String) -> Self {
-        Self(Cow::Owned(text))
+    pub fn from_text(text: String) -> Self {
+        Self(text.into())
     }
 
     /// The name as text.
@@ -211,15 +212,14 @@ impl FromIterator<(PartName, Part)> for Image {
 /// A resource's definition as its kind wrote it: canonical JSON without a secret.
 ///
 /// The engine compares and stores it; only the kind reads it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Definition(Box<RawValue>);
+#[derive(Debug, Clone)]
+pub struct Definition(Arc<RawValue>);
 
 impl Definition {
     /// Canonical JSON of a kind's own struct, whose fields have one order.
     pub fn of<T: Serialize>(definition: &T) -> crate::error::Result<Self> {
         serde_json::value::to_raw_value(definition)
-            .map(Self)
+            .map(|json| Self(json.into()))
             .map_err(|error| {
                 crate::error::Error::new(Code::Internal, "a definition cannot be written as JSON")
                     .because(error)
@@ -240,6 +240,19 @@ impl Definition {
     /// The JSON text.
     pub fn as_json(&self) -> &str {
         self.0.get()
+    }
+}
+
+impl Serialize for Definition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Definition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(json.into()))
     }
 }
 
@@ -761,8 +774,24 @@ pub struct Change {
     pub files: Vec<FileChange>,
     /// What the reader should know: what is interrupted, what is left alone.
     pub notes: Vec<String>,
-    /// The record that the state gets when the change is done; `None` takes it out.
+    /// The record that the state gets when the change is done; `None` takes it out, or leaves it
+    /// where nothing is done.
     pub record: Option<Applied>,
+}
+
+impl Change {
+    /// The record that there is when the change is done, of a resource that was applied as `applied`.
+    pub fn record_after<'a>(&'a self, applied: Option<&'a Applied>) -> Option<&'a Applied> {
+        match self.action {
+            Action::NoOp => applied,
+            Action::Create
+            | Action::Update
+            | Action::Replace
+            | Action::Delete
+            | Action::Adopt
+            | Action::Forget => self.record.as_ref(),
+        }
+    }
 }
 
 /// Who or what lifts a hold.

@@ -73,7 +73,9 @@ fn rolling_forward(run: &Run<'_>, steps: &[&Step]) -> BTreeMap<Address, String> 
     }
     while let Some((address, reason)) = open.pop() {
         if forward.insert(address.clone(), reason.clone()).is_none()
-            && let Some(record) = run.plan.change(&address).and_then(|c| c.record.as_ref())
+            && let applied = run.applied.get(&address)
+            && let Some(change) = run.plan.change(&address)
+            && let Some(record) = change.record_after(applied)
         {
             let below = record.meta.depends_on.iter();
             open.extend(below.map(|below| (below.clone(), reason.clone())));

@@ -1,5 +1,7 @@
 //! One resource: which action, and why.
 
+use std::borrow::Cow;
+
 use crate::{
     error::Code,
     id::Address,
@@ -78,8 +80,12 @@ pub fn ignored(ignore_drift: &[String], part: &PartName) -> bool {
 /// What the host must hold, given what is there: the desired image, but for drift that is ignored.
 ///
 /// A part is left as found when `ignore_drift` names it and the spec asks for the same as was applied.
-pub fn goal(desired: &Desired, applied: Option<&Applied>, found: Option<&Found>) -> Image {
-    let mut goal = desired.image.clone();
+pub fn goal<'d>(
+    desired: &'d Desired,
+    applied: Option<&Applied>,
+    found: Option<&Found>,
+) -> Cow<'d, Image> {
+    let mut goal = Cow::Borrowed(&desired.image);
     let (Some(applied), Some(found)) = (applied, found) else {
         return goal;
     };
@@ -88,8 +94,8 @@ pub fn goal(desired: &Desired, applied: Option<&Applied>, found: Option<&Found>)
         let same_wish = applied.image.get(name) == desired.image.get(name);
         if ignored(&desired.meta.ignore_drift, part) && same_wish {
             match found.image.get(name) {
-                Some(there) => goal.set(part.clone(), there.clone()),
-                None => drop(goal.remove(name)),
+                Some(there) => goal.to_mut().set(part.clone(), there.clone()),
+                None => drop(goal.to_mut().remove(name)),
             }
         }
     }
@@ -159,7 +165,7 @@ impl Three<'_> {
         }
         let goal = goal(desired, Some(applied), Some(found));
         let spec_changed = applied.definition != desired.definition;
-        if found.image == goal {
+        if found.image == *goal {
             let record_differs = spec_changed
                 || applied.image != desired.image
                 || applied.meta != desired.meta

@@ -130,13 +130,13 @@ fn missing(address: &Address) -> Error {
     )
 }
 
-/// The record that the state gets when the change is done.
+/// The record that the state gets when the change is done; `None` when it is to have none, and when
+/// nothing is done, so that what it has stays.
 ///
 /// `created_at` is kept for as long as the resource is known.
 pub fn record(case: &Case<'_>) -> Option<Applied> {
     match (case.action, case.desired) {
-        (Action::NoOp, _) => case.applied.cloned(),
-        (Action::Delete | Action::Forget, _) | (_, None) => None,
+        (Action::NoOp | Action::Delete | Action::Forget, _) | (_, None) => None,
         (Action::Create | Action::Update | Action::Replace | Action::Adopt, Some(desired)) => {
             let image = super::decide::goal(
                 desired,
@@ -245,7 +245,8 @@ fn service_drafts(render: &dyn service::plan::Render, case: &Case<'_>) -> Result
             patience: service::plan::patience(&applied.definition)?,
         })
     };
-    let goal = |desired: &Desired| super::decide::goal(desired, case.applied, case.found);
+    let goal =
+        |desired: &Desired| super::decide::goal(desired, case.applied, case.found).into_owned();
     Ok(
         match (case.action, case.desired, case.applied, case.found) {
             (Action::Create, Some(desired), _, _) => {

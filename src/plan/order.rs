@@ -31,8 +31,9 @@ impl Links {
         };
         let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
         for change in changes {
-            old.extend(edges(&change.address, applied.get(&change.address)));
-            new.extend(edges(&change.address, change.record.as_ref()));
+            let applied = applied.get(&change.address);
+            old.extend(edges(&change.address, applied));
+            new.extend(edges(&change.address, change.record_after(applied)));
         }
         Self { old, new }
     }

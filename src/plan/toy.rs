@@ -109,7 +109,7 @@ fn drafts(case: &Case<'_>) -> Vec<Draft> {
     match (case.action, case.desired, case.applied) {
         (Action::Create | Action::Update, Some(desired), _) => {
             let toy: Toy = desired.definition.read().unwrap();
-            let goal = super::decide::goal(desired, case.applied, case.found);
+            let goal = super::decide::goal(desired, case.applied, case.found).into_owned();
             if Some(&goal) == before.as_ref() {
                 return Vec::new();
             }

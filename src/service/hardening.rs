@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     definition::{Sandbox, Scheduler, Service},
-    unit::{path_word, utf8},
+    unit::{Setting, path_word, utf8},
 };
 use crate::{
     error::{Code, Error, Result},
@@ -63,30 +63,30 @@ const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
 ///
 /// # Errors
 /// `SPEC_INVALID` for a path that no unit can hold.
-pub(super) fn settings(service: &Service, layout: &Layout) -> Result<Vec<(&'static str, String)>> {
+pub(super) fn settings(service: &Service, layout: &Layout) -> Result<Vec<Setting<'static>>> {
     let level = match service.sandbox {
         Sandbox::Off => return Ok(Vec::new()),
         Sandbox::Basic => BASIC,
         Sandbox::Strict => STRICT,
     };
-    let mut settings: Vec<(&'static str, String)> = level
+    let mut settings: Vec<Setting<'static>> = level
         .iter()
-        .map(|(key, value)| (*key, (*value).to_owned()))
+        .map(|(key, value)| (*key, (*value).into()))
         .collect();
     if service.scheduler == Scheduler::SystemdUser {
         // A user's manager has no right to mount: without a user namespace it ignores what mounts.
-        settings.push(("PrivateUsers", "yes".to_owned()));
+        settings.push(("PrivateUsers", "yes".into()));
     }
     let data = layout.data(&service.name);
     let writable = || std::iter::once(&data).chain(&service.write_paths);
     for path in writable() {
-        settings.push(("ReadWritePaths", optional("write_paths", path)?));
+        settings.push(("ReadWritePaths", optional("write_paths", path)?.into()));
     }
     for path in hidden(service, layout) {
-        settings.push(("BindReadOnlyPaths", bind(&path)?));
+        settings.push(("BindReadOnlyPaths", bind(&path)?.into()));
     }
     for path in writable().filter(|path| is_private(path)) {
-        settings.push(("BindPaths", bind(path)?));
+        settings.push(("BindPaths", bind(path)?.into()));
     }
     Ok(settings)
 }

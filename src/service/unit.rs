@@ -5,6 +5,7 @@
 //! where these leave a question, what v252 does.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     path::{Path, PathBuf},
 };
@@ -27,6 +28,9 @@ pub const MARK_ID: &str = "X-Lorectl-Id";
 
 /// From SIGTERM to SIGKILL, in seconds: the 30 that the runner gives its stages, and time to record them.
 const STOP_SECONDS: u64 = 45;
+
+/// A setting of a unit, and its value as it is written.
+pub(super) type Setting<'a> = (&'a str, Cow<'a, str>);
 
 /// What the units of a project have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,29 +77,37 @@ pub fn mark(text: &[u8]) -> Option<(&str, ResourceId)> {
 /// # Errors
 /// `SPEC_INVALID` for a text that no unit can hold (a line break, a NUL, a path that is not UTF-8).
 pub fn render_service(service: &Service, context: &UnitContext) -> Result<String> {
-    let mut settings: Vec<(&str, String)> = vec![
-        ("Type", "oneshot".to_owned()),
-        ("ExecStart", exec_start(service, context)?),
+    let mut settings: Vec<Setting<'_>> = vec![
+        ("Type", "oneshot".into()),
+        ("ExecStart", exec_start(service, context)?.into()),
     ];
     if service.scheduler == Scheduler::SystemdSystem
         && let Some(user) = &service.user
     {
-        settings.push(("User", plain("user", user)?));
+        settings.push(("User", plain("user", user)?.into()));
     }
     // The dash: a directory that is gone or closed to the job is the runner's to report.
     let directory = plain("working_dir", utf8("working_dir", &service.working_dir)?)?;
-    settings.push(("WorkingDirectory", format!("-{directory}")));
-    settings.push(("TimeoutStartSec", seconds(service.patience())));
-    settings.push(("TimeoutStopSec", seconds(Seconds(STOP_SECONDS))));
+    settings.push(("WorkingDirectory", format!("-{directory}").into()));
+    settings.push(("TimeoutStartSec", seconds(service.patience()).into()));
+    settings.push(("TimeoutStopSec", seconds(Seconds(STOP_SECONDS)).into()));
     // SIGTERM goes to the runner alone, which ends its stages in order; SIGKILL, later, to all.
-    settings.push(("KillMode", "mixed".to_owned()));
+    settings.push(("KillMode", "mixed".into()));
     settings.extend(hardening::settings(service, &context.layout)?);
     replace(&mut settings, service)?;
 
     let mut text = head(service, "runs")?;
+    text.reserve(
+        settings
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 2)
+            .sum(),
+    );
     text.push_str("\n[Service]\n");
     for (key, value) in &settings {
-        let _ = writeln!(text, "{key}={value}");
+        for piece in [key, "=", value, "\n"] {
+            text.push_str(piece);
+        }
     }
     Ok(text)
 }
@@ -189,7 +201,7 @@ fn exec_start(service: &Service, context: &UnitContext) -> Result<String> {
 }
 
 /// The spec's `unit` map: each key replaces all lines of ours with that key.
-fn replace<'a>(settings: &mut Vec<(&'a str, String)>, service: &'a Service) -> Result<()> {
+fn replace<'a>(settings: &mut Vec<Setting<'a>>, service: &'a Service) -> Result<()> {
     for (key, values) in &service.unit {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if key.is_empty() || !key.chars().all(allowed) {
@@ -197,7 +209,7 @@ fn replace<'a>(settings: &mut Vec<(&'a str, String)>, service: &'a Service) -> R
         }
         settings.retain(|(ours, _)| ours != key);
         for value in values {
-            settings.push((key, one_line(key, value)?));
+            settings.push((key, one_line(key, value)?.into()));
         }
     }
     Ok(())
