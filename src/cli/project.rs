@@ -19,12 +19,16 @@ use crate::{
     resource::{Act, Definition, Desired, Image, Observe, Plan, Refusal, Seen},
     service::{
         self,
-        backend::{self, Managers},
-        definition::{Scheduler, Service},
+        backend::{self, Managers, systemd::ANALYZER},
+        definition::{Sandbox, Scheduler, Service},
         desired::{self, Owners},
         plan::Render,
         schedule::{self, Fire, Past},
-        spec::{DeclaredService, Problem, program::Programs, raw::RawScheduler},
+        spec::{
+            DeclaredService, Problem,
+            program::Programs,
+            raw::{RawScheduler, RawService},
+        },
         status::file::{self as status, Stored},
         unit::UnitContext,
     },
@@ -156,6 +160,8 @@ impl<'a> Project<'a> {
             return Err(spec.report(&problems, disk));
         }
         wish.warnings = self.scheduler_warnings(&wish.desired);
+        wish.warnings
+            .extend(unverified(&selection.here, &wish.desired, &programs));
         Ok(wish)
     }
 
@@ -314,7 +320,9 @@ impl Resolved<'_> {
             image: desired::outline(&self.service, units, self.owners)?,
             meta: self.declared.meta.clone(),
             declared: self.declared.declared(),
-            warnings: without_effect(&self.service).into_iter().collect(),
+            warnings: without_effect(&self.service, &self.declared.raw)
+                .into_iter()
+                .collect(),
         })
     }
 }
@@ -355,7 +363,7 @@ pub fn readers(backends: &Backends) -> Readers<'_> {
 }
 
 /// What the spec says of a sandbox that the worker does not have.
-fn without_effect(service: &Service) -> Option<String> {
+fn without_effect(service: &Service, raw: &RawService) -> Option<String> {
     if service.scheduler != Scheduler::Worker {
         return None;
     }
@@ -366,13 +374,40 @@ fn without_effect(service: &Service) -> Option<String> {
     if !service.unit.is_empty() {
         keys.push("unit");
     }
-    (!keys.is_empty()).then(|| {
-        format!(
-            "service.{}: the worker runs it unsandboxed, so {} has no effect",
-            service.name,
-            keys.join(" and ")
-        )
-    })
+    if raw.sandbox.is_some_and(|sandbox| sandbox != Sandbox::Off) {
+        keys.push("sandbox");
+    }
+    let (last, before) = keys.split_last()?;
+    let named = match before {
+        [] => format!("{last} has"),
+        before => format!("{} and {last} have", before.join(", ")),
+    };
+    Some(format!(
+        "service.{}: the worker runs it unsandboxed, so {named} no effect",
+        service.name
+    ))
+}
+
+/// That nothing here tells whether systemd takes what the spec gives units.
+fn unverified(
+    declared: &[&DeclaredService],
+    desired: &BTreeMap<Address, Desired>,
+    programs: &Programs<'_>,
+) -> Option<String> {
+    let worker = Scheduler::Worker.backend();
+    let checked = |declared: &&DeclaredService| {
+        let desired = desired.get(&declared.address());
+        !declared.raw.unit.is_empty() && desired.is_some_and(|desired| desired.backend != worker)
+    };
+    let names = declared.iter().copied().filter(checked);
+    let names: Vec<&str> = names.map(|declared| declared.name.as_str()).collect();
+    if names.is_empty() || programs.find(ANALYZER).is_ok() {
+        return None;
+    }
+    Some(format!(
+        "there is no `{ANALYZER}` on this host: a value in `unit` that systemd does not take (of {}) is not found before it is applied",
+        names.join(", ")
+    ))
 }
 
 fn needs_binary(step: &crate::resource::Step) -> bool {

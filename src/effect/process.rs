@@ -364,6 +364,63 @@ pub async fn foreground(argv: &[std::ffi::OsString]) -> io::Result<End> {
     Ok(end_of(status))
 }
 
+/// What a short command said, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// How it ended.
+    pub end: End,
+    /// Its standard error, at most [`MOST_SAID`] bytes of it.
+    pub error_text: String,
+}
+
+/// How much of what a command says is kept, in bytes.
+pub const MOST_SAID: u64 = 1 << 20;
+
+/// Runs a command for what it says on standard error: with nothing on standard input, no environment
+/// but `env`, and killed when it takes longer than `patience`.
+///
+/// # Errors
+/// `NotFound` where there is no such program; else as it cannot be started or waited for.
+pub async fn listen(
+    argv: &[std::ffi::OsString],
+    env: &[(&str, std::ffi::OsString)],
+    patience: Duration,
+) -> io::Result<Said> {
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut text = Vec::new();
+    let stderr = child.stderr.take();
+    let whole = async {
+        if let Some(mut stderr) = stderr {
+            (&mut stderr).take(MOST_SAID).read_to_end(&mut text).await?;
+            // The rest is read and dropped, so that it does not wait for us.
+            tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await?;
+        }
+        child.wait().await
+    };
+    let end = match timeout(patience, whole).await {
+        Ok(status) => end_of(status?),
+        Err(_) => End::TimedOut,
+    };
+    if end == End::TimedOut {
+        let _ = child.kill().await;
+    }
+    Ok(Said {
+        end,
+        error_text: String::from_utf8_lossy(&text).into_owned(),
+    })
+}
+
 /// Asks a process to end (SIGTERM). One that is gone already is no error.
 pub fn ask_to_end(pid: u32) {
     send(pid, signal::Signal::SIGTERM);
@@ -541,6 +598,26 @@ END
             assert!(!out.contains("LORECTL_TEST"), "our environment is not passed on");
             assert_eq!(err, b"e\n");
         }
+    }
+
+    #[tokio::test]
+    async fn a_short_command_is_heard_and_not_waited_for_for_ever() {
+        let listen = async |script: &str, patience: u64| {
+            let argv = ["/bin/sh", "-c", script].map(std::ffi::OsString::from);
+            let env = [("WORD", "w".into())];
+            super::listen(&argv, &env, Duration::from_millis(patience)).await
+        };
+        let said = listen("echo $WORD >&2; echo $HOME >&2; exit 3", 60_000).await;
+        let said = said.unwrap();
+        assert_eq!(
+            (said.end, said.error_text.as_str()),
+            (End::Exited(3), "w\n\n")
+        );
+        let said = listen("yes >&2 & exec sleep 60", 300).await.unwrap();
+        assert_eq!(said.end, End::TimedOut);
+        assert_eq!(said.error_text.len() as u64, MOST_SAID);
+        let missing = super::listen(&["/no/such".into()], &[], Duration::from_secs(60)).await;
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

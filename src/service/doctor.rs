@@ -17,10 +17,12 @@ use crate::{
     layout::Layout,
     resource::Owner,
     service::{
+        backend::systemd::ANALYZER,
         definition::Schedule,
         definition::{Scheduler, Service},
         run::load,
         schedule::check_cron,
+        spec::program::Programs,
         status::file::{self, Stored},
         verb::Verbs,
         worker,
@@ -126,6 +128,7 @@ pub async fn check(
     checks.push(doctor.working_dir());
     checks.extend(doctor.programs());
     checks.push(doctor.scheduler());
+    checks.extend(doctor.unit_settings());
     let overall = checks.iter().map(|check| check.status).max();
     Ok(Report {
         service: service.name.clone(),
@@ -298,6 +301,23 @@ impl Doctor<'_> {
             checks.push(Check::pass(name));
         }
         checks
+    }
+
+    /// Whether an apply can tell that systemd takes the settings of the spec's own, where there are some.
+    fn unit_settings(&self) -> Option<Check> {
+        let name = "unit";
+        let systemd = self.service.scheduler != Scheduler::Worker;
+        if self.service.unit.is_empty() || !systemd {
+            return None;
+        }
+        let found = Programs::new(self.disk).find(ANALYZER);
+        Some(found.map_or_else(
+            |why| {
+                let message = format!("{why}: values that systemd does not take are not found");
+                Check::new(name, Verdict::Warn, message, "")
+            },
+            |_| Check::pass(name),
+        ))
     }
 
     fn scheduler(&self) -> Check {

@@ -26,6 +26,10 @@ pub const SYSTEM: &[Test] = &[
         "a_unit_that_does_not_load_fails_its_own_step",
         does_not_load,
     ),
+    (
+        "a_setting_that_systemd_drops_fails_its_own_step",
+        dropped_setting,
+    ),
     ("a_removal_waits_for_a_run", waits_for_run),
     ("a_removal_is_held_by_a_run_that_does_not_end", held_by_run),
     ("what_is_not_ours_is_foreign", foreign),
@@ -40,13 +44,73 @@ pub const SYSTEM: &[Test] = &[
 ];
 
 /// For a user's manager.
-pub const USER_TESTS: &[Test] = &[("the_systems_units_are_not_a_users", not_permitted)];
+pub const USER_TESTS: &[Test] = &[
+    ("the_systems_units_are_not_a_users", not_permitted),
+    (
+        "a_setting_that_systemd_drops_fails_its_own_step",
+        dropped_setting_of_a_user,
+    ),
+];
 
 fn failed(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Failed { message } => message,
         other => panic!("{other:?}"),
     }
+}
+
+fn dropped_setting() {
+    dropped_on(&Machine::system());
+}
+
+fn dropped_setting_of_a_user() {
+    dropped_on(&Machine::user());
+}
+
+/// Values that systemd reads, and values that it logs and forgets.
+fn dropped_on(machine: &Machine) {
+    wait(async {
+        let with = |name: &str, settings: &[(&str, &str)]| {
+            let mut service = machine.service(name);
+            let settings = settings.iter().map(|(key, value)| {
+                let values = value.split('|').map(str::to_owned).collect();
+                ((*key).to_owned(), values)
+            });
+            service.unit = settings.collect();
+            service
+        };
+        let bad = with("bad", &[("CPUQuota", "banana"), ("MemoryMax", "lots")]);
+        let good = with(
+            "good",
+            &[
+                ("CPUQuota", "20%"),
+                ("LimitNOFILE", "64:128"),
+                // Advice is no refusal.
+                ("MemoryLimit", "1G"),
+                ("SystemCallFilter", "@system-service|~@privileged"),
+                // Takes a unit that is not there.
+                ("Slice", "none-such.slice"),
+            ],
+        );
+        let batch = [install(machine, &bad), install(machine, &good)];
+        let outcomes = act(machine, &batch).await;
+        let message = failed(&outcomes[0]);
+        for part in ["CPUQuota=banana", "MemoryMax=lots", "ignoring"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!(outcomes[1], Outcome::Done);
+        assert_eq!(machine.residue("bad"), [""; 0]);
+
+        // An update that fails leaves what was there.
+        let mut next = good.clone();
+        next.unit = [("IOWeight".to_owned(), vec!["0".to_owned()])].into();
+        let before = ours_with_bytes(machine, &good).await;
+        let images = (machine.image(&good), machine.image(&next));
+        let update = step(&image::UPDATE, &next, Some(images.0), Some(images.1));
+        let outcomes = act(machine, &[update]).await;
+        assert!(failed(&outcomes[0]).contains("IOWeight=0"), "{outcomes:?}");
+        assert_eq!(ours_with_bytes(machine, &good).await, before);
+    });
 }
 
 fn immutable() {

@@ -76,7 +76,9 @@ fn tell(works: &[&mut Work<'_>], told: &mut [bool], progress: &Progress<'_>) {
 }
 
 /// The works that go on.
-fn live<'w, 'a>(works: &'w mut [&'_ mut Work<'a>]) -> impl Iterator<Item = &'w mut Work<'a>> {
+pub(super) fn live<'w, 'a>(
+    works: &'w mut [&'_ mut Work<'a>],
+) -> impl Iterator<Item = &'w mut Work<'a>> {
     works
         .iter_mut()
         .map(|work| &mut **work)
@@ -141,6 +143,7 @@ impl Systemd {
                 self.give_up(work, &error.chain());
             }
         }
+        self.verify(works).await;
         self.reload(works).await;
         self.start_timers(works).await;
         self.check_loaded(works).await;
@@ -154,7 +157,7 @@ impl Systemd {
     }
 
     /// Fails a step and puts back what it has touched.
-    fn give_up(&self, work: &mut Work<'_>, message: &str) {
+    pub(super) fn give_up(&self, work: &mut Work<'_>, message: &str) {
         work.fail(message);
         self.put_back(work);
     }

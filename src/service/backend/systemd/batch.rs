@@ -137,6 +137,17 @@ impl<'a> Work<'a> {
         self.changed.iter().any(|(_, role)| role.wants_restart())
     }
 
+    /// The bytes of its service unit, where they are written and carry settings of the spec's own.
+    pub(super) fn written_overrides(&self) -> Option<&[u8]> {
+        let writes =
+            |(_, role): &(PartName, Role)| matches!(role, Role::Unit(UnitKind::Service, _));
+        if self.service.unit.is_empty() || !self.changed.iter().any(writes) {
+            return None;
+        }
+        let file = self.step.after.as_ref()?.file(image::SERVICE.as_str())?;
+        file.bytes.as_deref()
+    }
+
     fn changes(&self, wanted: &Role) -> bool {
         self.changed.iter().any(|(_, role)| role == wanted)
     }

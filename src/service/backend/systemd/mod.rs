@@ -11,8 +11,9 @@ mod places;
 mod removal;
 mod survey;
 mod undo;
+mod verify;
 
-use std::rc::Rc;
+use std::{ffi::OsString, rc::Rc};
 
 use crate::{
     effect::{
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use places::Places;
+pub use verify::ANALYZER;
 
 /// Called for each service that is made, once its directories are there and before anything of it
 /// is that a later apply would know it by: where this was cut short, the service is made anew.
@@ -45,6 +47,8 @@ pub struct Systemd {
     disk: Rc<dyn Disk>,
     on_install: OnInstall,
     clock: SystemClock,
+    /// What a program of a user's session finds in its environment; nothing for the system's.
+    session: Vec<(&'static str, OsString)>,
 }
 
 impl Systemd {
@@ -59,19 +63,25 @@ impl Systemd {
             disk,
             on_install: Rc::new(|_| Ok(())),
             clock: SystemClock::of_machine(),
+            session: Vec::new(),
         }
     }
 
     /// The manager of the user who applies.
     pub fn user(account: &Account, layout: Layout, disk: Rc<dyn Disk>) -> Self {
         let uid = account.owner.uid;
+        let runtime = crate::effect::host::runtime_dir(uid);
         Self {
             id: Scheduler::SystemdUser.backend(),
             manager: Manager::new(Whose::User {
                 uid,
                 name: account.name.clone(),
             }),
-            places: Places::user(&account.home, &crate::effect::host::runtime_dir(uid)),
+            places: Places::user(&account.home, &runtime),
+            session: vec![
+                ("HOME", account.home.clone().into()),
+                ("XDG_RUNTIME_DIR", runtime.into()),
+            ],
             layout,
             applier: account.owner,
             disk,
