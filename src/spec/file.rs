@@ -43,6 +43,15 @@ pub struct Declared<T> {
     pub span: Range<usize>,
 }
 
+/// A service as far as its table could be read.
+#[derive(Debug, Default)]
+pub struct ReadService {
+    /// What is in order of it; `None` where it is no table, or its type refuses the whole.
+    pub raw: Option<RawService>,
+    /// Its keys that have faults, and so are not in `raw`.
+    pub faulty: BTreeSet<String>,
+}
+
 /// What one file declares.
 #[derive(Default)]
 pub struct Parsed {
@@ -56,8 +65,8 @@ pub struct Parsed {
     pub hosts: Vec<Declared<HostName>>,
     /// Its defaults of services by key, each alone in a service; `None` when it has faults.
     pub defaults: Vec<Declared<(String, Option<RawService>)>>,
-    /// Its services; `None` for one that has faults.
-    pub services: Vec<Declared<(ResourceName, Option<RawService>)>>,
+    /// Its services.
+    pub services: Vec<Declared<(ResourceName, ReadService)>>,
     /// Whether its text could not be read in full, so that something may be missing from all this.
     pub torn: bool,
     /// What is wrong with it.
@@ -159,7 +168,7 @@ struct Reader<'a> {
     index: usize,
     source: &'a Source,
     lines: &'a Lines<'a>,
-    faulty: &'a BTreeSet<(String, String)>,
+    faulty: &'a BTreeSet<(String, String, String)>,
     parsed: Parsed,
 }
 
@@ -178,9 +187,16 @@ impl Reader<'_> {
         }
     }
 
-    fn is_faulty(&self, first: &str, second: &str) -> bool {
-        let of = |second: &str| self.faulty.contains(&(first.to_owned(), second.to_owned()));
-        of(second) || of("")
+    /// The keys of a table of a table that have faults; the empty one is the table itself.
+    fn faulty_keys(&self, first: &str, second: &str) -> BTreeSet<String> {
+        let within =
+            |(a, b, _): &&(String, String, String)| a == first && (b == second || b.is_empty());
+        let from = (first.to_owned(), String::new(), String::new());
+        let of_first = self.faulty.range(from..).take_while(|(a, ..)| a == first);
+        of_first
+            .filter(within)
+            .map(|(.., key)| key.clone())
+            .collect()
     }
 
     /// Makes a value of its type; what the walk let through and the type refuses is a fault.
@@ -206,7 +222,7 @@ impl Reader<'_> {
                 ("project", DeValue::Table(table)) => {
                     self.parsed.requirement = (table.get("lorectl"))
                         .and_then(|text| text.get_ref().as_str()?.parse().ok());
-                    let faulty = self.faulty.iter().any(|(first, _)| first == "project");
+                    let faulty = self.faulty.iter().any(|(first, ..)| first == "project");
                     let at = value.span();
                     let project = if faulty { None } else { self.typed(value) };
                     self.parsed.project = Some(self.declared(project, at));
@@ -235,10 +251,10 @@ impl Reader<'_> {
             if kind.get_ref() != "services" {
                 continue;
             }
-            let faulty = self.is_faulty("defaults", "services");
+            let faulty = self.faulty_keys("defaults", "services");
             for (key, value) in into_table(value) {
                 let (name, span) = (key.get_ref().to_string(), key.span());
-                let service = if faulty {
+                let service = if faulty.contains("") || faulty.contains(&name) {
                     None
                 } else {
                     let mut table = DeTable::new();
@@ -261,11 +277,20 @@ impl Reader<'_> {
             DeValue::Table(_) if value.span().start <= key.span().start => value.span(),
             _ => key.span(),
         };
-        let service = if self.is_faulty("services", name.as_str()) {
+        let faulty = self.faulty_keys("services", name.as_str());
+        let raw = if faulty.is_empty() {
+            self.typed(value)
+        } else if faulty.contains("") {
             None
         } else {
-            self.typed(value)
+            let at = value.span();
+            let sound = into_table(value)
+                .into_iter()
+                .filter(|(key, _)| !faulty.contains(key.get_ref().as_ref()))
+                .collect();
+            self.typed(Spanned::new(at, DeValue::Table(sound)))
         };
+        let service = ReadService { raw, faulty };
         let declared = self.declared((name, service), span);
         self.parsed.services.push(declared);
     }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Spec,
-    file::{self, Declared, Parsed, Place},
+    file::{self, Declared, Parsed, Place, ReadService},
     finding::{self, Finding, Lines},
     graph,
     locate::{Located, locate},
@@ -28,7 +28,7 @@ use crate::{
     service::spec::{
         DeclaredService, Problem,
         check::{self, Limits},
-        raw::RawService,
+        raw::{RawScheduler, RawService},
     },
 };
 
@@ -41,6 +41,14 @@ const AT_ONCE: usize = 1 << 20;
 
 /// The most findings that one file adds, and the most problems of services that are looked up.
 const MOST: usize = 1000;
+
+/// Places whose value is checked against that of another key.
+const HANGING: [(&str, &str); 4] = [
+    ("/profile", "profiles"),
+    ("/profile", "stages"),
+    ("/profiles", "stages"),
+    ("/unit", "scheduler"),
+];
 
 /// Loads a spec.
 ///
@@ -124,7 +132,7 @@ struct Loader {
     defaults: RawService,
     defaults_at: BTreeMap<String, Place>,
     defaults_faulty: bool,
-    services: BTreeMap<ResourceName, (Option<RawService>, Place)>,
+    services: BTreeMap<ResourceName, (ReadService, Place)>,
 }
 
 impl Loader {
@@ -324,12 +332,17 @@ impl Loader {
         }
     }
 
-    /// The services without faults, with the defaults filled in.
+    /// The services as far as they could be read, with the defaults filled in.
     fn inherited(&mut self, sources: &Sources) -> Vec<DeclaredService> {
         let mut services = Vec::with_capacity(self.services.len());
-        for (name, (raw, place)) in &mut self.services {
-            let Some(mut raw) = raw.take() else { continue };
+        for (name, (read, place)) in &mut self.services {
+            let Some(mut raw) = read.raw.take() else {
+                continue;
+            };
+            // The defaults of `unit` are for the services that have one.
+            let unit = (raw.scheduler == Some(RawScheduler::Worker)).then(|| raw.unit.clone());
             raw.inherit(&self.defaults);
+            raw.unit = unit.unwrap_or(raw.unit);
             let meta = Meta {
                 depends_on: raw.depends_on.clone().unwrap_or_default(),
                 protect: raw.protect.unwrap_or_default(),
@@ -362,8 +375,20 @@ impl Loader {
         let partial = self.torn || self.defaults_faulty;
         for service in services {
             let found = check::check(&service.raw, limits).into_iter();
+            let faulty = self.services.get(&service.name);
+            let faulty = faulty.map(|(read, _)| &read.faulty);
+            let partial = partial || faulty.is_some_and(|keys| !keys.is_empty());
             // What is missing from a table may stand where the text could not be read.
             let found = found.filter(|problem| !(partial && problem.at.is_empty()));
+            // A value may be sound beside what could not be read.
+            let hangs = |problem: &Problem| {
+                HANGING.iter().any(|(key, on)| {
+                    let at = problem.at.strip_prefix(key);
+                    at.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                        && faulty.is_some_and(|keys| keys.contains(*on))
+                })
+            };
+            let found = found.filter(|problem| !hangs(problem));
             problems.extend(found.map(|problem| (service.name.clone(), problem)));
             if !self.torn {
                 let unlisted = self.unlisted(service);

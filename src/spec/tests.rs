@@ -324,6 +324,15 @@ classify = { permanent = [3, "X", ""], transient = ["X", "0"] }
 ignore_drift = ["servce", "drop-in/timer/x.conf"]
 scheduler = "systemd-system"
 unit = { ExecStart = "x", user = "root", Environment = ["A=1"], Type = "simple", Nice = 3 }
+[services.settings]
+schedule = { every = "1h" }
+run = ["true"]
+unit = { ReadOnlyDirectories = "/etc", InaccessibleDirectories = "/srv", ReadWriteDirectories = "/var", NiceLevel = 3 }
+[services.unitless]
+schedule = { every = "1h" }
+run = ["true"]
+scheduler = "worker"
+unit = { Nice = 3 }
 [services.depends-a]
 schedule = { every = "1h" }
 run = ["true"]
@@ -346,6 +355,47 @@ depends_on = ["service.depends-self"]
     let shown = fault(&text);
     assert!(!shown.contains("hunter2"), "a secret is quoted:\n{shown}");
     snapshot("meaning", &shown);
+}
+
+#[test]
+fn what_is_sound_of_a_faulty_service_is_checked_in_the_same_run() {
+    let text = with_head(
+        r#"[defaults.services]
+splay = 5
+unit = { Nice = 3 }
+timeout = "0s"
+[services.a]
+shedule = { every = "1h" }
+run = ["true"]
+working_dir = "../x"
+retry = { base = "2h", max = "1h" }
+depends_on = ["service.none"]
+[services.b]
+stages = [{ name = "a", rum = ["true"] }]
+profile = "fast"
+profiles = { fast = ["a"] }
+schedule = { every = "1m" }
+[services.c]
+schedule = 3
+scheduler = "worker"
+run = ["bin/x"]
+"#,
+    );
+    snapshot("beside_faults", &fault(&text));
+}
+
+#[test]
+fn a_default_of_unit_is_for_services_that_have_one() {
+    let defaults = "[defaults.services]\nunit = { Nice = 3 }\n";
+    let worker = service("a", "scheduler = \"worker\"");
+    let spec = World::new(&[("lore.toml", &with_head(&format!("{defaults}{worker}")))]).load(&[]);
+    assert!(spec.unwrap().services[0].raw.unit.is_empty());
+    let all = format!("{defaults}scheduler = \"worker\"\n{}", service("a", ""));
+    let shown = fault(&with_head(&all));
+    assert!(
+        shown.contains("lore.toml:5:1: the scheduler `worker` writes no unit"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -38,8 +38,9 @@ pub struct Walk<'t> {
     pub faults: Vec<Fault>,
     /// How many faults there are beyond the ones that are kept.
     pub dropped: usize,
-    /// The first two keys of the way to each fault, as `("services", "sync")`.
-    pub faulty: BTreeSet<(String, String)>,
+    /// The first three keys of the way to each fault, as `("services", "sync", "run")`; empty where the
+    /// way ends before.
+    pub faulty: BTreeSet<(String, String, String)>,
     path: Vec<&'t str>,
 }
 
@@ -55,7 +56,7 @@ impl<'t> Walk<'t> {
 
     fn fault(&mut self, span: &Range<usize>, message: String) -> Option<&mut Fault> {
         let step = |at: usize| self.path.get(at).copied().unwrap_or_default().to_owned();
-        self.faulty.insert((step(0), step(1)));
+        self.faulty.insert((step(0), step(1), step(2)));
         if self.faults.len() >= MOST {
             self.dropped += 1;
             return None;

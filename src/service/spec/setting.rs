@@ -5,7 +5,7 @@ mod known;
 use super::{
     Problem,
     check::{Limits, nearest},
-    raw::{RawService, RawSetting},
+    raw::{RawScheduler, RawService, RawSetting},
 };
 use known::KNOWN;
 
@@ -47,9 +47,23 @@ const OWNED: [(&str, &str); 34] = [
     ("guessmainpid", ""),
 ];
 
-/// That no setting is one of ours, or longer than a unit's line.
+/// Names from before v231, in lower case, with today's. systemd takes both for one setting; a unit that
+/// gave both would hold more than either says.
+const OLD: [(&str, &str); 2] = [
+    ("readonlydirectories", "ReadOnlyPaths"),
+    ("inaccessibledirectories", "InaccessiblePaths"),
+];
+
+/// That there is a unit to set something of, and that no setting is one of ours, or longer than a
+/// unit's line.
 pub fn check(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if raw.scheduler == Some(RawScheduler::Worker) && !raw.unit.is_empty() {
+        problems.push(
+            Problem::key("/unit", "the scheduler `worker` writes no unit")
+                .suggest("take `unit` out, or let systemd wake the service"),
+        );
+    }
     for (name, setting) in &raw.unit {
         let lower = name.as_str().to_ascii_lowercase();
         let owned = OWNED.iter().find(|(owned, _)| *owned == lower);
@@ -64,7 +78,15 @@ pub fn check(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
                 problem.suggest(format!("say it with `{instead}`"))
             });
         }
-        if owned.is_none() && KNOWN.binary_search(&name.as_str()).is_err() {
+        if let Some((_, today)) = OLD.iter().find(|(old, _)| *old == lower) {
+            problems.push(
+                Problem::key(
+                    format!("/unit/{name}"),
+                    format!("`{name}` is an old name of `{today}`"),
+                )
+                .suggest(format!("write `{today}`")),
+            );
+        } else if owned.is_none() && KNOWN.binary_search(&name.as_str()).is_err() {
             let near = nearest(name.as_str(), KNOWN.iter().copied());
             problems.push(Problem {
                 suggestion: near.map(|near| format!("did you mean `{near}`?")),

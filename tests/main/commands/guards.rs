@@ -175,3 +175,13 @@ fn a_spec_can_come_from_a_pipe() {
     let again = world.command(["plan", "-f", "-"]).stdin(spec).run();
     assert!(again.exits(0).stdout.contains("No changes."));
 }
+
+#[test]
+fn what_the_worker_does_not_heed_is_said() {
+    let rest = "write_paths = [\"/srv\"]\nsandbox = \"strict\"\n";
+    let world = World::with(&[service("a", rest), service("b", "sandbox = \"off\"\n")].concat());
+    let plan = world.run("plan").exits(0);
+    let said =
+        "service.a: the worker runs it unsandboxed, so write_paths and sandbox have no effect";
+    assert!(!plan.says(said).stdout.contains("service.b: the worker"));
+}
