@@ -384,6 +384,10 @@ pub struct Found {
     /// From when its schedule counts (its last scheduled start, else its creation), where it was looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts_from: Option<Timestamp>,
+    /// What is at the paths of the programs that were pinned when it was applied; `None` for one that is
+    /// gone or cannot be read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, Option<Digest>>,
 }
 
 /// Something on the host that carries the project's mark and is in neither spec nor state.

@@ -57,6 +57,7 @@ pub struct Project<'a> {
     /// Why units cannot call the running binary.
     unstable: Option<Error>,
     accounts: RefCell<BTreeMap<String, Option<Account>>>,
+    programs: Programs<'a>,
 }
 
 impl<'a> Project<'a> {
@@ -93,6 +94,7 @@ impl<'a> Project<'a> {
             host: crate::effect::host::name()?,
             unstable,
             accounts: RefCell::default(),
+            programs: Programs::new(context.disk.as_ref()),
         })
     }
 
@@ -136,13 +138,13 @@ impl<'a> Project<'a> {
             digest: Some(spec.digest),
             ..Wish::default()
         };
-        let programs = Programs::new(disk);
+        let programs = &self.programs;
         let mut problems = Vec::new();
         // Some at a time: what is resolved is larger than what is kept of it.
         for some in selection.here.chunks(AT_ONCE) {
             let mut resolved = Vec::with_capacity(some.len());
             for declared in some {
-                match self.resolve(spec, declared, &programs)? {
+                match self.resolve(spec, declared, programs)? {
                     Ok(service) => resolved.push(service),
                     Err(found) => {
                         problems.extend(found.into_iter().map(|problem| (*declared, problem)));
@@ -161,7 +163,7 @@ impl<'a> Project<'a> {
         }
         wish.warnings = self.scheduler_warnings(&wish.desired);
         wish.warnings
-            .extend(unverified(&selection.here, &wish.desired, &programs));
+            .extend(unverified(&selection.here, &wish.desired, programs));
         Ok(wish)
     }
 
@@ -266,6 +268,7 @@ impl<'a> Project<'a> {
         let mut situation =
             Situation::observe(wish, memory, readers, &options.targets, user).await?;
         self.look_up_schedules(&mut situation);
+        self.look_at_pins(&mut situation)?;
         let inputs = situation.inputs(&self.host, self.context.now(), options);
         let mut plan = plan::plan(&inputs, &Kinds { service: self })?;
         if let Some(unstable) = &self.unstable
@@ -324,6 +327,29 @@ impl Resolved<'_> {
                 .into_iter()
                 .collect(),
         })
+    }
+}
+
+impl Project<'_> {
+    /// Reads the programs that were pinned, and no others.
+    fn look_at_pins(&self, situation: &mut Situation) -> Result<()> {
+        for (address, seen) in &mut situation.observed.resources {
+            let Seen::Ours(found) = seen else { continue };
+            let Some(applied) = situation.applied.get(address) else {
+                continue;
+            };
+            // Ten thousand definitions are not read for the few that pin something.
+            if !applied.definition.as_json().contains("\"programs\":") {
+                continue;
+            }
+            let service: Service = applied.definition.read()?;
+            let look = |path: String| {
+                let digest = self.programs.digest(path.as_ref()).ok().flatten();
+                (path, digest)
+            };
+            found.programs = service.programs.into_keys().map(look).collect();
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,13 @@ use std::{
 
 use nix::{fcntl::OFlag, unistd};
 
-use crate::{effect::random, id::Timestamp, resource::Owner};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    effect::random,
+    id::{Digest, Timestamp},
+    resource::Owner,
+};
 
 /// When what was written must survive a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +77,15 @@ pub trait Disk: Sync {
     /// # Errors
     /// A link, pipe or device (never a hang), a larger file, or what the system says.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Option<ReadFile>>;
+
+    /// The digest of a regular file, however large; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Disk::read`].
+    fn digest(&self, path: &Path) -> io::Result<Option<Digest>> {
+        let read = self.read(path, u64::MAX)?;
+        Ok(read.map(|file| Digest::of(&file.bytes)))
+    }
 
     /// What stands at a path; `None` when nothing does.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
@@ -297,20 +312,42 @@ impl RealDisk {
     }
 }
 
+/// Opens a regular file, whatever else stands there: it follows no link and waits for no pipe.
+fn open_file(path: &Path) -> io::Result<Option<(File, fs::Metadata)>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path);
+    let Some(file) = absent_is_none(opened)? else {
+        return Ok(None);
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(Some((file, meta)))
+}
+
 impl Disk for RealDisk {
-    fn read(&self, path: &Path, limit: u64) -> io::Result<Option<ReadFile>> {
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(path);
-        let Some(mut file) = absent_is_none(opened)? else {
+    fn digest(&self, path: &Path) -> io::Result<Option<Digest>> {
+        let Some((mut file, _)) = open_file(path)? else {
             return Ok(None);
         };
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0_u8; 64 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(Some(Digest::from_bytes(hash.finalize().into()))),
+                n => hash.update(buffer.get(..n).unwrap_or_default()),
+            }
         }
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Option<ReadFile>> {
+        let Some((mut file, meta)) = open_file(path)? else {
+            return Ok(None);
+        };
         if meta.len() > limit {
             return Err(io::Error::other(format!("it is larger than {limit} bytes")));
         }
@@ -480,6 +517,19 @@ impl Disk for RealDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_of_the_whole_file_and_of_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(RealDisk.digest(&path).unwrap(), Some(Digest::of(&bytes)));
+        assert_eq!(RealDisk.digest(&dir.path().join("none")).unwrap(), None);
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        RealDisk.digest(&dir.path().join("link")).unwrap_err();
+        RealDisk.digest(dir.path()).unwrap_err();
+    }
 
     #[test]
     fn a_pipe_a_link_and_a_giant_are_refused_without_a_hang() {

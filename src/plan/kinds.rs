@@ -166,6 +166,7 @@ fn service_change(
     render: &dyn service::plan::Render,
     case: &Case<'_>,
 ) -> Result<(Change, Vec<Draft>)> {
+    let case = &judged(case)?;
     let told = service::plan::tell(render, &told_case(case))?;
     let change = Change {
         address: case.address.clone(),
@@ -180,6 +181,22 @@ fn service_change(
         record: record(case),
     };
     Ok((change, service_drafts(render, case)?))
+}
+
+/// The case with its true cause: a pinned program that someone has changed is drift, though the
+/// definition that is wanted now names the new one.
+fn judged<'a>(case: &Case<'a>) -> Result<Case<'a>> {
+    if let (ActionReason::SpecChanged, Some(desired), Some(applied)) =
+        (case.reason, case.desired, case.applied)
+        && service::plan::differ_in_programs_alone(&applied.definition, &desired.definition)?
+    {
+        return Ok(Case {
+            cause: Some(Cause::Drift),
+            reason: ActionReason::Drifted,
+            ..*case
+        });
+    }
+    Ok(*case)
 }
 
 fn told_case<'a>(case: &Case<'a>) -> service::plan::Case<'a> {

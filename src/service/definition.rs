@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ProjectName, ResourceId, ResourceName, Seconds};
+use crate::id::{Digest, ProjectName, ResourceId, ResourceName, Seconds};
 
 /// The version of `run.json` that this binary writes and the newest that it reads.
 pub const RUN_VERSION: u32 = 1;
@@ -226,6 +226,11 @@ pub struct Service {
     pub exit: ExitPolicy,
     /// Hardening.
     pub sandbox: Sandbox,
+    /// The digests of its programs by path, where `pin_program` asks for them: as they were when this was
+    /// planned. A plan compares them with what is there; a run does not, since a program that was upgraded
+    /// is no reason to miss a backup.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, Digest>,
     /// Settings of `[Service]` that replace ours, as the spec gives them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unit: BTreeMap<String, Vec<String>>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     error::Result,
     id::Address,
-    resource::{Applied, Drift, DriftField, File, Image, Level, Part, Seen},
+    resource::{Applied, Drift, DriftField, File, Found, Image, Level, Part, Seen},
 };
 
 use super::{
@@ -34,7 +34,8 @@ pub fn drift(
         Some(Seen::Ours(found)) => found,
     };
     let parts = applied.image.differences(&found.image);
-    if parts.is_empty() {
+    let programs = programs(applied, found)?;
+    if parts.is_empty() && programs.is_empty() {
         let noted = (!found.notes.is_empty()).then(|| Drift {
             address: address.clone(),
             fields: Vec::new(),
@@ -44,7 +45,7 @@ pub fn drift(
     }
     let service: Service = applied.definition.read()?;
     let rendered = render.image(&service)?;
-    let mut fields = Vec::new();
+    let mut fields = programs;
     for part in parts {
         let name = part.as_str();
         let ignored = applied.meta.ignore_drift.iter().any(|word| {
@@ -67,6 +68,23 @@ pub fn drift(
         fields,
         notes: found.notes.clone(),
     }))
+}
+
+/// The pinned programs that are not what they were.
+fn programs(applied: &Applied, found: &Found) -> Result<Vec<DriftField>> {
+    if found.programs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let service: Service = applied.definition.read()?;
+    let differing = service.programs.iter().filter_map(|(path, was)| {
+        let is = found.programs.get(path)?;
+        let shown = is.map_or_else(|| "gone".to_owned(), |is| is.short());
+        (*is != Some(*was)).then(|| {
+            let name = format!("program {path}");
+            field(Level::Command, &name, Some(&was.short()), Some(&shown))
+        })
+    });
+    Ok(differing.collect())
 }
 
 fn gone(address: &Address, there: &str) -> Drift {

@@ -54,6 +54,7 @@ pub fn service(name: &str, scripts: &[&str]) -> Service {
         classify: Classify::default(),
         exit: ExitPolicy::Policy,
         sandbox: Sandbox::Off,
+        programs: [].into(),
         unit: std::collections::BTreeMap::new(),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Result,
-    id::{BackendId, Seconds, Timestamp},
+    id::{BackendId, Digest, Seconds, Timestamp},
     resource::{Action, Definition, Disruption, FieldChange, FileChange, Found, Image, Meta, Part},
 };
 
@@ -83,6 +83,17 @@ pub fn disruption(backend: &BackendId) -> Disruption {
 /// How long a removal waits for a run in flight.
 pub fn patience(definition: &Definition) -> Result<Seconds> {
     Ok(definition.read::<Service>()?.patience())
+}
+
+/// Whether two definitions say the same of different programs: not the spec has changed, but a pinned
+/// program.
+pub fn differ_in_programs_alone(a: &Definition, b: &Definition) -> Result<bool> {
+    let (a, mut b): (Service, Service) = (a.read()?, b.read()?);
+    if a.programs == b.programs || a.programs.keys().ne(b.programs.keys()) {
+        return Ok(false);
+    }
+    b.programs.clone_from(&a.programs);
+    Ok(a == b)
 }
 
 /// The image of a definition, its files with their bytes.
@@ -231,6 +242,12 @@ fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange>
         before.map(|s| &s.unit),
         after.map(|s| &s.unit),
         |v| v.join(" "),
+    ));
+    fields.extend(map_changes(
+        "program",
+        before.map(|s| &s.programs),
+        after.map(|s| &s.programs),
+        Digest::short,
     ));
     fields.extend(stages(before, after));
     fields

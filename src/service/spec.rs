@@ -10,10 +10,10 @@ pub mod secret;
 mod setting;
 pub mod text;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    id::{Address, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds},
+    id::{Address, Digest, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds},
     resource::{Declared, Meta},
     service::definition::{
         Breaker, Classify, RUN_VERSION, Retry, Schedule, Scheduler, Service, Stage,
@@ -147,7 +147,11 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
             Err(problem) => note(problem),
         }
     }
-    let mut env = std::collections::BTreeMap::new();
+    let programs = pins(raw, &stages, context).unwrap_or_else(|problem| {
+        note(problem);
+        BTreeMap::new()
+    });
+    let mut env = BTreeMap::new();
     for (name, value) in &raw.env {
         match value {
             RawEnvValue::Text(text) => {
@@ -190,6 +194,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         classify: classify(raw),
         exit: raw.exit.unwrap_or_default(),
         sandbox: raw.sandbox.unwrap_or_default(),
+        programs,
         unit: (raw.unit.iter())
             .map(|(name, setting)| (name.as_str().to_owned(), RawSetting::values(setting)))
             .collect(),
@@ -317,6 +322,26 @@ fn program(at: &str, written: &str, context: &Context<'_>) -> Result<String, Pro
     path.to_str()
         .map(ToOwned::to_owned)
         .ok_or_else(|| fault("its path is not UTF-8".to_owned()))
+}
+
+/// The digests of its programs, where they are pinned and this is a host.
+fn pins(
+    raw: &RawService,
+    stages: &[Stage],
+    context: &Context<'_>,
+) -> Result<BTreeMap<String, Digest>, Problem> {
+    let (Some(true), Some(programs)) = (raw.pin_program, context.programs) else {
+        return Ok(BTreeMap::new());
+    };
+    let paths = stages.iter().filter_map(|stage| stage.run.first());
+    let pinned = paths.map(|path| match programs.digest(Path::new(path)) {
+        Ok(Some(digest)) => Ok((path.clone(), digest)),
+        Ok(None) => Err(format!("there is no program {path}")),
+        Err(why) => Err(format!("cannot read {path} to pin it: {why}")),
+    });
+    pinned
+        .collect::<Result<_, String>>()
+        .map_err(|message| Problem::at("/pin_program", message))
 }
 
 fn retry(raw: &RawService, schedule: &Schedule) -> Retry {

@@ -333,6 +333,7 @@ mod tests {
             classify: Classify::default(),
             exit: ExitPolicy::Policy,
             sandbox: Sandbox::Strict,
+            programs: [].into(),
             unit: [].into(),
         }
     }

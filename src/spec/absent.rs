@@ -28,8 +28,6 @@ pub const ABSENT: &[Absent] = &[
     ),
     absent(&["services", "*", "notify"], "sends no notifications"),
     absent(&["services", "*", "replaces"], "takes over no other timers"),
-    absent(&["services", "*", "pin_program"], "pins no programs"),
-    absent(&["defaults", "services", "pin_program"], "pins no programs"),
     absent(
         &["services", "*", "env", "*", "credential"],
         "has no credentials",

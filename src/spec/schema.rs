@@ -279,7 +279,7 @@ mod tests {
             keys.keys().cloned().collect::<BTreeSet<_>>()
         };
         let service = keys("/$defs/Service/properties");
-        for absent in ["replaces", "notify", "pin_program"] {
+        for absent in ["replaces", "notify"] {
             assert!(!service.contains(absent), "{absent}");
         }
         assert!(service.contains("schedule") && service.contains("protect"));

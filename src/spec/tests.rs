@@ -416,7 +416,6 @@ notify = ["ops"]
 schedule = { every = "1h" }
 run = ["true"]
 replaces = "cron"
-pin_program = true
 env = { A = { credential = "gitlab", as = "path" } }
 "#,
     );

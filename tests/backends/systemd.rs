@@ -168,6 +168,7 @@ pub fn service(project: &ProjectName, name: &str, scheduler: Scheduler) -> Servi
         classify: Classify::default(),
         exit: ExitPolicy::Policy,
         sandbox: Sandbox::Strict,
+        programs: [].into(),
         unit: [].into(),
     }
 }

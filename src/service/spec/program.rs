@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::Problem;
-use crate::effect::disk::{Disk, EntryKind};
+use crate::{
+    effect::disk::{Disk, EntryKind},
+    id::Digest,
+};
 
 /// Where bare names are looked for, in order. The caller's own `PATH` has no say, so that the same
 /// spec names the same program for everyone.
@@ -69,6 +72,7 @@ pub fn program_form(written: &str) -> Result<ProgramForm, Problem> {
 pub struct Programs<'a> {
     disk: &'a dyn Disk,
     seen: RefCell<BTreeMap<PathBuf, Result<PathBuf, String>>>,
+    digests: RefCell<BTreeMap<PathBuf, Result<Option<Digest>, String>>>,
 }
 
 impl<'a> Programs<'a> {
@@ -77,6 +81,7 @@ impl<'a> Programs<'a> {
         Self {
             disk,
             seen: RefCell::new(BTreeMap::new()),
+            digests: RefCell::new(BTreeMap::new()),
         }
     }
 
@@ -105,6 +110,25 @@ impl<'a> Programs<'a> {
         let found = self.look(path);
         (self.seen.borrow_mut()).insert(path.to_path_buf(), found.clone());
         found
+    }
+
+    /// The digest of what is at a path, links followed; `None` where nothing is. Read once, however many
+    /// services run it.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn digest(&self, path: &Path) -> Result<Option<Digest>, String> {
+        if let Some(known) = self.digests.borrow().get(path) {
+            return known.clone();
+        }
+        let real = self.disk.resolve(path);
+        let digest = real.and_then(|real| match real {
+            Some(real) => self.disk.digest(&real),
+            None => Ok(None),
+        });
+        let digest = digest.map_err(|error| error.to_string());
+        (self.digests.borrow_mut()).insert(path.to_path_buf(), digest.clone());
+        digest
     }
 
     fn look(&self, path: &Path) -> Result<PathBuf, String> {

@@ -7,6 +7,7 @@ mod guards;
 mod hints;
 mod literal;
 mod output;
+mod pins;
 mod readme;
 mod repeat;
 mod state;

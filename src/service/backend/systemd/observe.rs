@@ -264,6 +264,7 @@ impl Reader<'_> {
                     notes: self.survey.notes(&stem, Some(slot)),
                     running_since: None,
                     counts_from: None,
+                    programs: BTreeMap::new(),
                 };
                 Files::Ours(found, reading.changed)
             }

@@ -112,6 +112,7 @@ impl Worker {
             notes: Vec::new(),
             running_since: file::running_since(&*self.disk, &self.layout, name),
             counts_from,
+            programs: std::collections::BTreeMap::new(),
         }))
     }
 
