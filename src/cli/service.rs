@@ -472,33 +472,47 @@ async fn through(
     };
     if service.overlap == Overlap::Skip && file::running_since(disk, layout, name).is_some() {
         // systemd would take our start for the one under way.
-        let now = context.now();
-        let status = match file::read(disk, layout, name) {
-            Stored::Good(status) => *status,
-            Stored::Absent | Stored::Damaged(_) | Stored::Newer(..) => Status::new(now),
-        };
-        let skip = gate::skip(SkipReason::Overlap, &ask, now);
-        return Ok(RunReport::skipped(service, &status, &skip));
+        return Ok(overlapped(context, layout, service, &ask));
     }
-    request::leave(disk, layout, name, &id, ignore_backoff, context.now())?;
+    let wait = match service.overlap {
+        Overlap::Skip => Seconds(0),
+        Overlap::Queue => service.patience(),
+    };
+    let now = context.now();
+    let id = request::leave(disk, layout, name, &id, ignore_backoff, wait, now).await?;
     let answered = ask_and_wait(context, layout, service, whose, &id).await;
-    if answered.is_err() {
+    if !matches!(answered, Ok(Some(_))) {
         request::withdraw(disk, layout, name, &id);
     }
-    answered
+    Ok(answered?.unwrap_or_else(|| overlapped(context, layout, service, &ask)))
+}
+
+/// What is said of a request that came while a run was under way.
+fn overlapped(context: &Context, layout: &Layout, service: &Service, ask: &Ask) -> RunReport {
+    let now = context.now();
+    let status = match file::read(context.disk.as_ref(), layout, &service.name) {
+        Stored::Good(status) => *status,
+        Stored::Absent | Stored::Damaged(_) | Stored::Newer(..) => Status::new(now),
+    };
+    RunReport::skipped(service, &status, &gate::skip(SkipReason::Overlap, ask, now))
 }
 
 /// How long a run may take to say what became of a request, once its unit has ended.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Starts the unit, and looks for the answer until there is one, or there can be none any more.
+/// How often a unit is started for a request: systemd takes a start for the one under way, and a run
+/// that began before the request was left does not answer it.
+const STARTS: u32 = 3;
+
+/// Starts the unit, and looks for the answer until there is one, or there can be none any more;
+/// `None` when the start was taken for that of a run under way which the request does not wait out.
 async fn ask_and_wait(
     context: &Context,
     layout: &Layout,
     service: &Service,
     whose: Whose,
     id: &str,
-) -> Result<RunReport> {
+) -> Result<Option<RunReport>> {
     let disk = context.disk.as_ref();
     let units: Vec<String> = unit_name(service).into_iter().collect();
     let hint = format!(
@@ -510,14 +524,35 @@ async fn ask_and_wait(
             .suggest(hint.clone())
     };
     let manager = Manager::new(whose);
-    let mut start = std::pin::pin!(manager.start(&units));
+    let patience = Duration::from_secs(service.patience().0);
+    let mut start = Box::pin(manager.run(&units, patience));
+    let mut starts = 1;
     let mut started = false;
     let mut interrupts = Interrupts::listen()?;
     let mut ticks = tokio::time::interval(ASK_EVERY);
-    let mut deadline = tokio::time::Instant::now() + Duration::from_secs(service.patience().0);
+    let mut deadline = tokio::time::Instant::now() + patience;
     loop {
         tokio::select! {
             results = &mut start, if !started => {
+                if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
+                    return Ok(Some(report));
+                }
+                if request::waits(disk, layout, &service.name, id) && starts < STARTS {
+                    match service.overlap {
+                        Overlap::Skip => {
+                            for result in results? {
+                                result.map_err(&failed)?;
+                            }
+                            return Ok(None);
+                        }
+                        Overlap::Queue => {
+                            starts += 1;
+                            start = Box::pin(manager.run(&units, patience));
+                            deadline = tokio::time::Instant::now() + patience;
+                            continue;
+                        }
+                    }
+                }
                 started = true;
                 for result in results? {
                     result.map_err(&failed)?;
@@ -530,7 +565,7 @@ async fn ask_and_wait(
             }
             _ = ticks.tick() => {
                 if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
-                    return Ok(report);
+                    return Ok(Some(report));
                 }
                 if tokio::time::Instant::now() > deadline {
                     return Err(failed("its run said nothing of the request".to_owned()));

@@ -221,7 +221,15 @@ impl Manager {
     /// # Errors
     /// As [`Self::states`], when the manager does not answer; a unit's own failure is in its result.
     pub async fn start(&self, names: &[String]) -> Result<Vec<UnitResult>> {
-        self.jobs("StartUnit", names).await
+        self.jobs("StartUnit", names, JOBS).await
+    }
+
+    /// Starts units whose start ends with what they run, and waits for that, at most `patience`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn run(&self, names: &[String], patience: Duration) -> Result<Vec<UnitResult>> {
+        self.jobs("StartUnit", names, patience).await
     }
 
     /// Stops units side by side, and waits until each is down. One that is not loaded is down.
@@ -229,7 +237,7 @@ impl Manager {
     /// # Errors
     /// As [`Self::start`].
     pub async fn stop(&self, names: &[String]) -> Result<Vec<UnitResult>> {
-        self.jobs("StopUnit", names).await
+        self.jobs("StopUnit", names, JOBS).await
     }
 
     /// Forgets that units have failed, so that a removed one is not kept in memory.
@@ -341,7 +349,12 @@ impl Manager {
     /// Queues one job a unit and waits for all of them.
     ///
     /// Signals are listened to before the first job is queued, so that none is missed.
-    async fn jobs(&self, method: &'static str, names: &[String]) -> Result<Vec<UnitResult>> {
+    async fn jobs(
+        &self,
+        method: &'static str,
+        names: &[String],
+        patience: Duration,
+    ) -> Result<Vec<UnitResult>> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
@@ -350,7 +363,7 @@ impl Manager {
         let (destination, interface, path) = MANAGER;
         let mut inbox = Inbox::open(connection);
         let mut jobs = Jobs::new(names.len());
-        let deadline = time::Instant::now() + JOBS;
+        let deadline = time::Instant::now() + patience;
         let mut queue = names.iter().enumerate();
         loop {
             let room = WINDOW.saturating_sub(jobs.under_way());
@@ -379,7 +392,7 @@ impl Manager {
                 Err(_) => break,
             }
         }
-        Ok(jobs.results(method, JOBS))
+        Ok(jobs.results(method, patience))
     }
 
     fn name(&self) -> String {

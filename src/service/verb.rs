@@ -122,6 +122,18 @@ fn insist(layout: &Layout, name: &ResourceName, reports: Vec<Report>) -> Result<
                     ),
                 ));
             }
+            Report::NotWritten(std::io::ErrorKind::WouldBlock, _) => {
+                // The service's user can hold the lock for as long as it likes.
+                let data = layout.data(name);
+                return Err(Error::new(
+                    Code::LockHeld,
+                    format!("another process holds the lock of {}", data.display()),
+                )
+                .suggest(format!(
+                    "try again; `fuser -v {}` tells which process it is, if it goes on",
+                    data.display()
+                )));
+            }
             Report::NotWritten(kind, why) => {
                 let cause = std::io::Error::new(kind, why);
                 return Err(Error::io("write", &path, cause)

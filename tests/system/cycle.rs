@@ -25,6 +25,8 @@ pub const BOTH: &[Test] = &[
         "a_run_ends_as_it_began_when_its_service_changes",
         update_waits,
     ),
+    ("who_asks_during_a_run_waits_or_is_told", asked_during_a_run),
+    ("of_many_who_ask_at_once_all_are_answered", asked_at_once),
     ("what_is_destroyed_is_gone", destroyed),
     ("what_is_protected_stays", protected),
 ];
@@ -284,6 +286,66 @@ fn update_waits(host: &Host) {
     host.lorectl(&["service", "trigger", "slow"]).exits(0);
     assert_eq!(ended(), "as it is now\n");
     host.converged();
+}
+
+/// By `overlap`: the second is told that a run is under way, or has a run of its own after it.
+fn asked_during_a_run(host: &Host) {
+    let marks = host.dir.join("marks");
+    let slow = waiting(host, "slow", "skip");
+    let queued = waiting(host, "queued", "queue").with("overlap", r#""queue""#);
+    host.spec(&[slow, queued]);
+    host.apply();
+    let first = host.start(&["service", "trigger", "slow"]);
+    poll("the run", || marks.join("begun").exists());
+    let second = host.lorectl(&["service", "trigger", "slow"]).exits(75);
+    assert!(
+        second.stdout.contains("the run before it has not ended"),
+        "{second:?}"
+    );
+    host.write(&marks.join("go"), "");
+    Answer::of(&first.wait_with_output().unwrap()).exits(0);
+    assert_eq!(runs(host, "slow").len(), 1);
+
+    for mark in ["go", "begun"] {
+        fs::remove_file(marks.join(mark)).unwrap();
+    }
+    let first = host.start(&["service", "trigger", "queued"]);
+    poll("the run", || marks.join("begun").exists());
+    let request = host.service("queued").join("data/trigger.json");
+    poll("the first request to be taken", || !request.exists());
+    let second = host.start(&["service", "trigger", "queued"]);
+    let third = host.start(&["service", "trigger", "queued"]);
+    poll("the second request", || request.exists());
+    host.write(&marks.join("go"), "");
+    for trigger in [first, second, third] {
+        Answer::of(&trigger.wait_with_output().unwrap()).exits(0);
+    }
+    let count = runs(host, "queued").len();
+    assert!((2..=3).contains(&count), "{count} runs");
+    assert!(!request.exists());
+}
+
+/// Whoever loses the race for the unit's start hears of the run that answers all, or that one is
+/// under way; never nothing.
+fn asked_at_once(host: &Host) {
+    host.spec(&[
+        host.job("skips"),
+        host.job("queues").with("overlap", r#""queue""#),
+    ]);
+    host.apply();
+    for (name, allowed) in [("skips", &[0, 75][..]), ("queues", &[0])] {
+        let triggers: Vec<_> = (0..6)
+            .map(|_| host.start(&["service", "trigger", name]))
+            .collect();
+        let answers = triggers.into_iter().map(|trigger| {
+            let answer = Answer::of(&trigger.wait_with_output().unwrap());
+            assert!(allowed.contains(&answer.status), "{name}: {answer:?}");
+            answer.status
+        });
+        assert!(answers.filter(|status| *status == 0).count() > 0);
+        let request = host.service(name).join("data/trigger.json");
+        assert!(!request.exists(), "{name}");
+    }
 }
 
 fn destroyed(host: &Host) {

@@ -514,7 +514,13 @@ apart! {
     fn a_request_through_a_scheduler_is_answered() {
         let world = world(&["true"]);
         let name = &world.service.name;
-        request::leave(&RealDisk, &world.layout, name, "r1", false, world.clock.now()).unwrap();
+        let leave = |id: &str, ignore_backoff: bool| {
+            let (wait, now) = (crate::id::Seconds(0), world.clock.now());
+            let left = request::leave(&RealDisk, &world.layout, name, id, ignore_backoff, wait, now);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(left).unwrap();
+        };
+        leave("r1", false);
         let answer = |id| request::answer(&RealDisk, &world.layout, &world.service, id, world.clock.now());
         assert!(answer("r1").is_none());
         let report = world.later(60).wake();
@@ -523,7 +529,7 @@ apart! {
         assert!(answer("r2").is_none());
         assert_eq!(world.wake().action, Action::NotDue, "a request is good once");
 
-        request::leave(&RealDisk, &world.layout, name, "r3", false, world.clock.now()).unwrap();
+        leave("r3", false);
         assert_eq!(world.later(600).wake().action, Action::NotDue, "and not for long");
 
         let mut status = world.status();
@@ -531,7 +537,7 @@ apart! {
             reason: "x".to_owned(), code: MANUAL.to_owned(), at: world.clock.now(), by: "ana".to_owned(),
         });
         std::fs::write(world.data("status.json"), serde_json::to_vec(&status).unwrap()).unwrap();
-        request::leave(&RealDisk, &world.layout, name, "r4", true, world.clock.now()).unwrap();
+        leave("r4", true);
         assert_eq!(world.wake().trigger_status(), 3);
         assert_eq!(answer("r4").unwrap().trigger_status(), 3);
     }

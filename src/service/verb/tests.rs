@@ -201,3 +201,17 @@ async fn a_held_lock_keeps_others_out() {
     drop(locks);
     world.verbs().hold(soon).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_held_lock_is_waited_for_a_little_and_told() {
+    let world = world();
+    let data = world.layout.data(&world.service.name);
+    let held = crate::effect::lock::Lock::take_dir(&data, Duration::ZERO).await;
+    let held = held.unwrap().unwrap();
+    let error = world.verbs().pause(None, "ana").await.unwrap_err();
+    assert_eq!(error.code, Code::LockHeld);
+    assert!(error.suggestion.unwrap().contains("fuser"));
+    assert_eq!(world.status().paused, None);
+    drop(held);
+    world.verbs().pause(None, "ana").await.unwrap();
+}

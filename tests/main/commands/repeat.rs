@@ -129,3 +129,35 @@ fn destroying_leaves_status_and_logs_and_purging_nothing() {
     assert_eq!(says, (true, false), "{ran}");
     assert!(!services.join("a").exists() && !services.join("b").exists());
 }
+
+#[test]
+fn who_triggers_during_a_run_waits_or_is_told_by_overlap() {
+    let waits = |name: &str, rest: &str| {
+        let wait = "[\"/bin/sh\", \"-c\", \"touch begun; until [ -e go ]; do sleep 0.02; done\"]";
+        service(name, rest).replace("[\"true\"]", wait)
+    };
+    let spec = [waits("a", ""), waits("b", "overlap = \"queue\"\n")];
+    let world = World::with(&spec.concat());
+    world.ok("apply --yes");
+    // The first is in the background, the second during it; `go` ends the first.
+    let script = |name: &str, meanwhile: &str| {
+        let script = format!(
+            "rm -f begun go; \"$LORECTL\" service trigger {name} >first & first=$!
+             until [ -e begun ]; do sleep 0.02; done
+             {meanwhile}
+             wait $first || exit 9"
+        );
+        world.shell(&script).run()
+    };
+    let told = script(
+        "a",
+        "\"$LORECTL\" service trigger a; echo \"exit $?\"; touch go",
+    )
+    .exits(0);
+    told.says("the run before it has not ended").says("exit 75");
+    let queued = script(
+        "b",
+        "(sleep 0.3; touch go) & \"$LORECTL\" service trigger b; echo \"exit $?\"",
+    );
+    queued.exits(0).says("success").says("exit 0");
+}
