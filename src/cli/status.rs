@@ -124,9 +124,16 @@ impl Known {
         if self.status.paused.is_some() {
             return Vec::new();
         }
-        let mut runs = schedule::upcoming(&service.schedule, self.past, now, count);
-        if let Some(retry) = self.status.next_retry_at {
-            runs.retain(|fire| fire.at >= retry);
+        let until = self.status.breaker.as_ref().map(|tripped| {
+            let cooldown = service.breaker.cooldown.signed();
+            tripped.opened_at.plus_seconds(cooldown)
+        });
+        let retry = self.status.retry_at(service, now);
+        let from = retry.or(until).map_or(now, |at| at.max(now));
+        let mut runs = schedule::upcoming(&service.schedule, self.past, from, count);
+        if retry.is_some() && runs.first().is_none_or(|fire| fire.at > from) {
+            runs.insert(0, Fire::unscheduled(&service.schedule, from));
+            runs.truncate(count);
         }
         runs
     }

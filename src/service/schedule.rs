@@ -29,6 +29,11 @@ pub fn lead(every: Seconds) -> Seconds {
 /// How late a run may be and still count as in time, beyond its splay; for `catch_up = "skip"`.
 const LATE: i64 = 300;
 
+/// How many seconds late a run may be and still count as in time.
+pub fn in_time(splay: Seconds) -> i64 {
+    splay.signed().saturating_add(LATE)
+}
+
 /// The most missed occurrences that are counted one by one.
 const COUNTED: usize = 1000;
 
@@ -162,7 +167,7 @@ pub fn due(
     splay: Seconds,
     now: Timestamp,
 ) -> Due {
-    let in_time = splay.signed().saturating_add(LATE);
+    let in_time = in_time(splay);
     match schedule {
         Schedule::Every(every) => {
             let at = every_due(*every, past, now);
@@ -240,6 +245,23 @@ pub struct Fire {
     /// What a change of the zone's offset does to it, or that there was one since the fire before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transition: Option<&'static str>,
+}
+
+impl Fire {
+    /// An instant that is not the schedule's own, as a retry's; it is read in the schedule's zone.
+    pub fn unscheduled(schedule: &Schedule, at: Timestamp) -> Self {
+        let zone = match schedule {
+            Schedule::Every(_) => Tz::UTC,
+            Schedule::Cron { timezone, .. } => timezone.parse().unwrap_or(Tz::UTC),
+        };
+        let name = walk::zone_at(zone, at).1;
+        let time = at.utc().with_timezone(&zone);
+        Self {
+            at,
+            local: format!("{} {name}", time.format("%Y-%m-%d %H:%M")),
+            transition: None,
+        }
+    }
 }
 
 /// The next `count` instants at which a service will be due, the first not before `now`.

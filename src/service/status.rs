@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::Timestamp,
     retry::{self, Gate},
-    service::definition::{Criticality, Schedule, Service},
+    service::{
+        definition::{CatchUp, Criticality, Schedule, Service},
+        schedule,
+    },
 };
 pub use state::State;
 
@@ -338,6 +341,25 @@ impl Status {
     pub fn backing_off(&self, service: &Service, now: Timestamp) -> Option<Timestamp> {
         let policy = service.retry.policy();
         self.next_retry_at.filter(|at| policy.is_waiting(*at, now))
+    }
+
+    /// When the last run is made up for, having failed for now: the instant that was drawn, ahead or
+    /// past. It is then due whatever its schedule says.
+    ///
+    /// None where nothing is to be made up for: there is a pause or a tripped breaker, the instant was
+    /// drawn before the clock was put back, or `catch_up = "skip"` and it passed while nothing woke us.
+    pub fn retry_at(&self, service: &Service, now: Timestamp) -> Option<Timestamp> {
+        let at = self.next_retry_at?;
+        if self.paused.is_some() || self.breaker.is_some() {
+            return None;
+        }
+        let policy = service.retry.policy();
+        if at > now && !policy.is_waiting(at, now) {
+            return None;
+        }
+        let late = now.seconds_since(at);
+        let in_time = schedule::in_time(service.splay).saturating_add(policy.base.signed());
+        (service.catch_up == CatchUp::Once || late <= in_time).then_some(at)
     }
 
     /// Remembers a run as the last one.

@@ -121,6 +121,11 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
 /// So neither an apply nor a boot makes a job run that is not due. `OnBootSec=` would fire at
 /// once on a host that is up for longer than that, and is not used.
 ///
+/// A run that failed for now is made up for once its backoff is over. Nobody but the manager could set
+/// a timer for that instant (the runner has its user's rights alone), so a timer whose schedule may be
+/// sparser than `retry.base` also wakes the runner that long after it last ended: the first retry,
+/// whose wait is `base`, is on time, a later one at most `base` late.
+///
 /// A `cron` is written as every instant in UTC at which it can be due, whatever offset its zone has:
 /// systemd v252 skips or doubles local times where the offset changes.
 ///
@@ -134,6 +139,9 @@ pub fn render_timer(service: &Service, context: &UnitContext) -> Result<String> 
             let _ = writeln!(text, "OnActiveSec={}", seconds(lead(*every)));
             let _ = writeln!(text, "OnActiveSec={}", seconds(*every));
             let _ = writeln!(text, "OnUnitActiveSec={}", seconds(*every));
+            if service.retry.base < *every {
+                let _ = writeln!(text, "OnUnitInactiveSec={}", seconds(service.retry.base));
+            }
             let _ = writeln!(text, "AccuracySec={}", seconds(accuracy(*every)));
         }
         Schedule::Cron { .. } => {
@@ -142,6 +150,7 @@ pub fn render_timer(service: &Service, context: &UnitContext) -> Result<String> 
             for candidate in calendar_candidates(&service.schedule) {
                 let _ = writeln!(text, "OnCalendar={candidate}");
             }
+            let _ = writeln!(text, "OnUnitInactiveSec={}", seconds(service.retry.base));
             let _ = writeln!(text, "AccuracySec=1s");
         }
     }
@@ -505,6 +514,11 @@ mod tests {
             assert_eq!(values(&timer, "OnUnitActiveSec"), [&every]);
             assert_eq!(values(&timer, "AccuracySec"), [accuracy]);
             assert_eq!(values(&timer, "RandomizedDelaySec"), [""; 0]);
+            let retries = values(&timer, "OnUnitInactiveSec");
+            assert_eq!(
+                retries.len(),
+                usize::from(service.schedule == Schedule::Every(Seconds(86_400)))
+            );
         }
     }
 
@@ -536,6 +550,7 @@ mod tests {
             "missed runs are made up for: {text}"
         );
         assert!(!text.contains("OnUnitActiveSec"));
+        assert_eq!(values(&text, "OnUnitInactiveSec"), ["1800s"]);
     }
 
     /// Undoes what systemd does to a quoted argument; `None` when it would end early or go on.

@@ -57,7 +57,12 @@ pub enum Verdict {
 pub fn decide(service: &Service, status: &Status, due: Due, ask: &Ask, now: Timestamp) -> Verdict {
     let (instant, missed) = match (ask.trigger, due) {
         (Trigger::Manual, _) => (None, 0),
-        (Trigger::Schedule, Due::NotYet(next)) => return Verdict::NotDue(next),
+        // A failure that may pass is made up for between the scheduled instants, and uses up none.
+        (Trigger::Schedule, Due::NotYet(next)) => match status.retry_at(service, now) {
+            Some(retry) if retry <= now => (None, 0),
+            Some(retry) => return Verdict::NotDue(Some(next.map_or(retry, |at| at.min(retry)))),
+            None => return Verdict::NotDue(next),
+        },
         (Trigger::Schedule, Due::Now { instant, missed }) => (Some(instant), missed),
         (Trigger::Schedule, Due::TooLate { instant, missed }) => {
             let skip = Skip {

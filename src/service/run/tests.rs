@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     effect::{disk::RealDisk, process::apart::apart},
     service::{
-        definition::{Criticality, Schedule},
+        definition::{CatchUp, Criticality, Retry, Schedule},
         fixture,
         status::{MANUAL, Outcome, Paused, State},
     },
@@ -246,6 +246,90 @@ apart! {
         let status = world.status();
         assert!(status.breaker.is_none() && status.next_retry_at.is_none() && status.last_error.is_none());
         assert_eq!(world.state(), State::Idle);
+    }
+}
+
+apart! {
+    fn a_daily_job_that_fails_is_tried_again_when_its_wait_is_over() {
+        let mut world = world(&["echo x >>count; exit $(cat status)"]);
+        world.service.schedule = Schedule::Cron {
+            expression: "30 2 * * *".to_owned(),
+            timezone: "UTC".to_owned(),
+        };
+        world.apply();
+        file::seed_status(&RealDisk, &world.layout, &world.service, world.clock.now()).unwrap();
+        let runs = |world: &World| world.read("count").lines().count();
+        std::fs::write(world.path("status"), "75").unwrap();
+        assert_eq!(world.at("10T02:30").wake().outcome, Some(Outcome::Failed));
+        let occurrence = world.status().last_occurrence;
+
+        let report = world.at("10T02:59").wake();
+        assert_eq!(report.action, Action::NotDue, "the night's occurrence is dealt with");
+        assert_eq!(report.next_due_iso, Some("2026-02-10T03:00:00Z".parse().unwrap()));
+        assert_eq!(runs(&world), 2, "a core stage is tried twice");
+        let report = world.at("10T03:00").wake();
+        assert_eq!((report.outcome, report.consecutive_failures), (Some(Outcome::Failed), 2));
+        assert_eq!(runs(&world), 4);
+        assert_eq!(world.status().last_occurrence, occurrence, "a retry uses none up");
+
+        std::fs::write(world.path("status"), "0").unwrap();
+        let retry = world.status().next_retry_at.unwrap();
+        world.clock.0.set(retry);
+        let report = world.wake();
+        assert_eq!((report.outcome, report.consecutive_failures), (Some(Outcome::Success), 0));
+        assert_eq!(world.wake().next_due_iso, Some("2026-02-11T02:30:00Z".parse().unwrap()));
+        assert_eq!(world.at("11T02:30").wake().outcome, Some(Outcome::Success));
+    }
+}
+
+apart! {
+    fn a_retry_that_was_slept_through_follows_catch_up() {
+        for (catch_up, expected) in [(CatchUp::Once, Action::RunCompleted), (CatchUp::Skip, Action::NotDue)] {
+            let mut world = world(&["exit $(cat status)"]);
+            world.service.schedule = Schedule::Every(Seconds(86_400));
+            world.service.catch_up = catch_up;
+            world.service.retry = Retry { base: Seconds(600), max: Seconds(3600) };
+            world.apply();
+            file::seed_status(&RealDisk, &world.layout, &world.service, world.clock.now()).unwrap();
+            std::fs::write(world.path("status"), "75").unwrap();
+            assert_eq!(world.at("10T10:00").wake().outcome, Some(Outcome::Failed));
+            std::fs::write(world.path("status"), "0").unwrap();
+            let start = world.status().last_scheduled_start;
+            assert_eq!(world.at("10T15:00").wake().action, expected, "{catch_up:?}");
+            assert_eq!(world.status().last_scheduled_start, start, "the interval counts on");
+        }
+    }
+}
+
+apart! {
+    fn a_pause_and_an_open_breaker_hold_a_retry() {
+        let mut world = world(&["exit 75"]);
+        world.service.schedule = Schedule::Every(Seconds(86_400));
+        world.service.breaker.failures = 2;
+        world.service.retry = Retry { base: Seconds(600), max: Seconds(3600) };
+        world.apply();
+        file::seed_status(&RealDisk, &world.layout, &world.service, world.clock.now()).unwrap();
+        assert_eq!(world.at("10T10:00").wake().outcome, Some(Outcome::Failed));
+        let paused = Paused {
+            reason: "maintenance".to_owned(),
+            code: MANUAL.to_owned(),
+            at: world.clock.now(),
+            by: "ann".to_owned(),
+        };
+        let writer = Writer { disk: &RealDisk, layout: &world.layout, name: &world.service.name };
+        let set = |paused: Option<Paused>| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let now = world.clock.now();
+            runtime.block_on(writer.update(now, now, |status| status.paused = paused));
+        };
+        set(Some(paused));
+        assert_eq!(world.at("10T10:10").wake().action, Action::NotDue);
+        set(None);
+        assert_eq!(world.wake().reason.as_deref(), Some("CIRCUIT_BREAKER"));
+        assert_eq!(world.at("10T12:00").wake().action, Action::NotDue, "the next occurrence is the probe");
+        assert!(world.log().lines().filter(|line| line.contains("a run begins")).count() == 2);
+        assert!(world.at("11T10:00").wake().outcome.is_some());
+        assert!(world.log().contains("a probe begins"));
     }
 }
 

@@ -253,8 +253,8 @@ impl Agenda {
     }
 }
 
-/// When a service is to be woken next: when it is due, what holds it up is over, and its share of
-/// the splay has passed.
+/// When a service is to be woken next: when it is due and what holds it up is over, or when a failure
+/// is to be made up for; and its share of the splay has passed.
 ///
 /// `woken` is when it last was. A status that did not move since then (a full disk, a newer version)
 /// must not wake it over and over: it then counts from that.
@@ -276,6 +276,8 @@ fn wake_at(
             at = at.max(until);
         }
     }
+    let retry = status.retry_at(service, now);
+    at = retry.map_or(at, |retry| at.min(retry));
     at = at.plus_millis(splay(service, due));
     match woken {
         Some(woken) if at <= woken => {
@@ -284,7 +286,10 @@ fn wake_at(
                 last: Some(woken),
             };
             let due = schedule::next_due(&service.schedule, past, now)?;
-            Some(due.plus_millis(splay(service, due)))
+            // As often as a timer's: see `unit::render_timer`.
+            let again = retry.map(|_| woken.plus_seconds(service.retry.base.signed()));
+            let at = again.map_or(due, |again| due.min(again));
+            Some(at.plus_millis(splay(service, due)))
         }
         Some(_) | None => Some(at),
     }
@@ -325,6 +330,12 @@ mod tests {
 
         status.next_retry_at = Some(at("11:00:00"));
         assert_eq!(wake(&status, None), Some(at("11:00:00")));
+        // Sooner than it is due: a failure of what runs seldom is not left for so long.
+        status.next_retry_at = Some(at("10:20:00"));
+        assert_eq!(wake(&status, None), Some(at("10:20:00")));
+        let woken = Some(at("10:20:00"));
+        let again = wake_at(&service, &status, created, woken, at("10:20:01"));
+        assert_eq!(again, Some(at("10:50:00")), "a lock was held");
         status.next_retry_at = None;
         status.breaker = Some(Tripped {
             opened_at: now,
