@@ -226,12 +226,15 @@ pub enum ServiceCommand {
     Logs {
         /// The service
         name: ResourceName,
-        /// How many lines
-        #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
-        tail: usize,
+        /// How many lines [default: 100]; with --json none are shown without this, and at most 100
+        #[arg(short = 'n', long, num_args = 0..=1, default_missing_value = "100", value_name = "LINES")]
+        tail: Option<usize>,
         /// Go on with what comes, until Ctrl-C
         #[arg(short = 'F', long, conflicts_with = "json")]
         follow: bool,
+        /// Open the log with $VISUAL, $EDITOR or `less`
+        #[arg(long, conflicts_with = "follow")]
+        open: bool,
     },
     /// Run a service no more until it is resumed; a run under way ends first
     Pause {

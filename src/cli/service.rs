@@ -1,10 +1,13 @@
 //! `lorectl service …`: looking at services, triggering them, and what schedulers call.
 
+mod look;
+
 use std::{ffi::OsString, time::Duration};
 
 use crate::{
     effect::{
         dbus::{Manager, Whose},
+        environment,
         lock::Holder,
         process, random,
         signals::Interrupts,
@@ -14,10 +17,9 @@ use crate::{
     layout::Layout,
     resource::Applied,
     service::{
-        definition::{Criticality, Overlap, Scheduler, Service},
+        definition::{Overlap, Scheduler, Service},
         doctor::{self, Verdict},
         logs,
-        plan::schedule as schedule_text,
         run::{
             Runner,
             gate::{self, Ask},
@@ -25,7 +27,7 @@ use crate::{
             request,
         },
         status::{
-            Outcome, RunRecord, SkipReason, StageResult, Status, Trigger,
+            Outcome, SkipReason, Status, Trigger,
             file::{self, Stored},
         },
         unit,
@@ -33,9 +35,7 @@ use crate::{
     },
     view::{
         self,
-        service::{
-            List, ListRow, LogLine, Logs, Run, ServiceStatus, Stage, Stream, Trigger as Triggered,
-        },
+        service::{LogLine, Logs, NotInstalled, Run, Stage, Stream, Trigger as Triggered},
         state::{Held, RunOutcome},
     },
 };
@@ -44,7 +44,7 @@ use super::{
     Done,
     args::ServiceCommand,
     context::Context,
-    status::{Known, memory, outcome, unknown},
+    status::{memory, outcome, unknown},
 };
 
 /// How often a triggered run is asked for its end.
@@ -53,9 +53,17 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Runs a verb.
 pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
     match command {
-        ServiceCommand::List => list(context),
-        ServiceCommand::Status { name } => status(context, &name),
-        ServiceCommand::Logs { name, tail, follow } => {
+        ServiceCommand::List => look::list(context).await,
+        ServiceCommand::Status { name } => look::status(context, &name).await,
+        ServiceCommand::Logs {
+            name,
+            tail,
+            follow,
+            open,
+        } => {
+            if open && !context.json() {
+                return open_log(context, &name).await;
+            }
             logs(context, &name, tail)?;
             if follow {
                 follow_logs(context, &name).await?;
@@ -73,14 +81,25 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
         }
         ServiceCommand::Resume { name } => {
             let layout = context.layout(context.project()?);
-            let report = verbs(context, &layout, &name).resume().await?;
-            warn(context, &report.warnings);
-            context.show(&report)
+            match verbs(context, &layout, &name).resume().await {
+                Ok(report) => {
+                    warn(context, &report.warnings);
+                    context.show(&report)
+                }
+                // There is nothing that could be paused, which is what was asked for.
+                Err(error) if error.code == Code::NoSuchResource => {
+                    context.show(&NotInstalled::new(&name))
+                }
+                Err(error) => Err(error),
+            }
         }
         ServiceCommand::Doctor { name, fix } => {
             let layout = context.layout(context.project()?);
             let disk = context.disk.as_ref();
-            let report = doctor::check(disk, &layout, &name, context.now(), fix).await?;
+            let mut report = doctor::check(disk, &layout, &name, context.now(), fix).await?;
+            for check in look::checks(context, &layout, &name).await? {
+                report.add(check);
+            }
             context.show(&report)?;
             Ok(match report.overall {
                 Verdict::Pass | Verdict::Fixed | Verdict::Warn => Done::Fine,
@@ -140,36 +159,6 @@ pub async fn lock(
     Ok(Done::Status(end.shell_status()))
 }
 
-fn list(context: &Context) -> Result<Done> {
-    let layout = context.layout(context.project()?);
-    let now = context.now();
-    let mut list = List {
-        project: layout.project().to_string(),
-        at: now,
-        services: Vec::new(),
-    };
-    for (address, record) in &memory(context, &layout)?.state.resources {
-        if address.kind != Kind::Service {
-            continue;
-        }
-        let service: Service = record.definition.read()?;
-        let known = Known::read(context, &layout, &service, record.created_at);
-        list.services.push(ListRow {
-            name: service.name.to_string(),
-            state: known.state(&service, now),
-            schedule: schedule_text(&service.schedule),
-            scheduler: service.scheduler.as_str().to_owned(),
-            next_run: known
-                .next_runs(&service, now, 1)
-                .first()
-                .map(|fire| fire.at),
-            last_run: known.last_run(),
-        });
-    }
-    list.sort();
-    context.show(&list)
-}
-
 /// A service that was applied here.
 fn applied(context: &Context, layout: &Layout, name: &ResourceName) -> Result<(Service, Applied)> {
     let address = Address::new(Kind::Service, name.clone());
@@ -180,38 +169,6 @@ fn applied(context: &Context, layout: &Layout, name: &ResourceName) -> Result<(S
         .remove(&address)
         .ok_or_else(|| unknown(&address))?;
     Ok((record.definition.read()?, record))
-}
-
-fn status(context: &Context, name: &ResourceName) -> Result<Done> {
-    let layout = context.layout(context.project()?);
-    let (service, record) = applied(context, &layout, name)?;
-    let now = context.now();
-    let known = Known::read(context, &layout, &service, record.created_at);
-    let next = known.next_runs(&service, now, 3);
-    let mut notes: Vec<String> = known.fault.iter().cloned().collect();
-    notes.extend(next.iter().filter_map(|fire| {
-        let what = fire.transition?;
-        Some(format!("the run at {}: {what}", fire.local))
-    }));
-    let page = ServiceStatus {
-        name: service.name.to_string(),
-        project: layout.project().to_string(),
-        at: now,
-        description: service.description.clone(),
-        state: known.state(&service, now),
-        held: known.held(&service),
-        schedule: schedule_text(&service.schedule),
-        scheduler: service.scheduler.as_str().to_owned(),
-        user: service.user.clone(),
-        next_runs: next.iter().map(|fire| fire.at).collect(),
-        running_since: known.running_since,
-        runs: known.status.recent_runs.iter().map(shown).collect(),
-        consecutive_failures: known.status.consecutive_failures,
-        drift: Vec::new(),
-        unit: unit_name(&service),
-        notes,
-    };
-    context.show(&page)
 }
 
 /// The unit that a scheduler starts; none for the worker's.
@@ -225,51 +182,67 @@ fn unit_name(service: &Service) -> Option<String> {
     }
 }
 
-fn shown(run: &RunRecord) -> Run {
-    Run {
-        started_at: run.started_at,
-        duration_ms: run.duration_ms,
-        outcome: outcome(run.outcome),
-        error: run.error.clone(),
-        stages: run.stages.iter().map(shown_stage).collect(),
-    }
-}
+/// How many lines are shown where nobody says how many, and at most in a JSON document.
+const TAIL: usize = 100;
 
-fn shown_stage(stage: &StageResult) -> Stage {
-    Stage {
-        name: stage.stage.clone(),
-        outcome: if stage.success {
-            RunOutcome::Success
-        } else {
-            RunOutcome::Failed
-        },
-        duration_ms: stage.duration_ms,
-        optional: stage.criticality == Criticality::Optional,
-        items_updated: (stage.items_updated > 0).then_some(stage.items_updated),
-        error: stage.error.clone(),
-    }
-}
-
-fn logs(context: &Context, name: &ResourceName, count: usize) -> Result<Done> {
+fn read_log(context: &Context, name: &ResourceName, count: usize) -> Result<logs::Tail> {
     let layout = context.layout(context.project()?);
     let (service, _) = applied(context, &layout, name)?;
-    let tail = logs::tail(&layout, &service.name, count)
-        .map_err(|error| Error::io("read", &layout.logs(name), error))?;
-    let page = Logs {
-        log_path: tail.log_path.display().to_string(),
-        exists: tail.exists,
-        size_bytes: tail.size_bytes,
-        last_lines: shown_lines(tail.last_lines),
-    };
+    logs::tail(&layout, &service.name, count)
+        .map_err(|error| Error::io("read", &layout.logs(name), error))
+}
+
+fn logs(context: &Context, name: &ResourceName, count: Option<usize>) -> Result<Done> {
     if context.json() {
-        return context.data(&page);
+        let tail = read_log(context, name, count.unwrap_or(0).min(TAIL))?;
+        return context.data(&Logs {
+            log_path: tail.log_path.display().to_string(),
+            exists: tail.exists,
+            size_bytes: tail.size_bytes,
+            last_lines: count.map(|_| shown_lines(tail.last_lines)),
+        });
     }
-    if page.last_lines.is_empty() {
-        let said = format!("Nothing was printed yet to {}.\n", page.log_path);
+    let tail = read_log(context, name, count.unwrap_or(TAIL))?;
+    if tail.last_lines.is_empty() {
+        let path = tail.log_path.display();
+        let said = format!("Nothing was printed yet to {path}.\n");
         context.console.complain(&said);
     }
-    print_lines(context, &page.last_lines)?;
+    print_lines(context, &shown_lines(tail.last_lines))?;
     Ok(Done::Fine)
+}
+
+/// Opens the log as `$VISUAL` or `$EDITOR` does, else in a pager; ends as that does.
+async fn open_log(context: &Context, name: &ResourceName) -> Result<Done> {
+    let tail = read_log(context, name, 0)?;
+    if !tail.exists {
+        let path = tail.log_path.display();
+        let said = format!("Nothing was printed yet to {path}.\n");
+        context.console.complain(&said);
+        return Ok(Done::Fine);
+    }
+    let named = ["VISUAL", "EDITOR"]
+        .into_iter()
+        .filter_map(environment::variable);
+    for editor in named.chain([OsString::from("less")]) {
+        // `code --wait` is a program and its argument; there is no shell to ask.
+        let words = editor.to_string_lossy().into_owned();
+        let mut argv: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+        argv.push(tail.log_path.clone().into());
+        match process::foreground(&argv).await {
+            Ok(end) => return Ok(Done::Status(end.shell_status())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let text = format!("cannot run {words}");
+                return Err(Error::new(Code::Usage, text).because(error));
+            }
+        }
+    }
+    Err(Error::new(
+        Code::Usage,
+        "there is no editor and no `less` to open the log with",
+    )
+    .suggest(format!("set EDITOR, or run: lorectl service logs {name}")))
 }
 
 fn shown_lines(lines: Vec<logs::Line>) -> Vec<LogLine> {
@@ -373,10 +346,8 @@ fn fault(report: &RunReport, code: Code) -> Error {
     }
 }
 
-/// What became of a request, as it is shown.
+/// What became of a wake-up or a request, as it is shown.
 fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
-    let ran = report.outcome.is_some();
-    let millis = report.duration_seconds.unwrap_or(0.0) * 1000.0;
     let stage = |stage: &crate::service::run::report::StageView| Stage {
         name: stage.stage.clone(),
         outcome: if stage.success {
@@ -388,22 +359,32 @@ fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
         optional: stage.optional,
         items_updated: (stage.items_updated > 0).then_some(stage.items_updated),
         error: stage.error.clone(),
+        error_code: stage.error_code.clone(),
     };
+    let ended = report.outcome.map(outcome);
+    let took = Duration::from_secs_f64(report.duration_seconds.unwrap_or(0.0).max(0.0));
     Triggered {
         name: report.service.to_string(),
         at: now,
-        outcome: report.outcome.map_or(RunOutcome::Skipped, outcome),
-        run: ran.then(|| Run {
+        action: report.action.as_str().to_owned(),
+        outcome: ended.unwrap_or(RunOutcome::Skipped),
+        run: ended.map(|outcome| Run {
             started_at: now,
-            duration_ms: std::time::Duration::from_secs_f64(millis.max(0.0) / 1000.0)
-                .as_millis()
-                .try_into()
-                .unwrap_or(u64::MAX),
-            outcome: report.outcome.map_or(RunOutcome::Skipped, outcome),
+            duration_ms: took.as_millis().try_into().unwrap_or(u64::MAX),
+            outcome,
             error: report.message.clone(),
             stages: report.stage_results.iter().map(stage).collect(),
         }),
-        held: held(report, ran),
+        held: held(report, ended.is_some()),
+        profile: report.profile.clone(),
+        consecutive_failures: report.consecutive_failures,
+        reason: report.reason.clone(),
+        message: report.message.clone(),
+        suggestion: report.suggestion.clone(),
+        next_retry: report.next_retry_iso,
+        remaining_seconds: report.remaining_seconds,
+        next_due: report.next_due_iso,
+        warnings: report.warnings.clone(),
     }
 }
 
@@ -583,11 +564,8 @@ async fn scheduled(context: &Context, name: &ResourceName) -> Result<Done> {
     })?;
     let done = answer(context, &layout, name, Ask::SCHEDULED).await?;
     warn(context, &done.report.warnings);
-    if context.json() {
-        context.data(&done.report)?;
-    } else if done.report.action != Action::NotDue {
-        let page = triggered(&done.report, context.now());
-        context.show(&page)?;
+    if context.json() || done.report.action != Action::NotDue {
+        context.show(&triggered(&done.report, context.now()))?;
     }
     Ok(match (done.status, done.report.outcome) {
         (1.., Some(Outcome::Failed) | None) => Done::As(Code::RunFailed),

@@ -138,10 +138,15 @@ impl Known {
         runs
     }
 
+    /// What it is up to, as its status has it.
+    pub fn kept(&self, service: &Service, now: Timestamp) -> State {
+        let alive = self.running_since.is_some() || file::run_is_alive(&self.status);
+        self.status.state(service, now, alive)
+    }
+
     /// What it is up to.
     pub fn state(&self, service: &Service, now: Timestamp) -> Shown {
-        let alive = self.running_since.is_some() || file::run_is_alive(&self.status);
-        match self.status.state(service, now, alive) {
+        match self.kept(service, now) {
             State::Running => Shown::Running,
             State::RunningStale => Shown::RunningStale,
             State::Degraded => Shown::Degraded,

@@ -17,7 +17,7 @@ use crate::{
     layout::Layout,
     resource::Owner,
     service::{
-        backend::systemd::ANALYZER,
+        backend::{named_lock, systemd::ANALYZER},
         definition::Schedule,
         definition::{Scheduler, Service},
         run::load,
@@ -69,8 +69,25 @@ pub struct Report {
     pub overall: Verdict,
 }
 
+impl Report {
+    /// Adds what was looked at elsewhere; of two checks of one name the worse one stays.
+    pub fn add(&mut self, check: Check) {
+        self.overall = self.overall.max(check.status);
+        match self
+            .checks
+            .iter_mut()
+            .find(|known| known.name == check.name)
+        {
+            Some(known) if known.status < check.status => *known = check,
+            Some(_) => {}
+            None => self.checks.push(check),
+        }
+    }
+}
+
 impl Check {
-    fn pass(name: &'static str) -> Self {
+    /// That all is well.
+    pub fn pass(name: &'static str) -> Self {
         Self {
             name,
             status: Verdict::Pass,
@@ -79,7 +96,8 @@ impl Check {
         }
     }
 
-    fn new(name: &'static str, status: Verdict, message: String, action: &str) -> Self {
+    /// What was found, and what helps; no action where it is empty.
+    pub fn new(name: &'static str, status: Verdict, message: String, action: &str) -> Self {
         Self {
             name,
             status,
@@ -243,16 +261,27 @@ impl Doctor<'_> {
             return Check::pass(name);
         };
         let path = self.layout.named_lock(lock);
+        // What cannot be locked does not run.
+        let action = format!("lorectl service doctor --fix {}", self.service.name);
+        let fail = |why: String, action: &str| {
+            let message = format!("{}: {why}; until then no run begins", path.display());
+            Check::new(name, Verdict::Fail, message, action)
+        };
         match self.disk.stat(&path) {
             Ok(Some(stat)) if stat.kind == EntryKind::File => Check::pass(name),
-            Ok(_) => {
-                let message = format!("{} is missing", path.display());
-                Check::new(name, Verdict::Warn, message, APPLY)
+            Ok(Some(_)) => fail("it is not a file".to_owned(), ""),
+            Ok(None) if self.fix => {
+                let owner = user::effective();
+                match named_lock::make(self.disk, self.layout, self.service, owner) {
+                    Ok(()) => {
+                        let message = format!("{} was missing and was made", path.display());
+                        Check::new(name, Verdict::Fixed, message, "")
+                    }
+                    Err(error) => fail(error.chain(), ""),
+                }
             }
-            Err(error) => {
-                let message = format!("{}: {error}", path.display());
-                Check::new(name, Verdict::Warn, message, APPLY)
-            }
+            Ok(None) => fail("it is missing".to_owned(), &action),
+            Err(error) => fail(error.to_string(), ""),
         }
     }
 
@@ -321,7 +350,7 @@ impl Doctor<'_> {
     }
 
     fn scheduler(&self) -> Check {
-        let name = "scheduler";
+        let name = "platform_prerequisites";
         match self.service.scheduler {
             Scheduler::Worker if !worker::is_alive(self.layout.state_dir()) => Check::new(
                 name,
@@ -398,7 +427,10 @@ mod tests {
     async fn a_sound_service_lacks_only_its_worker() {
         let world = world(|_| {});
         let name = &world.service.name;
-        assert_eq!(world.wrong(false).await, [("scheduler", Verdict::Warn)]);
+        assert_eq!(
+            world.wrong(false).await,
+            [("platform_prerequisites", Verdict::Warn)]
+        );
         let report = check(&RealDisk, &world.layout, name, now(), false).await;
         assert_eq!(report.unwrap().overall, Verdict::Warn);
     }
@@ -415,12 +447,20 @@ mod tests {
             world.wrong(true).await,
             [
                 ("user", Verdict::Fail),
-                ("lock", Verdict::Warn),
+                ("lock", Verdict::Fixed),
                 ("working_dir", Verdict::Fail),
                 ("program", Verdict::Fail),
-                ("scheduler", Verdict::Warn),
+                ("platform_prerequisites", Verdict::Warn),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_shared_lock_that_is_missing_keeps_a_job_from_running() {
+        let world = world(|service| service.lock = Some("db".parse().unwrap()));
+        assert_eq!(world.wrong(false).await[0], ("lock", Verdict::Fail));
+        assert_eq!(world.wrong(true).await[0], ("lock", Verdict::Fixed));
+        assert_eq!(world.wrong(false).await.len(), 1, "but for the worker");
     }
 
     #[tokio::test]
@@ -442,6 +482,9 @@ mod tests {
                 ("status", Verdict::Fixed)
             ]
         );
-        assert_eq!(world.wrong(false).await, [("scheduler", Verdict::Warn)]);
+        assert_eq!(
+            world.wrong(false).await,
+            [("platform_prerequisites", Verdict::Warn)]
+        );
     }
 }

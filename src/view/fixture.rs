@@ -14,7 +14,9 @@ use crate::{
         Verb,
     },
     view::{
-        service::{List, ListRow, Run, ServiceStatus, Stage},
+        service::{
+            Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, Stage, Trigger,
+        },
         state::{Held, LastRun, RunOutcome, State},
         status::{Row, Status},
     },
@@ -527,9 +529,15 @@ pub fn service_list() -> List {
         services: rows
             .map(|(at, row)| ListRow {
                 name: row.address.name.to_string(),
+                service_id: "0123456789ab".to_owned(),
                 state: row.state,
                 schedule: schedules[at % schedules.len()].to_owned(),
-                scheduler: if at == 2 { "worker" } else { "systemd-system" }.to_owned(),
+                interval_seconds: None,
+                profile: None,
+                platform_state: PlatformState::Loaded,
+                drift: Some(at == 1),
+                installed_at_iso: now(),
+                platform: if at == 2 { "worker" } else { "systemd-system" }.to_owned(),
                 next_run: row.next_run,
                 last_run: row.last_run,
             })
@@ -546,6 +554,7 @@ pub fn service_status() -> ServiceStatus {
         optional,
         items_updated: items,
         error: error.map(str::to_owned),
+        error_code: None,
     };
     let run = |ago: i64, duration_ms, outcome, error: Option<&str>| Run {
         started_at: now().plus_seconds(-ago),
@@ -558,15 +567,29 @@ pub fn service_status() -> ServiceStatus {
         name: "sync".to_owned(),
         project: "acme".to_owned(),
         at: now(),
+        installed: true,
+        service_id: Some("0123456789ab".to_owned()),
         description: Some("GitLab to the local index".to_owned()),
         state: State::Backoff,
+        scheduler_state: "backoff".to_owned(),
+        paused_reason: None,
+        backoff: Some(Backoff {
+            consecutive_failures: 3,
+            next_retry_iso: Some(now().plus_seconds(1080)),
+            remaining_seconds: 1080,
+            circuit_breaker_cooldown_expired: false,
+            message: "3 failures in a row".to_owned(),
+        }),
+        interval_seconds: Some(1800),
+        profile: Some("balanced".to_owned()),
+        platform_state: PlatformState::Loaded,
         held: Some(Held {
             reason: "3 failures in a row, the last one NETWORK".to_owned(),
             until: Some(now().plus_seconds(1080)),
             lifted_by: None,
         }),
-        schedule: "every 30m".to_owned(),
-        scheduler: "systemd-system".to_owned(),
+        schedule: Some("every 30m".to_owned()),
+        platform: Some("systemd-system".to_owned()),
         user: Some("git".to_owned()),
         next_runs: [1080, 2880, 86_400]
             .map(|ahead| now().plus_seconds(ahead))
@@ -604,10 +627,35 @@ pub fn service_status() -> ServiceStatus {
             run(90_000, 11_800, RunOutcome::Success, None),
         ],
         consecutive_failures: 3,
-        drift: vec!["platform".to_owned(), "command".to_owned()],
+        drift: Some(Levels {
+            platform_drift: true,
+            spec_drift: false,
+            command_drift: true,
+        }),
         unit: Some("lorectl-acme.sync.timer".to_owned()),
         notes: vec![
             "status.json could not be read and was set aside as status.json.bad".to_owned(),
         ],
+    }
+}
+
+/// A run that was asked for and did not take place.
+pub fn trigger() -> Trigger {
+    Trigger {
+        name: "sync".to_owned(),
+        at: now(),
+        action: "skipped".to_owned(),
+        outcome: RunOutcome::Skipped,
+        run: None,
+        held: None,
+        profile: None,
+        consecutive_failures: 0,
+        reason: None,
+        message: None,
+        suggestion: None,
+        next_retry: None,
+        remaining_seconds: None,
+        next_due: None,
+        warnings: Vec::new(),
     }
 }

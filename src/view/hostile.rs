@@ -33,11 +33,13 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     let mut list = fixture::service_list();
     for row in &mut list.services {
         row.schedule = text();
-        row.scheduler = text();
+        row.platform = text();
     }
     let mut one = fixture::service_status();
     one.description = Some(text());
-    one.schedule = text();
+    one.schedule = Some(text());
+    one.profile = Some(text());
+    one.platform = Some(text());
     one.user = Some(text());
     one.notes.push(text());
     for run in &mut one.runs {
@@ -49,10 +51,10 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     }
     let trigger = Trigger {
         name: text(),
-        at: one.at,
         outcome: RunOutcome::Failed,
         run: one.runs.first().cloned(),
         held: one.held.clone(),
+        ..fixture::trigger()
     };
     let (mut plan, mut report) = (fixture::plan(), fixture::failed_report());
     plan.drift[1].notes.push(text());

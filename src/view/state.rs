@@ -43,6 +43,8 @@ pub enum State {
     Running,
     /// Applied, and it has not run yet.
     New,
+    /// It was not applied here.
+    NotInstalled,
     /// All is well.
     Idle,
 }
@@ -64,6 +66,7 @@ impl State {
             Self::Degraded => "degraded",
             Self::Running => "running",
             Self::New => "new",
+            Self::NotInstalled => "not installed",
             Self::Idle => "idle",
         }
     }
@@ -76,7 +79,7 @@ impl State {
             Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded => Paint::Warning,
             Self::Held => Paint::Held,
             Self::Running | Self::Idle => Paint::Good,
-            Self::New => Paint::Dim,
+            Self::New | Self::NotInstalled => Paint::Dim,
         }
     }
 
@@ -87,7 +90,7 @@ impl State {
             Self::Failed | Self::Paused | Self::Missing | Self::Conflict => glyphs.failed,
             Self::Unknown | Self::RunningStale => "?",
             Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded => "!",
-            Self::Held | Self::New => glyphs.dot,
+            Self::Held | Self::New | Self::NotInstalled => glyphs.dot,
             Self::Running => glyphs.running,
             Self::Idle => glyphs.done,
         }
@@ -106,7 +109,7 @@ impl State {
             | Self::Backoff
             | Self::HalfOpen
             | Self::Degraded => true,
-            Self::Held | Self::Running | Self::New | Self::Idle => false,
+            Self::Held | Self::Running | Self::New | Self::NotInstalled | Self::Idle => false,
         }
     }
 }

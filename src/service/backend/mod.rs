@@ -1,7 +1,7 @@
 //! Who wakes the runner: the schedulers, and which of them `auto` is.
 
 mod hand_over;
-mod named_lock;
+pub mod named_lock;
 mod sweep;
 pub mod systemd;
 pub mod worker;

@@ -24,6 +24,18 @@ pub enum Action {
     NotDue,
 }
 
+impl Action {
+    /// As scripts read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RunCompleted => "run_completed",
+            Self::Skipped => "skipped",
+            Self::Paused => "paused",
+            Self::NotDue => "not_due",
+        }
+    }
+}
+
 /// A stage, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StageView {

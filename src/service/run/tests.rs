@@ -515,7 +515,7 @@ apart! {
             assert_eq!(report.warnings.len(), 1, "{what}: {:?}", report.warnings);
             assert!(report.warnings[0].contains("set aside"), "{what}");
             let names = RealDisk.list(&world.layout.data(&world.service.name)).unwrap();
-            let aside = names.iter().filter(|(name, _)| name.starts_with("status.json.damaged-"));
+            let aside = names.iter().filter(|(name, _)| name.starts_with("status.json.corrupt."));
             assert_eq!(aside.count(), 1, "{what}");
             assert_eq!(world.status().recent_runs.len(), 1, "{what}");
         }

@@ -81,7 +81,7 @@ fn parse(bytes: &[u8]) -> Stored {
 pub fn set_aside(layout: &Layout, name: &ResourceName, now: Timestamp) -> io::Result<String> {
     let dir = Dir::open(&layout.data(name))?.ok_or(io::ErrorKind::NotFound)?;
     // Two in one millisecond are told apart by nothing, and the later is the better witness.
-    let aside = format!("status.json.damaged-{}", now.millis());
+    let aside = format!("status.json.corrupt.{}", now.millis());
     dir.rename("status.json", &aside)?;
     Ok(aside)
 }

@@ -34,9 +34,9 @@ fn the_schemas_are_those_of_the_types() {
         ("drift", schema::<drift::Report<'_>>()),
         ("status", schema::<Status>()),
         ("service-list", schema::<service::List>()),
-        ("service-status", schema::<service::ServiceStatus>()),
+        ("service-status", schema::<service::StatusData>()),
         ("service-logs", schema::<service::Logs>()),
-        ("service-trigger", schema::<service::Trigger>()),
+        ("service-trigger", schema::<service::TriggerData>()),
         ("init", schema::<Initialised>()),
         ("validate", schema::<Validated>()),
     ] {

@@ -10,6 +10,7 @@ use super::super::{
     table::{Column, Table},
     text, time,
 };
+use super::status::PlatformState;
 use crate::id::Timestamp;
 
 /// The services of a project on this host.
@@ -30,12 +31,25 @@ pub struct List {
 pub struct ListRow {
     /// Its name.
     pub name: String,
+    /// Its mark on the host: 12 hex digits.
+    pub service_id: String,
     /// What it is up to.
     pub state: State,
     /// Its schedule in words, `every 30m`.
     pub schedule: String,
+    /// The interval of an `every`.
+    pub interval_seconds: Option<u64>,
+    /// The profile that chooses its stages.
+    pub profile: Option<String>,
     /// Who wakes it: `systemd-system`, `systemd-user`, `worker`.
-    pub scheduler: String,
+    pub platform: String,
+    /// Whether that one has it.
+    pub platform_state: PlatformState,
+    /// Whether the host differs from what was applied; null where it could not be told.
+    pub drift: Option<bool>,
+    /// When it was first applied, UTC.
+    #[schemars(with = "String")]
+    pub installed_at_iso: Timestamp,
     /// When it runs next, UTC.
     #[schemars(with = "Option<String>")]
     pub next_run: Option<Timestamp>,
@@ -55,6 +69,17 @@ impl List {
 
 const fn column(title: &'static str, spare: u8) -> Column {
     Column { title, spare }
+}
+
+/// Who wakes it, and what is wrong there.
+fn scheduler(row: &ListRow) -> Line {
+    let line = Line::new().put(Paint::Dim, &row.platform);
+    match row.platform_state {
+        PlatformState::Loaded => line,
+        PlatformState::Unloaded | PlatformState::Unknown => {
+            line.put(Paint::Warning, format!(", {}", row.platform_state.as_str()))
+        }
+    }
 }
 
 /// The list as text.
@@ -103,7 +128,7 @@ pub fn render(list: &List, style: &Style) -> String {
             Line::new().put(Paint::Strong, &row.name),
             Line::new().put(row.state.paint(), row.state.as_str()),
             Line::new().plain(&row.schedule),
-            Line::new().put(Paint::Dim, &row.scheduler),
+            scheduler(row),
         ]);
     }
     table.draw(&mut canvas);

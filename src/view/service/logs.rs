@@ -37,8 +37,9 @@ pub struct Logs {
     pub exists: bool,
     /// Its length, without the files before it.
     pub size_bytes: u64,
-    /// The last lines, oldest first.
-    pub last_lines: Vec<LogLine>,
+    /// The last lines, oldest first, at most 100; where `--tail` asks for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_lines: Option<Vec<LogLine>>,
 }
 
 /// One line of a log.

@@ -9,54 +9,133 @@ use super::super::{
     style::{Paint, Style},
     text, time,
 };
+use super::data::StatusData;
 use crate::id::Timestamp;
 
-/// One service in full.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(title = "What `lorectl service status --json` prints as data")]
+/// One service in full; as JSON it is [`StatusData`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(into = "StatusData")]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// The project.
     pub project: String,
     /// When all this was so, UTC.
-    #[schemars(with = "String")]
     pub at: Timestamp,
+    /// Whether it was applied here; if not, little else is known.
+    pub installed: bool,
+    /// Its mark on the host.
+    pub service_id: Option<String>,
     /// Its line of description.
     pub description: Option<String>,
-    /// What it is up to.
+    /// What it is up to, as people read it.
     pub state: State,
+    /// The same for scripts.
+    pub scheduler_state: String,
     /// Why it does not run as scheduled, if it does not.
     pub held: Option<Held>,
+    /// Why it is paused, by a person, an error or the open breaker.
+    pub paused_reason: Option<String>,
+    /// What a failure makes it wait for.
+    pub backoff: Option<Backoff>,
     /// Its schedule in words.
-    pub schedule: String,
+    pub schedule: Option<String>,
+    /// The interval of an `every`.
+    pub interval_seconds: Option<u64>,
+    /// The profile that chooses its stages.
+    pub profile: Option<String>,
     /// Who wakes it.
-    pub scheduler: String,
+    pub platform: Option<String>,
+    /// Whether that one has it.
+    pub platform_state: PlatformState,
     /// Whom it runs as, where the scheduler can choose.
     pub user: Option<String>,
     /// The next runs, UTC.
-    #[schemars(with = "Vec<String>")]
     pub next_runs: Vec<Timestamp>,
     /// Since when a run is under way, UTC.
-    #[schemars(with = "Option<String>")]
     pub running_since: Option<Timestamp>,
-    /// Runs, the latest first.
+    /// Runs, the latest first; the latest with its stages.
     pub runs: Vec<Run>,
     /// Transient failures in a row.
     pub consecutive_failures: u32,
-    /// The levels at which the host differs from what was applied.
-    pub drift: Vec<String>,
+    /// At which levels the host differs from what was applied; `None` where it could not be told.
+    pub drift: Option<Levels>,
     /// The unit that the scheduler knows it by, where there is one.
     pub unit: Option<String>,
     /// What else should be known.
     pub notes: Vec<String>,
 }
 
-/// One run.
+/// Whether a scheduler has what was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformState {
+    /// It has, and wakes it.
+    Loaded,
+    /// It has not, or does not wake it.
+    Unloaded,
+    /// It does not answer.
+    Unknown,
+}
+
+impl PlatformState {
+    /// The word in a list.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Unloaded => "unloaded",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a failure makes a service wait for.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Backoff {
+    /// Transient failures in a row.
+    pub consecutive_failures: u32,
+    /// When it is tried again: after the wait that was drawn, or the breaker's cooldown. UTC.
+    #[schemars(with = "Option<String>")]
+    pub next_retry_iso: Option<Timestamp>,
+    /// In how many seconds that is; 0 when it has passed.
+    pub remaining_seconds: u64,
+    /// Whether a tripped breaker lets one probe through.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub circuit_breaker_cooldown_expired: bool,
+    /// The same in words.
+    pub message: String,
+}
+
+/// At which levels the host differs from what was applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Levels {
+    /// Loaded, enabled, active, drop-ins.
+    pub platform_drift: bool,
+    /// The bytes of the units and of `run.json`.
+    pub spec_drift: bool,
+    /// The command line, or the program it names.
+    pub command_drift: bool,
+}
+
+impl Levels {
+    /// The levels in words.
+    pub fn levels(self) -> Vec<String> {
+        let all = [
+            (self.platform_drift, "platform"),
+            (self.spec_drift, "definition"),
+            (self.command_drift, "command"),
+        ];
+        all.into_iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, word)| word.to_owned())
+            .collect()
+    }
+}
+
+/// One run.
+#[derive(Debug, Clone)]
 pub struct Run {
     /// When it began, UTC.
-    #[schemars(with = "String")]
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
@@ -69,7 +148,7 @@ pub struct Run {
 }
 
 /// One stage of a run.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone)]
 pub struct Stage {
     /// Its name.
     pub name: String,
@@ -83,6 +162,8 @@ pub struct Stage {
     pub items_updated: Option<u64>,
     /// What went wrong.
     pub error: Option<String>,
+    /// The same for machines.
+    pub error_code: Option<String>,
 }
 
 const COLUMN: usize = 14;
@@ -105,7 +186,9 @@ pub fn render(status: &ServiceStatus, style: &Style) -> String {
     if let Some(held) = &status.held {
         row(&mut canvas, "held", &held.line(status.at));
     }
-    schedule(&mut canvas, status);
+    if status.installed {
+        schedule(&mut canvas, status);
+    }
     if let Some(since) = status.running_since {
         let text = format!("since {}", time::when(status.at, since));
         row(&mut canvas, "running", &Line::new().put(Paint::Good, text));
@@ -117,11 +200,9 @@ pub fn render(status: &ServiceStatus, style: &Style) -> String {
         let text = format!("{} in a row", status.consecutive_failures);
         row(&mut canvas, "failures", &Line::new().put(Paint::Bad, text));
     }
-    if !status.drift.is_empty() {
-        let text = format!(
-            "{}; `lorectl drift` shows the fields",
-            text::list(&status.drift)
-        );
+    let drift = status.drift.unwrap_or_default().levels();
+    if !drift.is_empty() {
+        let text = format!("{}; `lorectl drift` shows the fields", text::list(&drift));
         row(&mut canvas, "drift", &Line::new().put(Paint::Warning, text));
     }
     if let Some(unit) = &status.unit {
@@ -143,7 +224,8 @@ fn row(canvas: &mut Canvas<'_>, name: &str, value: &Line) {
 }
 
 fn schedule(canvas: &mut Canvas<'_>, status: &ServiceStatus) {
-    row(canvas, "schedule", &Line::new().plain(&status.schedule));
+    let text = status.schedule.as_deref().unwrap_or_default();
+    row(canvas, "schedule", &Line::new().plain(text));
     let mut next = Line::new();
     for (at, run) in status.next_runs.iter().enumerate() {
         next = if at == 0 {
@@ -157,11 +239,19 @@ fn schedule(canvas: &mut Canvas<'_>, status: &ServiceStatus) {
         next = next.put(Paint::Dim, "none");
     }
     row(canvas, "next runs", &next);
-    let mut scheduler = Line::new().plain(&status.scheduler);
+    let text = status.platform.as_deref().unwrap_or_default();
+    let mut scheduler = Line::new().plain(text);
     if let Some(user) = &status.user {
         scheduler = scheduler.plain(format!(", as {user}"));
     }
+    if status.platform_state != PlatformState::Loaded {
+        let text = format!(", {}", status.platform_state.as_str());
+        scheduler = scheduler.put(Paint::Warning, text);
+    }
     row(canvas, "scheduler", &scheduler);
+    if let Some(profile) = &status.profile {
+        row(canvas, "profile", &Line::new().plain(profile));
+    }
 }
 
 /// A run's outcome with when and how long, then its stages.
@@ -261,7 +351,7 @@ mod tests {
             running_since: None,
             runs: Vec::new(),
             consecutive_failures: 0,
-            drift: Vec::new(),
+            drift: None,
             unit: None,
             notes: Vec::new(),
             ..status

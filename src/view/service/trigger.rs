@@ -1,6 +1,5 @@
 //! `lorectl service trigger NAME`: how the run ended, or why there was none.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -10,25 +9,45 @@ use super::{
         style::{Paint, Style},
         time,
     },
+    data::TriggerData,
     status::{Run, stages},
 };
 use crate::id::Timestamp;
 
-/// A triggered run.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(title = "What `lorectl service trigger --json` prints as data")]
+/// What became of a wake-up or of a request for a run; as JSON it is [`TriggerData`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(into = "TriggerData")]
 pub struct Trigger {
     /// The service's name.
     pub name: String,
     /// When this was so, UTC.
-    #[schemars(with = "String")]
     pub at: Timestamp,
+    /// What was done, for scripts.
+    pub action: String,
     /// How it ended; `skipped` when it did not run.
     pub outcome: RunOutcome,
     /// The run, where there was one.
     pub run: Option<Run>,
     /// Why it did not run.
     pub held: Option<Held>,
+    /// The profile that chooses its stages.
+    pub profile: Option<String>,
+    /// Transient failures in a row.
+    pub consecutive_failures: u32,
+    /// Why it failed or did not run, for scripts.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub message: Option<String>,
+    /// What helps.
+    pub suggestion: Option<String>,
+    /// When the reason lifts by itself, UTC.
+    pub next_retry: Option<Timestamp>,
+    /// In how many seconds that is.
+    pub remaining_seconds: Option<u64>,
+    /// When it is due next, where it was not, UTC.
+    pub next_due: Option<Timestamp>,
+    /// What should be known besides.
+    pub warnings: Vec<String>,
 }
 
 /// The result as text.
@@ -77,11 +96,10 @@ mod tests {
     fn a_run_says_how_it_ended_and_none_says_why() {
         let runs = fixture::service_status().runs;
         let trigger = |outcome, run: Option<Run>| Trigger {
-            name: "sync".to_owned(),
-            at: fixture::now(),
+            action: "run_completed".to_owned(),
             outcome,
             run,
-            held: None,
+            ..fixture::trigger()
         };
         let mut text = render(
             &trigger(RunOutcome::Degraded, runs.first().cloned()),

@@ -5,10 +5,18 @@ use super::super::{
     canvas::{Canvas, Line},
     style::{Paint, Style},
 };
-use crate::service::{
-    doctor::{Report, Verdict},
-    verb::{PauseReport, RepairReport, ResumeReport},
+use crate::{
+    id::ResourceName,
+    service::{
+        doctor::{Report, Verdict},
+        verb::{PauseReport, RepairReport, ResumeReport},
+    },
 };
+
+use serde::Serialize;
+
+/// Where the messages of a doctor begin.
+const COLUMN: usize = 31;
 
 impl View for Report {
     fn text(&self, style: &Style) -> String {
@@ -24,17 +32,47 @@ impl View for Report {
                 .put(paint, word)
                 .pad_to(7)
                 .put(Paint::Strong, check.name)
-                .pad_to(26);
+                .pad_to(COLUMN);
             if let Some(message) = &check.message {
                 line = line.plain(message);
             }
-            canvas.line(&line, 26);
+            canvas.line(&line, COLUMN);
             if let Some(action) = &check.action {
-                let help = Line::indented(26).put(Paint::Good, "help: ").plain(action);
-                canvas.line(&help, 32);
+                let help = Line::indented(COLUMN)
+                    .put(Paint::Good, "help: ")
+                    .plain(action);
+                canvas.line(&help, COLUMN + 6);
             }
         }
         canvas.finish()
+    }
+}
+
+/// That a service is not there, where that is no error.
+#[derive(Debug, Serialize)]
+pub struct NotInstalled {
+    service: String,
+    installed: bool,
+    was_paused: bool,
+    message: String,
+}
+
+impl NotInstalled {
+    /// Of that name.
+    pub fn new(service: &ResourceName) -> Self {
+        Self {
+            service: service.to_string(),
+            installed: false,
+            was_paused: false,
+            message: "it is not installed: nothing was applied here under that name".to_owned(),
+        }
+    }
+}
+
+impl View for NotInstalled {
+    fn text(&self, style: &Style) -> String {
+        let rest = "; `lorectl service list` shows what is.";
+        one_line(style, &self.service, Paint::Dim, "not installed", rest)
     }
 }
 
