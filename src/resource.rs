@@ -577,6 +577,8 @@ pub enum ActionReason {
     AlreadyGone,
     /// `--target` leaves it out.
     NotTargeted,
+    /// It drifted, and the plan file that approves the rest does not have it.
+    NotApproved,
     /// All that differs is under `ignore_drift`.
     DriftIgnored,
     /// `destroy` asks for it.

@@ -96,6 +96,8 @@ pub struct Report {
     pub not_begun: Vec<Address>,
     /// What was held back while applying (a run in flight).
     pub held: Vec<Failure>,
+    /// What drifted since the plan file was made, is not in it, and was left as it is.
+    pub left: Vec<Address>,
     /// Whether Ctrl-C ended it.
     pub interrupted: bool,
     /// The serial of the state afterwards.

@@ -22,7 +22,7 @@ use crate::{
         approval::{self, Approval},
         document,
     },
-    resource::Plan,
+    resource::{ActionReason, Plan},
     service::backend,
     state::place,
     view::{self, apply::Live},
@@ -157,7 +157,7 @@ impl Order<'_> {
         let seed = random::seed()?;
         if self.is_first(&layout)? {
             // What is wrong or refused is said before the first directory is made.
-            let (_, _, plan) = self.plan(wish).await?;
+            let (_, _, plan) = self.plan(wish, &approved).await?;
             match &approved {
                 Approved::Beforehand if plan.refusals.is_empty() => {}
                 Approved::Beforehand | Approved::By(_) => self.permit(&approved, &plan)?,
@@ -172,7 +172,7 @@ impl Order<'_> {
         };
         let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
         sweep(disk, &layout)?;
-        let (backends, situation, plan) = self.plan(wish).await?;
+        let (backends, situation, plan) = self.plan(wish, &approved).await?;
         self.permit(&approved, &plan)?;
         if !situation.memory.open_journals.is_empty() {
             backend::sweep(
@@ -213,16 +213,30 @@ impl Order<'_> {
         }
     }
 
+    /// Plans afresh; what an approval leaves alone is left out of the plan.
     async fn plan(
         &self,
         wish: &dyn Fn(&Project<'_>) -> Result<Wish>,
+        approved: &Approved,
     ) -> Result<(Backends, Situation, Plan)> {
         let mut project = Project::open(self.context, self.project.clone())?;
         let wish = wish(&project)?;
         let backends = project.backends(&wish)?;
-        let (situation, plan) = project
+        let (situation, mut plan) = project
             .plan(wish, &readers(&backends), self.options.clone())
             .await?;
+        if let Approved::By(approval) = approved
+            && plan.refusals.is_empty()
+        {
+            let leave = approval::check(approval, &plan)?;
+            if !leave.is_empty() {
+                let options = Options {
+                    leave,
+                    ..self.options.clone()
+                };
+                plan = project.decide(&situation, options)?;
+            }
+        }
         Ok((backends, situation, plan))
     }
 
@@ -232,7 +246,7 @@ impl Order<'_> {
         wish: &dyn Fn(&Project<'_>) -> Result<Wish>,
         question: &str,
     ) -> Result<std::result::Result<Approval, Done>> {
-        let (_, situation, plan) = self.plan(wish).await?;
+        let (_, situation, plan) = self.plan(wish, &Approved::Beforehand).await?;
         let is_needed = plan.has_changes() || !situation.memory.open_journals.is_empty();
         let unapproved = Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
             .suggest("say `-y`, or give a plan file made with `lorectl plan --out FILE`");
@@ -316,7 +330,10 @@ impl Order<'_> {
         let tick = || progress.borrow_mut().tick(context.elapsed_ms());
         let report = attend(work, &interrupt, &tick).await;
         progress.borrow_mut().finish();
-        let report = report?;
+        let mut report = report?;
+        let left = plan.changes.iter();
+        let left = left.filter(|change| change.reason == ActionReason::NotApproved);
+        report.left = left.map(|change| change.address.clone()).collect();
         let did = plan.has_changes() || !situation.memory.open_journals.is_empty();
         let done = outcome(plan, &report);
         if did || context.json() {

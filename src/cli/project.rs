@@ -269,6 +269,15 @@ impl<'a> Project<'a> {
             Situation::observe(wish, memory, readers, &options.targets, user).await?;
         self.look_up_schedules(&mut situation);
         self.look_at_pins(&mut situation)?;
+        let plan = self.decide(&situation, options)?;
+        Ok((situation, plan))
+    }
+
+    /// Plans from what was looked at.
+    ///
+    /// # Errors
+    /// As [`plan::plan`].
+    pub fn decide(&self, situation: &Situation, options: Options) -> Result<Plan> {
         let inputs = situation.inputs(&self.host, self.context.now(), options);
         let mut plan = plan::plan(&inputs, &Kinds { service: self })?;
         if let Some(unstable) = &self.unstable
@@ -281,7 +290,7 @@ impl<'a> Project<'a> {
                 suggestion: unstable.suggestion.clone(),
             });
         }
-        Ok((situation, plan))
+        Ok(plan)
     }
 
     /// Reads the status of each service whose definition changes: from when its schedule counts,

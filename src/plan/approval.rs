@@ -4,7 +4,7 @@
 //! document's `steps`, `holds` and words for readers count for nothing here, so a forged file can
 //! forbid, and allow what the spec asks for anyway, but adds nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use super::document::{self, FORMAT_VERSION};
 use crate::{
     error::{Code, Error, Result},
     id::{Address, Digest, Lineage, ProjectName, Timestamp},
-    resource::{Action, Change, Plan},
+    resource::{Action, Cause, Change, Plan},
 };
 
 /// The largest plan file that is read, in bytes.
@@ -163,17 +163,22 @@ fn check_format(members: &Map<String, Value>) -> Result<()> {
     }
 }
 
-/// Whether everything that a fresh plan would do was approved.
+/// Whether everything that a fresh plan would do was approved, and what is to be left alone.
 ///
 /// Each change but a no-op must be in the file, at the same address, with the same actions and
 /// values; `{"unknown": true}` in the file allows any value in its place, and where something is
 /// destroyed the values before count too. What was approved and needs doing no more is no matter,
 /// nor is what is left of an approved change whose other half is done ([`remains`]).
 ///
+/// What the file has no change for, and would be changed only because the host drifted since
+/// ([`only_drifted`]), does not void the approval: nobody asked for anything new. It is not done
+/// either, and returned, so that the plan is made again without it
+/// ([`Options::leave`](super::Options::leave)).
+///
 /// # Errors
 /// `PLAN_FOREIGN` when the file is for another project, host or lineage; `NOT_APPROVED` with one
 /// detail for each change that the file does not approve.
-pub fn check(approval: &Approval, fresh: &Plan) -> Result<()> {
+pub fn check(approval: &Approval, fresh: &Plan) -> Result<BTreeSet<Address>> {
     let subject = &fresh.subject;
     for (what, theirs, ours) in [
         (
@@ -196,12 +201,17 @@ pub fn check(approval: &Approval, fresh: &Plan) -> Result<()> {
         }
     }
     let changes = fresh.changes.iter().filter(|c| c.action != Action::NoOp);
-    let details: Vec<String> = changes
-        .clone()
-        .filter_map(|change| refusal(approval.changes.get(&change.address), change))
-        .collect();
+    let (mut left, mut details) = (BTreeSet::new(), Vec::new());
+    for change in changes.clone() {
+        let approved = approval.changes.get(&change.address);
+        if approved.is_none_or(|approved| approved.action == Action::NoOp) && only_drifted(change) {
+            left.insert(change.address.clone());
+        } else {
+            details.extend(refusal(approved, change));
+        }
+    }
     if details.is_empty() {
-        return Ok(());
+        return Ok(left);
     }
     let message = format!(
         "{} of {} changes are not what the plan file approves",
@@ -211,6 +221,15 @@ pub fn check(approval: &Approval, fresh: &Plan) -> Result<()> {
     Err(Error::new(Code::NotApproved, message)
         .suggest("review the plan as it is now, and approve it with `lorectl plan --out FILE`")
         .with_details(details))
+}
+
+/// Whether a change only puts back what was applied: the host drifted, and the spec asks for the same
+/// values as it did then.
+fn only_drifted(change: &Change) -> bool {
+    match change.cause {
+        Some(Cause::Drift) => change.before == change.after,
+        Some(Cause::Spec | Cause::Schedule | Cause::Version) | None => false,
+    }
 }
 
 /// Whether an action is an approved one, or what is left of it when the host's half is done.

@@ -69,6 +69,8 @@ pub struct Provenance {
 pub struct Options {
     /// Only these, what they depend on, and for deletions what depends on them.
     pub targets: Vec<Address>,
+    /// Not these: they drifted, and the plan file that approves the rest has no change for them.
+    pub leave: BTreeSet<Address>,
     /// Actions that make the plan refused.
     pub deny: Vec<Action>,
     /// Lifts the guard against mass deletion.
@@ -225,6 +227,8 @@ impl Drafting {
         }
         let decision = if !in_scope {
             Decision::nothing(ActionReason::NotTargeted)
+        } else if inputs.options.leave.contains(address) {
+            Decision::nothing(ActionReason::NotApproved)
         } else if let Some(remedy) = inputs.in_doubt.get(address) {
             self.holds.push(decide::in_doubt(address, remedy));
             Decision::nothing(ActionReason::Held)

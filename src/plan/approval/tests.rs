@@ -139,6 +139,40 @@ fn a_plan_approves_itself_and_what_is_left_of_it() {
 }
 
 #[test]
+fn what_only_drifted_is_left_and_what_drift_hides_is_not() {
+    let plan = plan();
+    let approval = read(&written(&plan)).unwrap();
+    let drifted = |at: usize| {
+        let mut fresh = plan.clone();
+        let drifted = &mut fresh.changes[at];
+        drifted.action = Action::Update;
+        drifted.cause = Some(Cause::Drift);
+        drifted.reason = ActionReason::Drifted;
+        drifted.after = drifted.before.clone();
+        fresh
+    };
+    // Nothing was approved of the first.
+    let fresh = drifted(0);
+    let left = check(&approval, &fresh).unwrap();
+    assert_eq!(left, [fresh.changes[0].address.clone()].into());
+    let mut unheard = drifted(0);
+    unheard.changes[0].address = "service.unheard".parse().unwrap();
+    assert_eq!(check(&approval, &unheard).unwrap().len(), 1);
+    for edit in [
+        (|c: &mut Change| c.cause = Some(Cause::Spec)) as fn(&mut Change),
+        |c| c.cause = Some(Cause::Version),
+        |c| c.after["schedule"] = json!("every 5m"),
+    ] {
+        let mut fresh = drifted(0);
+        edit(&mut fresh.changes[0]);
+        assert_eq!(refused(&approval, &fresh).len(), 1);
+    }
+    // What was approved with other values is not left in silence.
+    assert_eq!(refused(&approval, &drifted(1)).len(), 1);
+    assert!(check(&approval, &plan).unwrap().is_empty());
+}
+
+#[test]
 fn what_differs_is_named() {
     let plan = plan();
     let approval = read(&written(&plan)).unwrap();
@@ -412,7 +446,7 @@ proptest! {
             .map(|(at, _)| fresh.changes[*at].address.to_string())
             .collect();
         let said = match check(&read(&bytes).unwrap(), &fresh) {
-            Ok(()) => Vec::new(),
+            Ok(_) => Vec::new(),
             Err(error) => error.details,
         };
         let said: std::collections::BTreeSet<_> = said

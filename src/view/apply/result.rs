@@ -38,6 +38,12 @@ pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
     failures(&mut canvas, Paint::Held, "Held", &report.held);
     names(
         &mut canvas,
+        Paint::Warning,
+        "Drifted since the plan file was made, and left as it is",
+        report.left.iter().map(ToString::to_string).collect(),
+    );
+    names(
+        &mut canvas,
         Paint::Strong,
         "Kept a copy as",
         report.backed_up.clone(),

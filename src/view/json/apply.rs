@@ -37,6 +37,9 @@ pub struct ApplyData<'a> {
     /// What was not begun, because of an interruption.
     #[schemars(with = "Vec<String>")]
     not_begun: &'a [Address],
+    /// What drifted since the plan file was made, is not in it, and was left as it is.
+    #[schemars(with = "Vec<String>")]
+    left: &'a [Address],
     /// What the plan held back, and what lifts that.
     holds: Vec<HoldData<'a>>,
     /// What was held back while applying.
@@ -59,6 +62,7 @@ impl<'a> ApplyData<'a> {
             undone: &report.undone,
             not_undone: &report.not_undone,
             not_begun: &report.not_begun,
+            left: &report.left,
             held: &report.held,
             backed_up: &report.backed_up,
         }

@@ -92,6 +92,7 @@ const fn reason(reason: ActionReason) -> Option<&'static str> {
         | ActionReason::SpecChanged
         | ActionReason::Drifted
         | ActionReason::NotTargeted
+        | ActionReason::NotApproved
         | ActionReason::DriftIgnored
         | ActionReason::Destroy
         | ActionReason::Held

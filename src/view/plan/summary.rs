@@ -63,9 +63,12 @@ fn changes(canvas: &mut Canvas<'_>, plan: &Plan, page: &Page<'_>) {
 fn rest(plan: &Plan) -> Vec<(Paint, String)> {
     let held: BTreeSet<_> = plan.holds.iter().map(|hold| &hold.address).collect();
     let (mut refused, mut not_targeted, mut unchanged) = (0_usize, 0_usize, 0_usize);
+    let mut left = 0_usize;
     for change in plan.changes.iter().filter(|c| c.action == Action::NoOp) {
         if change.reason == ActionReason::NotTargeted {
             not_targeted += 1;
+        } else if change.reason == ActionReason::NotApproved {
+            left += 1;
         } else if change.reason == ActionReason::Refused {
             refused += 1;
         } else if !held.contains(&change.address) {
@@ -75,6 +78,7 @@ fn rest(plan: &Plan) -> Vec<(Paint, String)> {
     let parts = [
         (Paint::Held, held.len(), "held"),
         (Paint::Bad, refused, "refused"),
+        (Paint::Warning, left, "left drifted"),
         (Paint::Plain, not_targeted, "not targeted"),
         (Paint::Plain, unchanged, "unchanged"),
     ];
@@ -88,10 +92,12 @@ fn rest(plan: &Plan) -> Vec<(Paint, String)> {
 fn no_changes(canvas: &mut Canvas<'_>, plan: &Plan, page: &Page<'_>) {
     let held: BTreeSet<_> = plan.holds.iter().map(|hold| &hold.address).collect();
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut not_targeted = 0_usize;
+    let (mut not_targeted, mut left) = (0_usize, 0_usize);
     for change in &plan.changes {
         if change.reason == ActionReason::NotTargeted {
             not_targeted += 1;
+        } else if change.reason == ActionReason::NotApproved {
+            left += 1;
         } else if !held.contains(&change.address) && change.reason != ActionReason::Refused {
             *kinds.entry(change.address.kind.as_str()).or_default() += 1;
         }
@@ -118,6 +124,9 @@ fn no_changes(canvas: &mut Canvas<'_>, plan: &Plan, page: &Page<'_>) {
     }
     if !held.is_empty() {
         parts.push(format!("{} held", held.len()));
+    }
+    if left > 0 {
+        parts.push(format!("{left} left drifted"));
     }
     if not_targeted > 0 {
         parts.push(format!("{not_targeted} not targeted"));

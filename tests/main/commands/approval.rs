@@ -108,14 +108,47 @@ fn what_is_not_in_the_plan_file_is_named_and_not_done() {
         let ran = world.refuses("apply ../plan.json", 3, "NOT_APPROVED");
         told.extend(["--- ", what, "\n", &ran.stderr, "\n"]);
     }
-    world.spec(&changed("a", &two()));
+    // Drift does not hide an edit: what is put back would not be what was.
     let run = world.state().join("services/b/run.json");
-    fs::write(&run, "{}").unwrap();
+    fs::remove_file(&run).unwrap();
+    world.spec(&changed("b", &changed("a", &two())));
     let ran = world.refuses("apply ../plan.json", 3, "NOT_APPROVED");
-    told.extend(["--- drift that nobody saw\n", &ran.stderr]);
+    told.extend(["--- an edit of what is gone\n", &ran.stderr]);
     snapshot("not-in-the-plan", &told);
     // What was approved can be had without the rest.
     world.ok("apply ../plan.json --target service.a");
+}
+
+#[test]
+fn what_only_drifted_is_left_and_listed_and_the_rest_goes_on() {
+    for gone in [false, true] {
+        let (world, _) = planned();
+        let run = world.state().join("services/b/run.json");
+        if gone {
+            fs::remove_file(&run).unwrap();
+        } else {
+            fs::write(&run, "{}").unwrap();
+        }
+        let ran = world.run("apply ../plan.json").exits(0).quiet();
+        let (told, _) = ran.stdout.split_once("(serial").unwrap();
+        snapshot("drift-left", told);
+        assert_eq!(run.exists(), !gone, "what nobody approved was put back");
+        let drift = world.run("drift --detailed-exitcode").exits(2).stdout;
+        assert!(
+            drift.contains("service.b") && !drift.contains("service.a"),
+            "{drift}"
+        );
+        // With nothing else to do, it is shown, and still left.
+        let ran = world.run("apply ../plan.json").exits(0).quiet();
+        if !gone {
+            snapshot("drift-left-alone", &ran.stdout);
+        }
+        let json = world.ok("apply ../plan.json --json");
+        assert!(json.contains(r#""left":["service.b"]"#), "{json}");
+        world.ok("plan --out ../plan.json");
+        world.ok("apply ../plan.json");
+        is_applied(&world);
+    }
 }
 
 /// What is wrong with a plan file, and how it comes to be.
