@@ -9,6 +9,7 @@ use crate::{
         session::{Session, sweep},
     },
     effect::{
+        environment,
         lock::{Holder, ProjectLock},
         random,
         signals::Interrupts,
@@ -124,7 +125,25 @@ fn read_plan(context: &Context, shown: &Path) -> Result<Approval> {
         return Err(Error::new(Code::PlanInvalid, message)
             .suggest(format!("look at it, then `chmod o-w {shown}`")));
     }
+    let writer = file.owner.uid;
+    if !trusted(context.account.owner.uid).contains(&writer) {
+        let name = crate::effect::user::by_uid(writer)?;
+        let name = name.map_or_else(|| format!("user id {writer}"), |account| account.name);
+        let message =
+            format!("{shown} belongs to {name}, who may write to it, so it approves nothing");
+        return Err(Error::new(Code::PlanInvalid, message).suggest(format!(
+            "look at it, then `chown {} {shown}`",
+            context.account.name
+        )));
+    }
     approval::read(&file.bytes)
+}
+
+/// Whose plan files are believed: root's, those of whoever applies, and of whoever called `sudo` to.
+fn trusted(applier: u32) -> Vec<u32> {
+    let sudo = environment::variable("SUDO_UID").filter(|_| applier == 0);
+    let sudo = sudo.and_then(|uid| uid.to_str()?.parse().ok());
+    [0, applier].into_iter().chain(sudo).collect()
 }
 
 /// One carrying out of an order.

@@ -200,6 +200,30 @@ fn a_plan_file_that_cannot_be_trusted_approves_nothing() {
 }
 
 #[test]
+fn a_plan_file_of_someone_else_approves_nothing() {
+    if !nix::unistd::Uid::effective().is_root() {
+        // Nobody else can give a file away.
+        return;
+    }
+    let (world, plan) = planned();
+    nix::unistd::chown(&plan, Some(1.into()), None).unwrap();
+    let ran = world.refuses("apply ../plan.json", 65, "PLAN_INVALID");
+    assert!(
+        ran.stderr.contains("plan.json belongs to "),
+        "{}",
+        ran.stderr
+    );
+    // Whoever may call `sudo` may as well say `-y`.
+    let sudo = |uid: &str| {
+        world
+            .command(["apply", "../plan.json"])
+            .env("SUDO_UID", uid)
+    };
+    sudo("2").refuses(65, "PLAN_INVALID");
+    sudo("1").run().exits(0);
+}
+
+#[test]
 fn a_plan_file_of_another_project_approves_nothing() {
     let (world, _) = planned();
     world.file(
