@@ -138,13 +138,22 @@ codes! {
         "Everything that is to be done is held for now, and time lifts it. Each hold names the instant.";
     /// The plan file is no plan.
     PlanInvalid = "PLAN_INVALID", Data,
-        "The plan file cannot be trusted as an approval: it is truncated, edited after it was made, of a newer format, or writable by others. Make it again with `lorectl plan --out`.";
+        "The plan file cannot be trusted as an approval: it is truncated, edited after it was made, of a newer format, writable by anyone, or somebody else's: neither root's, nor of whoever applies, nor of whoever called `sudo` to. Make it again with `lorectl plan --out`.";
     /// The plan file is of another host.
     PlanForeign = "PLAN_FOREIGN", Refused,
         "The plan file was made for another host, project or lineage. It approves nothing here.";
     /// Units would call a binary that is not safe to call.
     BinaryUnstable = "BINARY_UNSTABLE", Refused,
         "Units call lorectl by its path, for as long as they exist. A path that someone else can write to, or one in a build tree, would run that someone's code with the job's rights. Install the binary as the message says, and apply with the installed one.";
+    /// The file is no snapshot.
+    SnapshotInvalid = "SNAPSHOT_INVALID", Data,
+        "The file that `--observed` names is no snapshot that can be believed: it is truncated, edited after it was made, too large, of a newer format, or something else. Nothing was planned. Make it again on the host with `lorectl observe --out FILE`.";
+    /// The snapshot is of another host.
+    SnapshotForeign = "SNAPSHOT_FOREIGN", Refused,
+        "The snapshot is of another host or project than the plan is to be for. Nothing was planned: what is true of one host says nothing of another.";
+    /// The snapshot is too old.
+    SnapshotStale = "SNAPSHOT_STALE", Refused,
+        "The snapshot is older than `--max-age` allows, or the clocks differ so much that its age cannot be told. Nothing was planned. Make it again on the host with `lorectl observe --out FILE`.";
     /// A backend does not answer.
     BackendUnavailable = "BACKEND_UNAVAILABLE", Unavailable,
         "A scheduler, issuer or router that the spec or the state names does not answer. What it holds is unknown, and unknown is never taken for gone.";

@@ -1,6 +1,8 @@
 //! Loading everything before anything is compared: spec, state, journals and
 //! host become one [`Situation`], from which the plan is a pure function.
 
+pub mod snapshot;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,

@@ -80,6 +80,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Show what changed on the host since the last apply
     Drift(DriftArgs),
+    /// Take a snapshot of the host, so that a plan can be made for it elsewhere
+    Observe(ObserveArgs),
     /// Remove all of a project from the host
     Destroy(DestroyArgs),
     /// Show each resource: state, next run, last outcome
@@ -123,6 +125,15 @@ pub struct PlanArgs {
     /// Write the plan to a file, to be shown, approved and given to apply
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Plan for the host of a snapshot that `observe` made, without looking at this one; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub observed: Option<PathBuf>,
+    /// The host that the snapshot must be of
+    #[arg(long, value_name = "NAME", requires = "observed")]
+    pub host: Option<String>,
+    /// Refuse a snapshot that is older
+    #[arg(long, value_name = "DURATION", requires = "observed")]
+    pub max_age: Option<Seconds>,
     /// Only this resource and what it depends on
     #[arg(long = "target", value_name = "ADDR")]
     pub targets: Vec<Address>,
@@ -184,6 +195,14 @@ pub struct DriftArgs {
     /// Exit with 2 when something drifted
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// What `observe` takes.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// Write the snapshot to a file; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// What `destroy` takes.

@@ -6,6 +6,7 @@ mod args;
 mod context;
 mod drift;
 mod init;
+mod observe;
 mod plan;
 mod project;
 mod service;
@@ -104,6 +105,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Plan(args) => plan::run(context, &args).await,
             Command::Apply(args) => apply::run(context, &args).await,
             Command::Drift(args) => drift::run(context, &args).await,
+            Command::Observe(args) => observe::run(context, &args).await,
             Command::Destroy(args) => apply::destroy(context, &args).await,
 
             Command::Status { address } => status::run(context, address.as_ref()),

@@ -7,7 +7,7 @@ use crate::{
     error::{Code, Error, Result},
     plan::{Options, document},
     resource::{Action, Hold, Lift, Plan},
-    view,
+    view::{self, plan::Observation},
 };
 
 use super::{
@@ -19,23 +19,59 @@ use super::{
 
 /// Plans, shows the plan, and writes it where `--out` says.
 pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
-    let spec = context.spec()?;
-    let mut project = Project::open(context, spec.project.clone())?;
-    let wish = project.wish(&spec)?;
-    drop(spec);
-    let backends = project.backends(&wish)?;
     let options = Options {
         targets: args.targets.clone(),
         deny: args.deny.iter().map(|deny| action(*deny)).collect(),
         allow_deletes: args.allow_deletes,
         ..Options::default()
     };
-    let (_, plan) = project.plan(wish, &readers(&backends), options).await?;
+    let (plan, observation) = match &args.observed {
+        Some(file) => elsewhere(context, args, file, options)?,
+        None => (here(context, options).await?, Observation::Live),
+    };
     if let Some(out) = &args.out {
         write(context, &plan, &context.directory.join(out))?;
     }
-    show(context, &plan)?;
+    show_as(context, &plan, observation)?;
     Ok(outcome(&plan, args.detailed_exitcode))
+}
+
+async fn here(context: &Context, options: Options) -> Result<Plan> {
+    let spec = context.spec()?;
+    let mut project = Project::open(context, spec.project.clone())?;
+    let wish = project.wish(&spec)?;
+    drop(spec);
+    let backends = project.backends(&wish)?;
+    let (_, plan) = project.plan(wish, &readers(&backends), options).await?;
+    Ok(plan)
+}
+
+/// Plans for the host of a snapshot.
+fn elsewhere(
+    context: &Context,
+    args: &PlanArgs,
+    file: &Path,
+    options: Options,
+) -> Result<(Plan, Observation)> {
+    let snapshot = super::observe::read(context, file)?;
+    let spec = context.spec()?;
+    snapshot.check_subject(&spec.project, args.host.as_deref())?;
+    let observation = Observation::Snapshot(snapshot.created_at);
+    if let Some(most) = args.max_age {
+        snapshot.check_age(most, context.now())?;
+    }
+    let other = snapshot.lorectl.clone();
+    let (mut project, snapshot) = Project::of_snapshot(context, snapshot);
+    let mut wish = project.wish(&spec)?;
+    if other != env!("CARGO_PKG_VERSION") {
+        wish.warnings.push(format!(
+            "the host has lorectl {other} and this is {}: what one writes differently from the other is not approved by this plan",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+    drop(spec);
+    let plan = project.plan_elsewhere(snapshot, wish, options)?;
+    Ok((plan, observation))
 }
 
 const fn action(deny: Deny) -> Action {
@@ -58,6 +94,10 @@ fn write(context: &Context, plan: &Plan, path: &Path) -> Result<()> {
 
 /// Shows a plan as text or as its document.
 pub fn show(context: &Context, plan: &Plan) -> Result<()> {
+    show_as(context, plan, Observation::Live)
+}
+
+fn show_as(context: &Context, plan: &Plan, observation: Observation) -> Result<()> {
     if context.json() {
         return context
             .console
@@ -65,7 +105,7 @@ pub fn show(context: &Context, plan: &Plan) -> Result<()> {
     }
     let page = view::plan::PlanContext {
         detail: context.detail(),
-        ..view::plan::PlanContext::default()
+        observation,
     };
     context
         .console

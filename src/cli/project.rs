@@ -1,5 +1,7 @@
 //! A project on this host: its memory, its backends, what the spec wants of it.
 
+mod elsewhere;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +38,7 @@ use crate::{
     state::origin,
 };
 
+use self::elsewhere::Elsewhere;
 use super::context::Context;
 
 /// Where a plan assumes lorectl when the running one is not fit to be called by units.
@@ -58,6 +61,8 @@ pub struct Project<'a> {
     unstable: Option<Error>,
     accounts: RefCell<BTreeMap<String, Option<Account>>>,
     programs: Programs<'a>,
+    /// What a snapshot says of the host, where it is not this one.
+    elsewhere: Option<Elsewhere>,
 }
 
 impl<'a> Project<'a> {
@@ -95,12 +100,22 @@ impl<'a> Project<'a> {
             unstable,
             accounts: RefCell::default(),
             programs: Programs::new(context.disk.as_ref()),
+            elsewhere: None,
         })
+    }
+
+    /// Who applies.
+    fn applier(&self) -> &Account {
+        let there = self.elsewhere.as_ref();
+        there.map_or(&self.context.account, |there| &there.machine.account)
     }
 
     fn account(&self, name: &str) -> Result<Option<Account>> {
         if let Some(known) = self.accounts.borrow().get(name) {
             return Ok(known.clone());
+        }
+        if self.elsewhere.is_some() {
+            return Ok(None);
         }
         let found = user::by_name(name)?;
         self.accounts
@@ -110,16 +125,18 @@ impl<'a> Project<'a> {
     }
 
     fn owners(&self, service: &Service) -> Result<Owners> {
-        let applier = self.context.account.owner;
+        let applier = self.applier().owner;
         let runner = match &service.user {
             None => applier,
-            Some(name) => {
-                self.account(name)?
-                    .ok_or_else(|| {
-                        Error::new(Code::SpecInvalid, format!("this host has no user {name}"))
-                    })?
-                    .owner
-            }
+            Some(name) => match self.account(name)? {
+                Some(account) => account.owner,
+                // Who owns what is no value of the plan; the host knows, at apply.
+                None if self.elsewhere.is_some() => applier,
+                None => {
+                    let message = format!("this host has no user {name}");
+                    return Err(Error::new(Code::SpecInvalid, message));
+                }
+            },
         };
         Ok(Owners { applier, runner })
     }
@@ -134,7 +151,10 @@ impl<'a> Project<'a> {
         let mut wish = Wish {
             elsewhere: selection.elsewhere.iter().map(|s| s.address()).collect(),
             files: spec.files.iter().map(ToString::to_string).collect(),
-            origin: Some(origin::origin(disk, &spec.root)?),
+            origin: match (origin::origin(disk, &spec.root)?, &self.elsewhere) {
+                (origin, None) => Some(origin),
+                (origin, Some(there)) => there.origin(origin),
+            },
             digest: Some(spec.digest),
             ..Wish::default()
         };
@@ -173,30 +193,46 @@ impl<'a> Project<'a> {
         declared: &'s DeclaredService,
         programs: &Programs<'_>,
     ) -> Result<std::result::Result<Resolved<'s>, Vec<Problem>>> {
+        let address = declared.address();
+        let applier = self.applier();
+        let dir = match &self.elsewhere {
+            None => spec.dir_of(declared),
+            Some(there) => there.dir_of(spec, declared),
+        };
         let resolved = service::spec::resolve(
             declared,
             &service::spec::Context {
                 project: &spec.project,
                 lineage: &self.memory.state.lineage,
-                scheduler: self.scheduler(declared, &declared.address()),
-                current_user: &self.context.account.name,
-                privileged: self.context.account.owner.uid == 0,
-                dir: &spec.dir_of(declared),
+                scheduler: self.scheduler(declared, &address),
+                current_user: &applier.name,
+                privileged: applier.owner.uid == 0,
+                dir: &dir,
                 programs: Some(programs),
             },
         );
-        let service = match resolved {
+        let mut service = match resolved {
             Ok(service) => service,
             Err(problems) => return Ok(Err(problems)),
         };
+        if service.has_unknowns()
+            && let Some(applied) = self.memory.state.resources.get(&address)
+        {
+            service.fill_in(&applied.definition.read()?);
+        }
         if let Some(user) = &service.user
+            && self.elsewhere.is_none()
             && self.account(user)?.is_none()
         {
             let problem = Problem::at("/user", format!("this host has no user `{user}`"));
             return Ok(Err(vec![problem]));
         }
+        let elsewhere = self.elsewhere.as_ref();
+        let warnings = (without_effect(&service, &declared.raw).into_iter())
+            .chain(elsewhere.and_then(|there| there.warning(&service)));
         Ok(Ok(Resolved {
             owners: self.owners(&service)?,
+            warnings: warnings.collect(),
             declared,
             service,
         }))
@@ -209,7 +245,10 @@ impl<'a> Project<'a> {
         let uid = self.context.account.owner.uid;
         named
             .or_else(|| pinned.and_then(|record| Scheduler::of(&record.backend)))
-            .unwrap_or_else(|| backend::auto(uid, Managers::of_host(uid)))
+            .unwrap_or_else(|| match &self.elsewhere {
+                None => backend::auto(uid, Managers::of_host(uid)),
+                Some(there) => there.machine.auto,
+            })
     }
 
     fn scheduler_warnings(&self, desired: &BTreeMap<Address, Desired>) -> Vec<String> {
@@ -217,18 +256,21 @@ impl<'a> Project<'a> {
             .values()
             .filter_map(|desired| Scheduler::of(&desired.backend))
             .collect();
-        let user = &self.context.account.name;
+        let user = &self.applier().name;
+        let there = self.elsewhere.as_ref().map(|there| &there.machine);
         schedulers
             .into_iter()
             .filter_map(|scheduler| match scheduler {
                 Scheduler::Worker => {
-                    let alive = service::worker::is_alive(&self.context.state_dir);
+                    let here = || service::worker::is_alive(&self.context.state_dir);
+                    let alive = there.map_or_else(here, |there| there.worker_runs);
                     (!alive).then(|| {
                         "no worker is running: services of the scheduler `worker` run only when triggered; start `lorectl worker`".to_owned()
                     })
                 }
                 Scheduler::SystemdUser | Scheduler::SystemdSystem => {
-                    backend::lingering_warning(scheduler, user, host::lingers(user))
+                    let lingers = there.map_or_else(|| host::lingers(user), |there| there.lingers);
+                    backend::lingering_warning(scheduler, user, lingers)
                 }
             })
             .collect()
@@ -258,6 +300,19 @@ impl<'a> Project<'a> {
         readers: &Readers<'_>,
         options: Options,
     ) -> Result<(Situation, Plan)> {
+        let mut situation = self.look(wish, readers, &options.targets).await?;
+        self.look_up_schedules(&mut situation, false);
+        self.look_at_pins(&mut situation)?;
+        let plan = self.decide(&situation, options)?;
+        Ok((situation, plan))
+    }
+
+    async fn look(
+        &mut self,
+        wish: Wish,
+        readers: &Readers<'_>,
+        targets: &[Address],
+    ) -> Result<Situation> {
         let nothing = Memory::empty(
             self.memory.state.project.clone(),
             self.memory.state.lineage.clone(),
@@ -265,12 +320,7 @@ impl<'a> Project<'a> {
         );
         let memory = std::mem::replace(&mut self.memory, nothing);
         let user = &self.context.account.name;
-        let mut situation =
-            Situation::observe(wish, memory, readers, &options.targets, user).await?;
-        self.look_up_schedules(&mut situation);
-        self.look_at_pins(&mut situation)?;
-        let plan = self.decide(&situation, options)?;
-        Ok((situation, plan))
+        Situation::observe(wish, memory, readers, targets, user).await
     }
 
     /// Plans from what was looked at.
@@ -293,15 +343,15 @@ impl<'a> Project<'a> {
         Ok(plan)
     }
 
-    /// Reads the status of each service whose definition changes: from when its schedule counts,
-    /// and whether it runs.
-    fn look_up_schedules(&self, situation: &mut Situation) {
+    /// Reads the status of each service whose definition changes, or of `all`: from when its schedule
+    /// counts, and whether it runs.
+    fn look_up_schedules(&self, situation: &mut Situation, all: bool) {
         let disk = self.context.disk.as_ref();
         for (address, seen) in &mut situation.observed.resources {
             let wanted = situation.wish.desired.get(address).map(|d| &d.definition);
             let applied = situation.applied.get(address).map(|a| &a.definition);
             let Seen::Ours(found) = seen else { continue };
-            if wanted == applied {
+            if wanted == applied && !all {
                 continue;
             }
             let status = status::read(disk, &self.layout, &address.name);
@@ -319,6 +369,7 @@ struct Resolved<'s> {
     declared: &'s DeclaredService,
     service: Service,
     owners: Owners,
+    warnings: Vec<String>,
 }
 
 impl Resolved<'_> {
@@ -332,9 +383,7 @@ impl Resolved<'_> {
             image: desired::outline(&self.service, units, self.owners)?,
             meta: self.declared.meta.clone(),
             declared: self.declared.declared(),
-            warnings: without_effect(&self.service, &self.declared.raw)
-                .into_iter()
-                .collect(),
+            warnings: self.warnings.clone(),
         })
     }
 }
@@ -368,7 +417,7 @@ impl Render for Project<'_> {
     }
 
     fn path(&self, service: &Service, part: &str) -> String {
-        backend::path_of(service, part, &self.layout, &self.context.account)
+        backend::path_of(service, part, &self.layout, self.applier())
             .display()
             .to_string()
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use nix::unistd::{self, Gid, Uid};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Code, Error, Result},
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// A user of this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The login name.
     pub name: String,

@@ -309,13 +309,29 @@ const fn words(action: Action) -> &'static str {
 
 /// Whether a value stands for one that was not known where the plan was made.
 pub fn is_unknown(value: &Value) -> bool {
-    matches!(value, Value::Object(members)
-        if members.len() == 1 && members.get("unknown") == Some(&Value::Bool(true)))
+    let Value::Object(members) = value else {
+        return false;
+    };
+    members.get("unknown") == Some(&Value::Bool(true))
+        && members.iter().all(|(name, value)| match name.as_str() {
+            "unknown" => true,
+            "one_of" => value.is_array(),
+            "ends_with" => value.is_string(),
+            _ => false,
+        })
+}
+
+/// Whether a value may stand in the place of an unknown one: what was known of that holds.
+fn fits(unknown: &Value, fresh: &Value) -> bool {
+    let one_of = unknown.get("one_of").and_then(Value::as_array);
+    let ends_with = unknown.get("ends_with").and_then(Value::as_str);
+    one_of.is_none_or(|values| values.contains(fresh))
+        && ends_with.is_none_or(|end| fresh.as_str().is_some_and(|text| text.ends_with(end)))
 }
 
 /// Appends where a fresh value is not the approved one.
 fn differences(approved: &Value, fresh: &Value, at: &str, found: &mut Vec<String>) {
-    if is_unknown(approved) || approved == fresh {
+    if approved == fresh || (is_unknown(approved) && fits(approved, fresh)) {
         return;
     }
     let below = |name: &str| match at {
@@ -323,7 +339,7 @@ fn differences(approved: &Value, fresh: &Value, at: &str, found: &mut Vec<String
         _ => format!("{at}.{name}"),
     };
     match (approved, fresh) {
-        (Value::Object(a), Value::Object(b)) if !is_unknown(fresh) => {
+        (Value::Object(a), Value::Object(b)) if !is_unknown(approved) && !is_unknown(fresh) => {
             for (name, value) in a {
                 match b.get(name) {
                     Some(other) => differences(value, other, &below(name), found),
@@ -360,7 +376,13 @@ fn differences(approved: &Value, fresh: &Value, at: &str, found: &mut Vec<String
 fn short(value: &Value) -> String {
     const LONGEST: usize = 60;
     if is_unknown(value) {
-        return "an unknown value".to_owned();
+        let known = value.get("one_of").and_then(|values| values.get(0));
+        let known = known.or_else(|| value.get("ends_with"));
+        let name = known.and_then(Value::as_str).unwrap_or_default();
+        return match name.rsplit_once('/') {
+            Some((_, name)) => format!("`{name}`, wherever it is,"),
+            None => "an unknown value".to_owned(),
+        };
     }
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {

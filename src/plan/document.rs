@@ -19,7 +19,8 @@
 //! written is canonical as it is.
 //!
 //! **Unknown values.** A value that was not known where the plan was made is written as the object
-//! `{"unknown": true}`, exactly, in `change.before` or `change.after`, at any depth.
+//! `{"unknown": true}` in `change.before` or `change.after`, at any depth. What is known of it all the
+//! same stands beside: `one_of`, the values of which it will be one; `ends_with`, how its text ends.
 
 use std::io;
 
@@ -208,7 +209,7 @@ struct ValuesEntry<'a> {
     /// `["no-op"]`, `["create"]`, `["update"]`, `["delete","create"]`, `["delete"]`, `["adopt"]` or `["forget"]`.
     #[schemars(with = "Vec<String>")]
     actions: Action,
-    /// The values after; null when it is gone. `{"unknown": true}` in any place is a value known at apply.
+    /// The values after; null when it is gone. `{"unknown": true}` in any place is a value known at apply; `one_of` and `ends_with` beside it say what it may be.
     after: &'a Value,
     /// The values before; null when it was not there.
     before: &'a Value,

@@ -10,6 +10,16 @@ use crate::id::{Digest, ProjectName, ResourceId, ResourceName, Seconds};
 /// The version of `run.json` that this binary writes and the newest that it reads.
 pub const RUN_VERSION: u32 = 1;
 
+/// Begins what cannot be told of a path where a plan is made for another host: `KNOWN-AT-APPLY/x` ends
+/// so there and begins from the spec's directory, `KNOWN-AT-APPLY:x` is a program that is looked up there.
+///
+/// It stands in [`Service::working_dir`] and for the program of a stage, nowhere else. Both are
+/// absolute in what is applied, so nothing that is can be taken for it.
+pub const KNOWN_AT_APPLY: &str = "KNOWN-AT-APPLY";
+
+/// The same, for the digest of a pinned program: no file has it.
+pub const DIGEST_AT_APPLY: Digest = Digest::from_bytes([0; 32]);
+
 /// Who wakes the runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,6 +54,17 @@ impl Scheduler {
             .find(|scheduler| scheduler.as_str() == backend.as_str())
     }
 }
+
+/// Where bare names of programs are looked for, in order. The caller's own `PATH` has no say, so that
+/// the same spec names the same program for everyone.
+pub const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// When a service is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,8 +258,87 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether something of it is only known on its host: see [`KNOWN_AT_APPLY`].
+    pub fn has_unknowns(&self) -> bool {
+        let programs = self.stages.iter().filter_map(|stage| stage.run.first());
+        let dir = self.working_dir.to_str();
+        (programs.map(String::as_str).chain(dir)).any(|path| path.starts_with(KNOWN_AT_APPLY))
+            || self.programs.values().any(|pin| *pin == DIGEST_AT_APPLY)
+    }
+
+    /// Takes what is only known on its host from what was applied there, where that is still the same
+    /// as far as it is written: a program of that name, a path that ends like this one.
+    pub fn fill_in(&mut self, applied: &Self) {
+        let was = applied.working_dir.to_str().unwrap_or_default();
+        if let Some(known) = (self.working_dir.to_str()).and_then(|path| known(path, was)) {
+            self.working_dir = known.into();
+        }
+        for stage in &mut self.stages {
+            let was = applied.stages.iter().find(|was| was.name == stage.name);
+            let was = was.and_then(|was| was.run.first());
+            if let Some(program) = stage.run.first_mut()
+                && let Some(known) = was.and_then(|was| known(program, was))
+            {
+                *program = known;
+            }
+        }
+        self.repin(applied);
+    }
+
+    /// Pins as was applied what is the same program.
+    fn repin(&mut self, applied: &Self) {
+        if self.programs.is_empty() {
+            return;
+        }
+        let programs = self.stages.iter().filter_map(|stage| stage.run.first());
+        self.programs = programs
+            .map(|path| {
+                let pin = applied.programs.get(path).copied();
+                (path.clone(), pin.unwrap_or(DIGEST_AT_APPLY))
+            })
+            .collect();
+    }
+
     /// How long a unit gives a run before it ends it itself: the run's limit and a minute to record it.
     pub const fn patience(&self) -> Seconds {
         Seconds(self.timeout.0.saturating_add(60))
+    }
+}
+
+/// The applied path, where it may stand for one that is not known here.
+fn known(path: &str, applied: &str) -> Option<String> {
+    let unknown = path.strip_prefix(KNOWN_AT_APPLY)?;
+    let is_same = match unknown.strip_prefix(':') {
+        Some(name) => {
+            let found = applied.rsplit_once('/');
+            found.is_some_and(|(dir, file)| file == name && PATH.contains(&dir))
+        }
+        // The directory of the spec, or what lies below it.
+        None => applied.starts_with('/') && applied.ends_with(unknown),
+    };
+    is_same.then(|| applied.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_applied_stands_for_what_is_written_the_same() {
+        let at = |rest: &str| format!("{KNOWN_AT_APPLY}{rest}");
+        for (path, applied, same) in [
+            (at(":restic"), "/usr/bin/restic", true),
+            (at(":restic"), "/usr/local/bin/restic", true),
+            (at(":restic"), "/srv/jobs/restic", false),
+            (at(":restic"), "/usr/bin/borg", false),
+            (at(""), "/srv/jobs", true),
+            (at("/sync"), "/srv/jobs/sync", true),
+            (at("/sync"), "/srv/jobs/async", false),
+            (at("/sync"), "/srv/jobs", false),
+            ("/usr/bin/restic".to_owned(), "/usr/bin/restic", false),
+        ] {
+            let known = known(&path, applied);
+            assert_eq!(known, same.then(|| applied.to_owned()), "{path} {applied}");
+        }
     }
 }

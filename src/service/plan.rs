@@ -7,11 +7,15 @@ use serde_json::{Value, json};
 use crate::{
     error::Result,
     id::{BackendId, Digest, Seconds, Timestamp},
-    resource::{Action, Definition, Disruption, FieldChange, FileChange, Found, Image, Meta, Part},
+    resource::{
+        Action, Definition, Disruption, FieldChange, File, FileChange, Found, Image, Meta, Part,
+    },
 };
 
 use super::{
-    definition::{Criticality, Schedule, Scheduler, Service, Stage},
+    definition::{
+        Criticality, DIGEST_AT_APPLY, KNOWN_AT_APPLY, PATH, Schedule, Scheduler, Service, Stage,
+    },
     schedule::Fire,
 };
 
@@ -140,8 +144,11 @@ fn value(
         return Ok(Value::Null);
     };
     let mut parts = BTreeMap::new();
+    let mut written = definition.read::<Value>()?;
+    let unknown = unknowns(&mut written);
     for (name, part) in image.into_iter().flat_map(Image::iter) {
         let shown = match part {
+            Part::File(file) if unknown && holds_unknown(file) => unknown_value(),
             Part::File(file) => json!(file.digest),
             Part::Flag(on) => json!(on),
             Part::Text(text) => json!(text),
@@ -149,10 +156,72 @@ fn value(
         parts.insert(name.as_str(), shown);
     }
     Ok(json!({
-        "definition": definition.read::<Value>()?,
+        "definition": written,
         "parts": parts,
         "meta": meta,
     }))
+}
+
+/// A value that is known at apply, as the document writes it.
+fn unknown_value() -> Value {
+    json!({"unknown": true})
+}
+
+/// A path that is known at apply, with all that is known of it before.
+fn unknown_path(rest: &str) -> Value {
+    match rest.strip_prefix(':') {
+        Some(name) => {
+            let places = PATH.map(|dir| format!("{dir}/{name}"));
+            json!({"unknown": true, "one_of": places})
+        }
+        None if rest.is_empty() => unknown_value(),
+        None => json!({"unknown": true, "ends_with": rest}),
+    }
+}
+
+/// Puts the document's word for it where a definition says [`KNOWN_AT_APPLY`]; whether it did.
+fn unknowns(definition: &mut Value) -> bool {
+    let mut found = false;
+    let mut replace = |value: Option<&mut Value>| {
+        let path = value.as_deref().and_then(Value::as_str);
+        let rest = path.and_then(|path| path.strip_prefix(KNOWN_AT_APPLY));
+        if let Some(unknown) = rest.map(unknown_path)
+            && let Some(value) = value
+        {
+            *value = unknown;
+            found = true;
+        }
+    };
+    replace(definition.get_mut("working_dir"));
+    let (at_apply, mut pinned) = (json!(DIGEST_AT_APPLY), false);
+    if let Some(programs) = definition.get_mut("programs")
+        && (programs.as_object()).is_some_and(|pins| pins.values().any(|pin| *pin == at_apply))
+    {
+        *programs = unknown_value();
+        pinned = true;
+    }
+    let stages = definition.get_mut("stages").and_then(Value::as_array_mut);
+    for stage in stages.into_iter().flatten() {
+        replace(stage.pointer_mut("/run/0"));
+    }
+    found || pinned
+}
+
+/// Whether the content of a file depends on what is known at apply.
+fn holds_unknown(file: &File) -> bool {
+    let bytes = file.bytes.as_deref().unwrap_or_default();
+    let digest = DIGEST_AT_APPLY.to_string();
+    let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+    holds(KNOWN_AT_APPLY.as_bytes()) || holds(digest.as_bytes())
+}
+
+/// A path for a reader, who is told what is known at apply.
+fn path(path: &str) -> String {
+    match path.strip_prefix(KNOWN_AT_APPLY) {
+        None => path.to_owned(),
+        Some("") => "(known at apply)".to_owned(),
+        Some(rest) => format!("{} (known at apply)", rest.trim_start_matches([':', '/'])),
+    }
 }
 
 fn change(field: &str, before: Option<String>, after: Option<String>) -> Option<FieldChange> {
@@ -175,7 +244,9 @@ const READERS: &[Reader] = &[
     ("overlap", |s| Some(lower(&s.overlap))),
     ("catch_up", |s| Some(lower(&s.catch_up))),
     ("timeout", |s| Some(s.timeout.to_string())),
-    ("working_dir", |s| Some(s.working_dir.display().to_string())),
+    ("working_dir", |s| {
+        Some(path(&s.working_dir.display().to_string()))
+    }),
     ("write_paths", |s| {
         let paths: Vec<String> = s
             .write_paths
@@ -317,7 +388,17 @@ fn stage_text(stage: &Stage) -> String {
     let limit = stage
         .timeout
         .map_or_else(String::new, |timeout| format!("   (at most {timeout})"));
-    format!("{}{optional}{limit}", argv(&stage.run))
+    let unknown = match stage.run.first() {
+        Some(program) if program.starts_with(KNOWN_AT_APPLY) => "   (where it is: known at apply)",
+        Some(_) | None => "",
+    };
+    let run: Vec<String> = (stage.run.iter().enumerate())
+        .map(|(at, word)| match word.strip_prefix(KNOWN_AT_APPLY) {
+            Some(rest) if at == 0 => rest.trim_start_matches([':', '/']).to_owned(),
+            Some(_) | None => word.clone(),
+        })
+        .collect();
+    format!("{}{unknown}{optional}{limit}", argv(&run))
 }
 
 /// An argument vector as one would type it: quoted where a shell would split or change it.

@@ -15,18 +15,16 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
+use super::seal::{self, Broken};
 use crate::{
-    id::{Address, Digest, Lineage, ProjectName, Timestamp},
+    id::{Address, Lineage, ProjectName, Timestamp},
     resource::Applied,
 };
 
 /// The version that this binary writes and the newest that it reads.
 pub const SCHEMA_VERSION: u32 = 1;
 
-const SEAL: (&[u8], &[u8]) = (b"{\"digest\":\"", b"\",\n");
 const RESOURCES: &str = "\n\"resources\":{";
-const HEX: usize = 64;
-const BODY: usize = SEAL.0.len() + HEX + SEAL.1.len();
 
 /// Where the spec came from when it was last applied, for the guard against another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,8 +145,8 @@ struct Document {
 /// # Errors
 /// When a definition cannot be written as JSON, which is a defect of its kind.
 pub fn encode(state: &State, now: Timestamp) -> serde_json::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(BODY + 512 + state.resources.len() * 1024);
-    out.resize(BODY, 0);
+    let mut out = Vec::with_capacity(seal::ROOM + 512 + state.resources.len() * 1024);
+    out.resize(seal::ROOM, 0);
     line(&mut out, "", "schema_version", &SCHEMA_VERSION)?;
     line(&mut out, ",\n", "project", &state.project)?;
     line(&mut out, ",\n", "lineage", &state.lineage)?;
@@ -163,7 +161,7 @@ pub fn encode(state: &State, now: Timestamp) -> serde_json::Result<Vec<u8>> {
         line(&mut out, before, address, applied)?;
     }
     out.extend_from_slice(b"\n}}\n");
-    seal(&mut out);
+    seal::seal(&mut out);
     Ok(out)
 }
 
@@ -177,31 +175,15 @@ fn line(
     serde_json::to_writer(out, value)
 }
 
-/// Writes the first line, for which room was left, over what follows it.
-fn seal(out: &mut [u8]) {
-    let (first, body) = out.split_at_mut(BODY);
-    let digest = Digest::of(body).to_string();
-    let parts = SEAL.0.iter().chain(digest.as_bytes()).chain(SEAL.1);
-    for (to, from) in first.iter_mut().zip(parts) {
-        *to = *from;
-    }
-}
-
 /// The text of a document whose digest is right and whose version can be read.
 fn verified(bytes: &[u8]) -> Result<(&str, u32), Unreadable> {
     if bytes.is_empty() {
         return Err(Unreadable::Empty);
     }
-    let (digest, body) = bytes
-        .strip_prefix(SEAL.0)
-        .and_then(|rest| rest.split_at_checked(HEX))
-        .and_then(|(hex, rest)| Some((hex, rest.strip_prefix(SEAL.1)?)))
-        .and_then(|(hex, body)| Some((std::str::from_utf8(hex).ok()?, body)))
-        .and_then(|(hex, body)| Some((hex.parse::<Digest>().ok()?, body)))
-        .ok_or(Unreadable::NoDigest)?;
-    if Digest::of(body) != digest {
-        return Err(Unreadable::DigestDiffers);
-    }
+    seal::check(bytes).map_err(|broken| match broken {
+        Broken::NoDigest => Unreadable::NoDigest,
+        Broken::Differs => Unreadable::DigestDiffers,
+    })?;
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Unreadable::NotAState(serde::de::Error::custom(error)))?;
     let version = head_of::<Version>(text)?.schema_version;

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod origin;
 pub mod place;
 pub mod repair;
+pub mod seal;
 pub mod store;
 mod trust;
 

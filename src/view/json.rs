@@ -145,6 +145,23 @@ pub fn success<T: Serialize + ?Sized>(
     )
 }
 
+/// Writes the envelope of a success whose data is JSON text already.
+///
+/// # Errors
+/// What the writer says.
+pub fn success_with(out: &mut dyn io::Write, data: &[u8], elapsed_ms: u64) -> io::Result<()> {
+    let meta = Meta { elapsed_ms };
+    // One line, as every document: no string of JSON holds a line feed as it is.
+    let data: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    out.write_all(b"{\"ok\":true,\"data\":")?;
+    for line in data {
+        out.write_all(line)?;
+    }
+    out.write_all(b",\"meta\":")?;
+    serde_json::to_writer(&mut *out, &meta)?;
+    out.write_all(b"}\n")
+}
+
 /// Writes the envelope of a failure.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ pub mod init;
 pub mod json;
 pub mod plan;
 pub mod service;
+pub mod snapshot;
 pub mod state;
 pub mod state_file;
 pub mod status;

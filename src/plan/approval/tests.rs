@@ -215,6 +215,30 @@ fn what_differs_is_named() {
 }
 
 #[test]
+fn what_is_known_of_an_unknown_value_must_hold() {
+    let plan = plan();
+    let approved = |unknown: Value| {
+        read(&forged(&plan, |members| {
+            members["resource_changes"][1]["change"]["after"]["schedule"] = unknown;
+        }))
+        .unwrap()
+    };
+    for (unknown, fits) in [
+        (json!({"unknown": true}), true),
+        (json!({"unknown": true, "one_of": ["every 15m", 1]}), true),
+        (json!({"unknown": true, "one_of": ["every 5m"]}), false),
+        (json!({"unknown": true, "ends_with": " 15m"}), true),
+        (json!({"unknown": true, "ends_with": " 5m"}), false),
+        // What this version does not know may forbid, and so it does.
+        (json!({"unknown": true, "begins_with": "every"}), false),
+        (json!({"unknown": true, "one_of": "every 15m"}), false),
+    ] {
+        let checked = check(&approved(unknown.clone()), &plan);
+        assert_eq!(checked.is_ok(), fits, "{unknown}");
+    }
+}
+
+#[test]
 fn values_before_count_only_where_something_goes() {
     let plan = plan();
     let approval = read(&written(&plan)).unwrap();

@@ -8,21 +8,12 @@ use std::{
 };
 
 use super::Problem;
+pub use crate::service::definition::PATH;
 use crate::{
     effect::disk::{Disk, EntryKind},
     id::Digest,
+    service::definition::{DIGEST_AT_APPLY, KNOWN_AT_APPLY},
 };
-
-/// Where bare names are looked for, in order. The caller's own `PATH` has no say, so that the same
-/// spec names the same program for everyone.
-pub const PATH: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
 
 /// How a program is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +61,8 @@ pub fn program_form(written: &str) -> Result<ProgramForm, Problem> {
 
 /// The programs of a host, each looked up once.
 pub struct Programs<'a> {
-    disk: &'a dyn Disk,
+    /// The host's; `None` for a host that is not this one.
+    disk: Option<&'a dyn Disk>,
     seen: RefCell<BTreeMap<PathBuf, Result<PathBuf, String>>>,
     digests: RefCell<BTreeMap<PathBuf, Result<Option<Digest>, String>>>,
 }
@@ -79,7 +71,17 @@ impl<'a> Programs<'a> {
     /// The programs on a disk.
     pub const fn new(disk: &'a dyn Disk) -> Self {
         Self {
-            disk,
+            disk: Some(disk),
+            seen: RefCell::new(BTreeMap::new()),
+            digests: RefCell::new(BTreeMap::new()),
+        }
+    }
+
+    /// The programs of another host: where a bare name leads is known there, and so is whether
+    /// anything is there at all.
+    pub const fn of_another_host() -> Self {
+        Self {
+            disk: None,
             seen: RefCell::new(BTreeMap::new()),
             digests: RefCell::new(BTreeMap::new()),
         }
@@ -90,6 +92,9 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// That there is none, in a sentence.
     pub fn find(&self, name: &str) -> Result<String, String> {
+        if self.disk.is_none() {
+            return Ok(format!("{KNOWN_AT_APPLY}:{name}"));
+        }
         (PATH.iter())
             .map(|dir| Path::new(dir).join(name))
             .find(|path| self.executable(path).is_ok())
@@ -113,7 +118,7 @@ impl<'a> Programs<'a> {
     }
 
     /// The digest of what is at a path, links followed; `None` where nothing is. Read once, however many
-    /// services run it.
+    /// services run it. [`DIGEST_AT_APPLY`] for a host that is not this one.
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -121,9 +126,12 @@ impl<'a> Programs<'a> {
         if let Some(known) = self.digests.borrow().get(path) {
             return known.clone();
         }
-        let real = self.disk.resolve(path);
+        let Some(disk) = self.disk else {
+            return Ok(Some(DIGEST_AT_APPLY));
+        };
+        let real = disk.resolve(path);
         let digest = real.and_then(|real| match real {
-            Some(real) => self.disk.digest(&real),
+            Some(real) => disk.digest(&real),
             None => Ok(None),
         });
         let digest = digest.map_err(|error| error.to_string());
@@ -132,7 +140,20 @@ impl<'a> Programs<'a> {
     }
 
     fn look(&self, path: &Path) -> Result<PathBuf, String> {
-        let real = match self.disk.resolve(path) {
+        let climbs = path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir);
+        let Some(disk) = self.disk else {
+            return Ok(if climbs {
+                // Where it leads depends on the links of that host.
+                let mut unknown = std::ffi::OsString::from(format!("{KNOWN_AT_APPLY}/"));
+                unknown.push(path.file_name().unwrap_or_default());
+                unknown.into()
+            } else {
+                path.to_path_buf()
+            });
+        };
+        let real = match disk.resolve(path) {
             Ok(Some(real)) => real,
             Ok(None) => return Err(format!("there is no program {}", path.display())),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -140,8 +161,7 @@ impl<'a> Programs<'a> {
             }
             Err(error) => return Err(format!("cannot look at {}: {error}", path.display())),
         };
-        let stat = self
-            .disk
+        let stat = disk
             .stat(&real)
             .map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
         let Some(stat) = stat else {
@@ -154,9 +174,6 @@ impl<'a> Programs<'a> {
                 return Err(format!("{} is not a file", path.display()));
             }
         }
-        let climbs = path
-            .components()
-            .any(|part| part == std::path::Component::ParentDir);
         Ok(if climbs { real } else { path.to_path_buf() })
     }
 }

@@ -6,6 +6,7 @@ mod examples;
 mod guards;
 mod hints;
 mod literal;
+mod observe;
 mod output;
 mod pins;
 mod readme;
