@@ -164,17 +164,79 @@ fn sort(drafts: &[Draft], before: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
     ))
 }
 
-/// Makes every step that cannot be undone wait for all steps that do not wait for it.
+/// Makes every step that cannot be undone wait for all steps that do not wait for it, nor for what
+/// another such step was made to wait for.
 fn delay_pivots(drafts: &[Draft], before: &mut [BTreeSet<usize>], order: &[usize]) {
     let is_pivot = |at: usize| matches!(drafts[at].undo, Undo::Never { .. });
+    let others: Vec<usize> = (0..drafts.len()).filter(|at| !is_pivot(*at)).collect();
+    if others.is_empty() {
+        return;
+    }
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
+    for (at, earlier) in before.iter().enumerate() {
+        for &b in earlier {
+            after[b].push(at);
+        }
+    }
     for &pivot in order.iter().filter(|&&at| is_pivot(at)) {
-        let mut waits_for_it = BTreeSet::from([pivot]);
-        for &at in order {
-            if before[at].iter().any(|b| waits_for_it.contains(b)) {
-                waits_for_it.insert(at);
+        let mut waits_for_it = vec![false; drafts.len()];
+        let mut open = vec![pivot];
+        while let Some(at) = open.pop() {
+            if !std::mem::replace(&mut waits_for_it[at], true) {
+                open.extend(&after[at]);
             }
         }
-        let others = (0..drafts.len()).filter(|at| !waits_for_it.contains(at) && !is_pivot(*at));
-        before[pivot].extend(others);
+        for &other in others.iter().filter(|&&other| !waits_for_it[other]) {
+            if before[pivot].insert(other) {
+                after[other].push(pivot);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{BackendId, Kind, ResourceId, Seconds},
+        resource::{Definition, Disruption, Verb},
+    };
+
+    fn draft(name: &str, undo: Undo) -> Draft {
+        Draft {
+            address: Address::new(Kind::Toy, name.parse().unwrap()),
+            resource: ResourceId::from_mark(name),
+            backend: BackendId::from_static("toys"),
+            verb: Verb::from_static("make"),
+            phase: Phase::Making,
+            disruption: Disruption::None,
+            undo,
+            before: None,
+            after: None,
+            definition: Definition::of(&()).unwrap(),
+            patience: Seconds(1),
+        }
+    }
+
+    #[test]
+    fn steps_that_cannot_be_undone_come_late_and_do_not_wait_for_one_another() {
+        let never = || Undo::Never {
+            reason: "it is final".to_owned(),
+        };
+        let drafts = vec![
+            draft("a", never()),
+            draft("a-user", Undo::RestoreBefore),
+            draft("b", never()),
+            draft("b-user", Undo::RestoreBefore),
+            draft("other", Undo::RestoreBefore),
+        ];
+        let edge = |at: usize, on: usize| (drafts[at].address.clone(), drafts[on].address.clone());
+        let links = Links {
+            old: BTreeSet::new(),
+            new: BTreeSet::from([edge(1, 0), edge(3, 2)]),
+        };
+        let steps = arrange(drafts, &[], &links).unwrap();
+        let names: Vec<&str> = steps.iter().map(|s| s.address.name.as_str()).collect();
+        assert_eq!(names, ["other", "b", "b-user", "a", "a-user"]);
     }
 }
