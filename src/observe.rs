@@ -21,6 +21,7 @@ use crate::{
     resource::{
         Applied, Definition, Desired, Image, Observe, Observed, Scope, ScopeEntry, Seen, Subject,
     },
+    service::definition::Scheduler,
     state::{
         format::{Origin, State},
         journal::{self, JournalId},
@@ -45,6 +46,8 @@ pub struct Wish {
     pub digest: Option<crate::id::Digest>,
     /// What the user should know of it.
     pub warnings: Vec<String>,
+    /// Where there is something left of services that nothing names any more, which is to go too.
+    pub left: BTreeMap<Address, PathBuf>,
 }
 
 /// What this host remembers of a project.
@@ -216,6 +219,7 @@ impl Situation {
             applied: &self.applied,
             observed: &self.observed,
             in_doubt: &self.in_doubt,
+            left: &self.wish.left,
             provenance: Provenance {
                 files: self.wish.files.clone(),
                 origin: self.wish.origin.as_ref().map(origin),
@@ -437,9 +441,11 @@ pub fn backends_of(wish: &Wish, memory: &Memory) -> BTreeSet<BackendId> {
     let recorded = unfinished.flat_map(|t| t.before.iter().chain(t.after.iter()));
     let wanted = wish.desired.values().map(|desired| &desired.backend);
     let applied = memory.state.resources.values();
+    let left = (!wish.left.is_empty()).then(|| Scheduler::Worker.backend());
     wanted
         .chain(applied.map(|record| &record.backend))
         .chain(recorded.map(|record| &record.backend))
         .cloned()
+        .chain(left)
         .collect()
 }

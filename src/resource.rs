@@ -535,6 +535,8 @@ pub enum Cause {
     Schedule,
     /// This version of lorectl writes the same spec differently.
     Version,
+    /// `destroy` asks for it.
+    Destroy,
 }
 
 impl Cause {
@@ -545,6 +547,7 @@ impl Cause {
             Self::Drift => "drift",
             Self::Schedule => "schedule",
             Self::Version => "version",
+            Self::Destroy => "destroy",
         }
     }
 }

@@ -191,6 +191,7 @@ impl Story {
             applied: &applied,
             observed: &observed,
             in_doubt: &in_doubt,
+            left: &BTreeMap::new(),
             provenance: Provenance {
                 files: ["lore.toml".to_owned()].into(),
                 ..Provenance::default()

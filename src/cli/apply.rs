@@ -97,7 +97,17 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
         },
         on_failure: OnFailure::Rollback,
     };
-    let wish = |_: &Project<'_>| Ok(Wish::default());
+    let wish = |project: &Project<'_>| {
+        let left = if args.purge {
+            project.left_behind()?
+        } else {
+            std::collections::BTreeMap::new()
+        };
+        Ok(Wish {
+            left,
+            ..Wish::default()
+        })
+    };
     let approved = args.yes.then_some(Approved::Beforehand);
     order.carry_out(&wish, approved, "Destroy this?").await
 }

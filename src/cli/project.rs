@@ -5,16 +5,18 @@ mod elsewhere;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
 };
 
 use crate::{
     apply::execute::Backends,
     effect::{
+        disk::EntryKind,
         executable, host, threads,
         user::{self, Account},
     },
     error::{Code, Error, Result},
-    id::{Address, BackendId, Lineage, ProjectName, ResourceId, Timestamp},
+    id::{Address, BackendId, Kind, Lineage, ProjectName, ResourceId, ResourceName, Timestamp},
     layout::Layout,
     observe::{self, Memory, Readers, Situation, Wish},
     plan::{self, Options, kinds::Kinds},
@@ -187,6 +189,37 @@ impl<'a> Project<'a> {
         Ok(wish)
     }
 
+    /// The directories of services that were removed, with the data that stayed. One is ours that stands
+    /// in the project's own directory, belongs to who applies, and defines nothing any more.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn left_behind(&self) -> Result<BTreeMap<Address, PathBuf>> {
+        let disk = self.context.disk.as_ref();
+        let services = self.layout.services();
+        let listed = disk.list(&services);
+        let mut left = BTreeMap::new();
+        for (name, kind) in listed.map_err(|error| Error::io("list", &services, error))? {
+            let Ok(name) = name.parse::<ResourceName>() else {
+                continue;
+            };
+            let (dir, run) = (self.layout.service(&name), self.layout.run_file(&name));
+            let look = |path: &Path| {
+                disk.stat(path)
+                    .map_err(|error| Error::io("look at", path, error))
+            };
+            let address = Address::new(Kind::Service, name);
+            let known = self.memory.state.resources.contains_key(&address)
+                || self.memory.unfinished.touched.contains_key(&address);
+            let applier = self.context.account.owner.uid;
+            let ours = look(&dir)?.is_some_and(|stat| stat.owner.uid == applier);
+            if kind == EntryKind::Dir && !known && ours && look(&run)?.is_none() {
+                left.insert(address, dir);
+            }
+        }
+        Ok(left)
+    }
+
     fn resolve<'s>(
         &self,
         spec: &Spec,
@@ -320,7 +353,14 @@ impl<'a> Project<'a> {
         );
         let memory = std::mem::replace(&mut self.memory, nothing);
         let user = &self.context.account.name;
-        Situation::observe(wish, memory, readers, targets, user).await
+        // Units that a service left behind when it moved to the worker are looked for too.
+        let others = self.unnamed_systemd(readers)?;
+        let mut readers = readers.clone();
+        readers.extend(others.iter().map(|(id, backend)| {
+            let reader: &dyn Observe = backend.as_ref();
+            (id.clone(), reader)
+        }));
+        Situation::observe(wish, memory, &readers, targets, user).await
     }
 
     /// Plans from what was looked at.
@@ -341,6 +381,18 @@ impl<'a> Project<'a> {
             });
         }
         Ok(plan)
+    }
+
+    /// The managers of systemd that no resource names. Asked for no unit, they list a few directories
+    /// and connect to nothing.
+    fn unnamed_systemd(&self, readers: &Readers<'_>) -> Result<Backends> {
+        let root = self.context.account.owner.uid == 0;
+        let system = root.then_some(Scheduler::SystemdSystem);
+        let ids = system.into_iter().chain([Scheduler::SystemdUser]);
+        ids.map(Scheduler::backend)
+            .filter(|id| !readers.contains_key(id))
+            .map(|id| Ok((id.clone(), self.open_backend(&id)?)))
+            .collect()
     }
 
     /// Reads the status of each service whose definition changes, or of `all`: from when its schedule

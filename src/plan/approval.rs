@@ -228,7 +228,7 @@ pub fn check(approval: &Approval, fresh: &Plan) -> Result<BTreeSet<Address>> {
 fn only_drifted(change: &Change) -> bool {
     match change.cause {
         Some(Cause::Drift) => change.before == change.after,
-        Some(Cause::Spec | Cause::Schedule | Cause::Version) | None => false,
+        Some(Cause::Spec | Cause::Schedule | Cause::Version | Cause::Destroy) | None => false,
     }
 }
 

@@ -197,12 +197,12 @@ impl Three<'_> {
     }
 
     fn unwanted(&self, applied: &Applied, found: Option<&Found>) -> Result<Decision, Stop> {
-        let reason = if self.destroying {
-            ActionReason::Destroy
+        let (cause, reason) = if self.destroying {
+            (Cause::Destroy, ActionReason::Destroy)
         } else if self.elsewhere {
-            ActionReason::NotForThisHost
+            (Cause::Spec, ActionReason::NotForThisHost)
         } else {
-            ActionReason::RemovedFromSpec
+            (Cause::Spec, ActionReason::RemovedFromSpec)
         };
         if applied.meta.protect {
             return Err(Stop::Refusal(Box::new(Refusal {
@@ -215,7 +215,7 @@ impl Three<'_> {
             })));
         }
         Ok(match found {
-            Some(_) => Decision::new(Action::Delete, Cause::Spec, reason),
+            Some(_) => Decision::new(Action::Delete, cause, reason),
             None => Decision::new(Action::Forget, Cause::Drift, ActionReason::AlreadyGone),
         })
     }

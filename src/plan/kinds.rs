@@ -1,8 +1,12 @@
 //! The one place of the plan that names the kinds: each case goes to its own.
 
+use std::path::Path;
+
+use serde_json::{Value, json};
+
 use crate::{
     error::{Code, Error, Result},
-    id::{Address, BackendId, Kind, ResourceId, Seconds, Timestamp},
+    id::{Address, BackendId, Kind, Lineage, ResourceId, Seconds, Timestamp},
     resource::{
         Action, ActionReason, Applied, Cause, Change, Definition, Desired, Disruption, Drift,
         Found, Image, Seen, Step, StepId, Undo, Verb,
@@ -130,6 +134,46 @@ fn missing(address: &Address) -> Error {
     )
 }
 
+/// The removal of what an earlier one left of a service. Only files are left, so it is the worker's,
+/// whoever woke the service once: it minds a run that someone may have begun, and needs no manager.
+///
+/// # Errors
+/// `INTERNAL`, which is not to happen.
+pub fn purge_left(lineage: &Lineage, address: &Address, path: &Path) -> Result<(Change, Draft)> {
+    let left = json!({ "left": path });
+    let change = Change {
+        address: address.clone(),
+        action: Action::Delete,
+        cause: Some(Cause::Destroy),
+        reason: ActionReason::Destroy,
+        before: left.clone(),
+        after: Value::Null,
+        fields: Vec::new(),
+        files: Vec::new(),
+        notes: vec![format!("all that is left of it is {}", path.display())],
+        record: None,
+    };
+    let draft = Draft {
+        address: address.clone(),
+        resource: ResourceId::derive(lineage, address),
+        backend: service::definition::Scheduler::Worker.backend(),
+        verb: service::image::PURGE,
+        phase: Phase::Removal,
+        disruption: Disruption::None,
+        undo: Undo::Never {
+            reason: DATA_GOES.to_owned(),
+        },
+        before: None,
+        after: None,
+        definition: Definition::of(&left)?,
+        patience: Seconds(60),
+    };
+    Ok((change, draft))
+}
+
+/// Why a purge is not undone.
+const DATA_GOES: &str = "its status and logs are deleted";
+
 /// The record that the state gets when the change is done; `None` when it is to have none, and when
 /// nothing is done, so that what it has stays.
 ///
@@ -251,7 +295,7 @@ fn service_drafts(render: &dyn service::plan::Render, case: &Case<'_>) -> Result
             disruption: service::plan::disruption(&applied.backend),
             undo: if case.purge {
                 Undo::Never {
-                    reason: "its status and logs are deleted".to_owned(),
+                    reason: DATA_GOES.to_owned(),
                 }
             } else {
                 Undo::RestoreBefore

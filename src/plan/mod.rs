@@ -14,14 +14,17 @@ mod order;
 #[cfg(test)]
 pub(crate) mod toy;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use crate::{
     error::{Code, Error, Result},
     id::{Address, Timestamp},
     resource::{
         Action, ActionReason, Applied, Change, Desired, Drift, Hold, Observed, Plan, Refusal, Seen,
-        Subject,
+        Stray, Subject,
     },
 };
 
@@ -45,6 +48,9 @@ pub struct Inputs<'a> {
     pub observed: &'a Observed,
     /// Resources whose last step has an unknown outcome, and the remedy.
     pub in_doubt: &'a BTreeMap<Address, String>,
+    /// What earlier removals left of services that nothing names any more, and where it is; it goes with
+    /// a purge.
+    pub left: &'a BTreeMap<Address, PathBuf>,
     /// Where the spec is and was, for the guard against mass deletion.
     pub provenance: Provenance,
     /// What the command line asks for.
@@ -105,6 +111,15 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
             !inputs.options.drift_only && targeted.as_ref().is_none_or(|set| set.contains(address));
         drafting.consider(inputs, kinds, address, in_scope)?;
     }
+    if inputs.options.destroy == Some(Destroy::Purge) {
+        let left = inputs.left.iter();
+        for (address, path) in left.filter(|(address, _)| !addresses.contains(address)) {
+            let (change, draft) = kinds::purge_left(&inputs.subject.lineage, address, path)?;
+            drafting.changes.push(change);
+            drafting.drafts.push(draft);
+        }
+        drafting.changes.sort_by(|a, b| a.address.cmp(&b.address));
+    }
     let Drafting {
         changes,
         drafts,
@@ -116,10 +131,7 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
     refusals.extend(guard::refusals(inputs, &changes));
     warnings.extend(inputs.warnings.iter().cloned());
     for stray in &inputs.observed.strays {
-        warnings.push(format!(
-            "{} carries this project's mark and is in neither spec nor state; `lorectl state repair` takes it in",
-            stray.name
-        ));
+        warnings.push(stray_warning(inputs, stray));
     }
     warnings.sort();
     warnings.dedup();
@@ -137,6 +149,29 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
         refusals,
         warnings,
     })
+}
+
+/// What helps against something with our mark that nobody asked for.
+fn stray_warning(inputs: &Inputs<'_>, stray: &Stray) -> String {
+    let home = stray.address.as_ref().and_then(|address| {
+        let applied = inputs.applied.get(address).map(|record| &record.backend);
+        let backend = applied.or_else(|| Some(&inputs.desired.get(address)?.backend));
+        Some((
+            address,
+            backend.filter(|backend| **backend != stray.backend)?,
+        ))
+    });
+    match home {
+        // It would be taken in under a name that is another's by now.
+        Some((address, backend)) => format!(
+            "{} carries this project's mark, but {address} is on {backend}: stop it and remove it by hand",
+            stray.name
+        ),
+        None => format!(
+            "{} carries this project's mark and is in neither spec nor state; `lorectl state repair` takes it in",
+            stray.name
+        ),
+    }
 }
 
 /// The addresses that `--target` lets through; `None` is all.

@@ -199,14 +199,29 @@ fn exec_start(service: &Service, context: &UnitContext) -> Result<String> {
     if !binary.starts_with('/') {
         return Err(invalid("lorectl's path", "is not absolute"));
     }
-    let state_dir = utf8("the state directory", context.layout.state_dir())?;
     Ok(format!(
-        "{} service run --state-dir {} --project {} {}",
+        "{} service run{}--project {} {}",
         program(binary)?,
-        argument(state_dir)?,
+        state_dir_words(&context.layout)?,
         argument(service.project.as_str())?,
         argument(service.name.as_str())?,
     ))
+}
+
+const STATE_DIR: &str = " --state-dir ";
+
+/// How the command line of a unit names its state directory, with a space at either end.
+fn state_dir_words(layout: &Layout) -> Result<String> {
+    let state_dir = utf8("the state directory", layout.state_dir())?;
+    Ok(format!("{STATE_DIR}{} ", argument(state_dir)?))
+}
+
+/// Whether a service unit calls a runner of another state directory than this: a project of the same
+/// name may be kept there.
+pub fn is_kept_elsewhere(text: &[u8], layout: &Layout) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let here = || state_dir_words(layout).is_ok_and(|here| text.contains(&here));
+    text.contains(STATE_DIR) && !here()
 }
 
 /// The spec's `unit` map: each key replaces all lines of ours with that key.

@@ -14,6 +14,10 @@ pub const BOTH: &[Test] = &[
     ("drift_is_named_and_mended", mended),
     ("what_is_ignored_is_left_alone", ignored),
     ("what_others_keep_beside_is_left_alone", beside),
+    (
+        "units_are_found_of_a_manager_that_nothing_names",
+        left_by_a_move,
+    ),
 ];
 
 /// One thing that an administrator does, and how it is named.
@@ -235,4 +239,36 @@ fn beside(host: &Host) {
     assert_eq!(stay, [true, true]);
     assert!(shown.contains(".j-.service.d/all.conf"), "{shown}");
     assert!(shown.contains("/service.d/all.conf"), "{shown}");
+}
+
+/// All services are the worker's by now, and an old unit is there again.
+fn left_by_a_move(host: &Host) {
+    host.spec(&[host.job("job"), host.job("other")]);
+    host.apply();
+    let units = ["service", "timer"].map(|suffix| host.path("job", suffix));
+    let texts = units.clone().map(|unit| fs::read(unit).unwrap());
+    let moved = |name: &str| host.job(name).with("scheduler", r#""worker""#);
+    host.spec(&[moved("job"), moved("other")]);
+    host.apply();
+    host.converged();
+    for (unit, text) in units.iter().zip(&texts) {
+        host.write(unit, text);
+    }
+    let plan = host.lorectl(&["plan"]).exits(0);
+    let words: Vec<&str> = plan.stdout.split_whitespace().collect();
+    let said = "carries this project's mark, but service.job is on worker: stop it";
+    assert!(words.join(" ").contains(said), "{plan:?}");
+    assert_eq!(host.drift().1["strays"].as_array().map(Vec::len), Some(1));
+
+    // A project of the same name that is kept elsewhere has nothing to do with them.
+    let elsewhere = host.dir.join("elsewhere").display().to_string();
+    let plan = host.lorectl(&["--state-dir", &elsewhere, "plan"]).exits(0);
+    assert!(!plan.stdout.contains("mark"), "{plan:?}");
+    // Without a state, they say that there was one.
+    fs::remove_dir_all(host.root()).unwrap();
+    let answer = host.lorectl(&["plan", "--json"]).exits(65);
+    assert_eq!(answer.error().0, "STATE_LOST");
+    for unit in &units {
+        fs::remove_file(unit).unwrap();
+    }
 }

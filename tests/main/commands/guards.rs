@@ -185,3 +185,52 @@ fn what_the_worker_does_not_heed_is_said() {
         "service.a: the worker runs it unsandboxed, so write_paths and sandbox have no effect";
     assert!(!plan.says(said).stdout.contains("service.b: the worker"));
 }
+
+#[test]
+fn a_purge_takes_what_an_earlier_destroy_left() {
+    let world = World::with(&[service("a", ""), service("b", "")].concat());
+    world.ok("apply --yes");
+    world.ok("service trigger a");
+    world.ok("service trigger b");
+    world.run("destroy --yes").exits(0).says("destroy");
+    let data = |name: &str| world.state().join("services").join(name);
+    assert!(data("a").exists() && data("b").exists());
+    // What is another's, or defines something, is left.
+    world.file("x", "");
+    let odd = data("odd");
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("run.json"), "{}").unwrap();
+    std::os::unix::fs::symlink(world.spec_dir(), data("link")).unwrap();
+
+    world.ok("destroy --yes");
+    assert!(data("a").exists());
+    let asked = world.run("destroy --purge").exits(3);
+    asked
+        .says("- service.a")
+        .says("all that is left of it is")
+        .says("2 to delete");
+    assert!(data("a").exists());
+    let ran = world.run("destroy --purge --yes").exits(0);
+    assert!(ran.stdout.contains("2 deleted"), "{}", ran.stdout);
+    assert!(!data("a").exists() && !data("b").exists());
+    assert!(odd.join("run.json").exists() && world.spec_dir().join("x").exists());
+    world
+        .run("destroy --purge --yes")
+        .exits(0)
+        .says("No changes");
+}
+
+#[test]
+fn a_purge_waits_for_a_lock_on_what_is_left_and_then_holds() {
+    let world = World::with(&service("a", ""));
+    world.ok("apply --yes");
+    world.ok("service trigger a");
+    world.ok("destroy --yes");
+    let data = world.state().join("services/a/data");
+    let script = format!(
+        "exec 9<{0}/lock; flock 9; (sleep 0.5; flock -u 9) & \"$LORECTL\" destroy --purge --yes",
+        data.display()
+    );
+    world.shell(&script).run().exits(0);
+    assert!(!data.exists());
+}

@@ -215,6 +215,14 @@ impl Systemd {
     }
 
     fn stray(&self, name: &str, slot: &Slot) -> Option<Stray> {
+        if slot.unit(UnitKind::Service) == Some(EntryKind::File) {
+            let unit = format!("lorectl-{}.{name}.service", self.layout.project());
+            let read = self.disk.read(&self.places.units.join(unit), LIMIT);
+            let text = read.ok().flatten().map(|read| read.bytes);
+            if text.is_some_and(|text| unit::is_kept_elsewhere(&text, &self.layout)) {
+                return None;
+            }
+        }
         UnitKind::BOTH.into_iter().find_map(|kind| {
             if slot.unit(kind) != Some(EntryKind::File) {
                 return None;
