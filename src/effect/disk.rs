@@ -12,7 +12,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use nix::{fcntl::OFlag, unistd};
+use nix::{
+    dir::{Dir, Type},
+    fcntl::OFlag,
+    unistd,
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -113,7 +117,19 @@ pub trait Disk: Sync {
     fn make_dir(&self, path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()>;
 
     /// The entries of a directory, ordered by name; empty when there is none.
+    ///
+    /// # Errors
+    /// A link in its place: what it leads to is not what was asked for, and not nothing either.
     fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>>;
+
+    /// The same of a directory that whoever keeps the host may keep behind a link: units, a state
+    /// directory, a spec.
+    fn list_behind_links(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
+        match self.resolve(path)? {
+            Some(resolved) => self.list(&resolved),
+            None => Ok(Vec::new()),
+        }
+    }
 
     /// Makes a symbolic link, replacing a link of that name.
     fn link(&self, target: &Path, path: &Path) -> io::Result<()>;
@@ -459,19 +475,54 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
-        let Some(entries) = absent_is_none(fs::read_dir(path))? else {
-            return Ok(Vec::new());
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let dir = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path);
+        let Some(dir) = absent_is_none(dir)? else {
+            let is_link = |stat: Stat| stat.kind == EntryKind::Link;
+            return if self.stat(path)?.is_some_and(is_link) {
+                Err(io::Error::other("it is a symbolic link"))
+            } else {
+                Ok(Vec::new())
+            };
         };
+        let mut dir = Dir::from_fd(dir.into())?;
         let mut listed = Vec::new();
-        for entry in entries {
+        for entry in dir.iter() {
             let entry = entry?;
             // A name that is not UTF-8 is none of ours, and nothing of ours can refer to it.
-            if let Ok(name) = entry.file_name().into_string() {
-                listed.push((name, kind_of(entry.file_type()?)));
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if matches!(name, "." | "..") {
+                continue;
             }
+            let kind = match entry.file_type() {
+                Some(Type::File) => EntryKind::File,
+                Some(Type::Directory) => EntryKind::Dir,
+                Some(Type::Symlink) => EntryKind::Link,
+                Some(Type::Fifo | Type::Socket | Type::CharacterDevice | Type::BlockDevice) => {
+                    EntryKind::Special
+                }
+                // Some file systems do not say it with the name (readdir(3)).
+                None => match self.stat(&path.join(name))? {
+                    Some(stat) => stat.kind,
+                    None => continue,
+                },
+            };
+            listed.push((name.to_owned(), kind));
         }
         listed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(listed)
+    }
+
+    fn list_behind_links(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
+        match absent_is_none(fs::canonicalize(path))? {
+            Some(resolved) => self.list(&resolved),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
@@ -517,6 +568,35 @@ impl Disk for RealDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_place_of_a_directory_is_listed_only_on_demand() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fs::create_dir_all(dir.join("real/sub")).unwrap();
+        fs::write(dir.join("real/file"), "").unwrap();
+        std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+        std::os::unix::fs::symlink("file", dir.join("real/other")).unwrap();
+        nix::unistd::mkfifo(&dir.join("real/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let there = RealDisk.list(&dir.join("real")).unwrap();
+        let expected = [
+            ("file", EntryKind::File),
+            ("other", EntryKind::Link),
+            ("pipe", EntryKind::Special),
+            ("sub", EntryKind::Dir),
+        ];
+        assert_eq!(there, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        let refused = RealDisk.list(&dir.join("link")).unwrap_err();
+        assert_eq!(refused.to_string(), "it is a symbolic link");
+        assert_eq!(
+            RealDisk.list_behind_links(&dir.join("link")).unwrap(),
+            there
+        );
+        for nothing in ["none", "real/file"] {
+            assert_eq!(RealDisk.list(&dir.join(nothing)).unwrap(), []);
+            assert_eq!(RealDisk.list_behind_links(&dir.join(nothing)).unwrap(), []);
+        }
+    }
 
     #[test]
     fn a_digest_is_of_the_whole_file_and_of_no_link() {

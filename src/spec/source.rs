@@ -84,7 +84,7 @@ impl Sources {
                 Some(EntryKind::Dir) => {
                     let before = found.len();
                     for (name, _) in disk
-                        .list(&absolute)
+                        .list_behind_links(&absolute)
                         .map_err(|error| Error::io("list", path, error))?
                     {
                         if is_spec_file(&name) {

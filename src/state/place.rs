@@ -91,7 +91,7 @@ pub(super) fn plain(path: &Path) -> PathBuf {
 /// What the disk says.
 pub fn list_projects(disk: &dyn Disk, state_dir: &Path) -> Result<Vec<ProjectName>> {
     let mut projects = Vec::new();
-    let listed = disk.list(state_dir);
+    let listed = disk.list_behind_links(state_dir);
     for (name, kind) in listed.map_err(|error| Error::io("list", state_dir, error))? {
         let Ok(project) = name.parse::<ProjectName>() else {
             continue;

@@ -145,6 +145,9 @@ impl Disk for SimDisk {
         let Some(at) = inner.find(path)? else {
             return Ok(Vec::new());
         };
+        if inner.inodes[at].node.kind() == EntryKind::Link {
+            return Err(io::Error::other("it is a symbolic link"));
+        }
         // As the real one does: what is no directory has no entries.
         let Ok(entries) = inner.entries(at) else {
             return Ok(Vec::new());

@@ -31,6 +31,11 @@ pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
     let stem = format!("lorectl-{}.", host.layout.project());
     let of_project = |target: &str| target.starts_with(&stem);
     for dir in unit_dirs(host) {
+        // Whoever keeps the host may keep its units behind a link.
+        let resolved = disk.resolve(&dir);
+        let Some(dir) = resolved.map_err(|error| Error::io("look at", &dir, error))? else {
+            continue;
+        };
         sweep_dir(host, &dir, &of_project)?;
         for (name, kind) in list(host, &dir)? {
             if kind == EntryKind::Dir && of_project(&name) {

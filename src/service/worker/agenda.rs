@@ -103,7 +103,10 @@ impl Agenda {
         if whole {
             self.looked_at_all = Some(now);
         }
-        let listed = host.disk.list(host.state_dir).unwrap_or_default();
+        let listed = host
+            .disk
+            .list_behind_links(host.state_dir)
+            .unwrap_or_default();
         let mut projects = BTreeSet::new();
         for (name, kind) in listed {
             if kind == EntryKind::Dir

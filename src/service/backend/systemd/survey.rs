@@ -134,13 +134,13 @@ impl Systemd {
         let mut survey = Survey::default();
         let prefix = format!("lorectl-{}.", self.layout.project());
         self.survey_units(&mut survey, &prefix)?;
-        for (entry, kind) in self.disk.list(&self.places.wants())? {
+        for (entry, kind) in self.disk.list_behind_links(&self.places.wants())? {
             if let Some(Named::Unit(name, UnitKind::Timer)) = parse(&entry, &prefix) {
                 survey.slots.entry(name.to_owned()).or_default().link = Some(kind);
             }
         }
         for beside in &self.places.beside {
-            for (entry, kind) in self.disk.list(&beside.dir)? {
+            for (entry, kind) in self.disk.list_behind_links(&beside.dir)? {
                 let path = beside.dir.join(&entry);
                 self.wide(&mut survey.wide, &entry, &path)?;
                 match parse(&entry, &prefix) {
@@ -162,7 +162,7 @@ impl Systemd {
             }
         }
         for dir in &self.places.others {
-            for (entry, _) in self.disk.list(dir)? {
+            for (entry, _) in self.disk.list_behind_links(dir)? {
                 let path = dir.join(&entry);
                 // What the distribution ships for all units is no news.
                 if !dir.starts_with("/usr") {
@@ -183,7 +183,7 @@ impl Systemd {
     }
 
     fn survey_units(&self, survey: &mut Survey, prefix: &str) -> io::Result<()> {
-        for (entry, kind) in self.disk.list(&self.places.units)? {
+        for (entry, kind) in self.disk.list_behind_links(&self.places.units)? {
             let path = self.places.units.join(&entry);
             match parse(&entry, prefix) {
                 Some(Named::Unit(name, unit)) => {
@@ -233,7 +233,7 @@ impl Systemd {
 
     fn wide(&self, wide: &mut Vec<Wide>, entry: &str, path: &Path) -> io::Result<()> {
         if let Some((prefix, kind)) = parse_wide(entry) {
-            for (file, _) in self.disk.list(path)? {
+            for (file, _) in self.disk.list_behind_links(path)? {
                 if is_drop_in(&file) {
                     wide.push(Wide {
                         prefix: prefix.to_owned(),
