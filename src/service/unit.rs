@@ -97,12 +97,13 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
     replace(&mut settings, service)?;
 
     let mut text = head(service, "runs")?;
-    text.reserve(
-        settings
-            .iter()
-            .map(|(key, value)| key.len() + value.len() + 2)
-            .sum(),
-    );
+    let room = settings
+        .iter()
+        .map(|(key, value)| key.len() + value.len() + 2);
+    text.reserve(room.sum::<usize>() + 64);
+    // How often it runs is the runner's to say. systemd would refuse the sixth start in ten seconds,
+    // with which a person who triggers it by hand, or an `every` of a second, is soon there.
+    text.push_str("StartLimitIntervalSec=0\n");
     text.push_str("\n[Service]\n");
     for (key, value) in &settings {
         for piece in [key, "=", value, "\n"] {
