@@ -531,6 +531,7 @@ pub fn service_list() -> List {
                 name: row.address.name.to_string(),
                 service_id: "0123456789ab".to_owned(),
                 state: row.state,
+                scheduler_state: "idle".to_owned(),
                 schedule: schedules[at % schedules.len()].to_owned(),
                 interval_seconds: None,
                 profile: None,

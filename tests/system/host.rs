@@ -72,6 +72,20 @@ impl Job {
     }
 }
 
+impl Job {
+    /// The same under another name.
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Leaves a key out.
+    pub fn without(mut self, key: &str) -> Self {
+        self.keys.remove(key);
+        self
+    }
+}
+
 /// What a command answered.
 #[derive(Debug)]
 pub struct Answer {

@@ -18,6 +18,9 @@ mod interrupt;
 mod kill;
 mod reading;
 mod reboot;
+mod runner;
+mod runner_reboot;
+mod told;
 mod trace;
 
 use std::{
@@ -71,6 +74,7 @@ fn main() {
         reading::BOTH,
         interrupt::BOTH,
         bad_input::BOTH,
+        runner::BOTH,
     ]
     .concat();
     let mut trials = Vec::new();
@@ -79,11 +83,12 @@ fn main() {
             trials.push(trial(name, manager, skip, test));
         }
     }
-    for (name, test) in bad_input::SYSTEM.iter().chain(cycle::SYSTEM) {
+    let system = [bad_input::SYSTEM, cycle::SYSTEM, runner::SYSTEM].concat();
+    for (name, test) in &system {
         trials.push(trial(name, Manager::System, skip, *test));
     }
     // Each wants a boot of its own: run by name alone, with `--ignored`.
-    for (name, test) in reboot::BOOTS {
+    for (name, test) in reboot::BOOTS.iter().chain(runner_reboot::BOOTS) {
         let run = || {
             for manager in [Manager::System, Manager::User] {
                 test(&Host::of_project(manager, "reboots"));

@@ -33,8 +33,10 @@ pub struct ListRow {
     pub name: String,
     /// Its mark on the host: 12 hex digits.
     pub service_id: String,
-    /// What it is up to.
+    /// What it is up to, or that the host differs.
     pub state: State,
+    /// What it is up to: `idle`, `running`, `running_stale`, `degraded`, `backoff`, `half_open`, `paused`.
+    pub scheduler_state: String,
     /// Its schedule in words, `every 30m`.
     pub schedule: String,
     /// The interval of an `every`.
