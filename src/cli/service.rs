@@ -64,10 +64,15 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
             if open && !context.json() {
                 return open_log(context, &name).await;
             }
-            logs(context, &name, tail)?;
-            if follow {
-                follow_logs(context, &name).await?;
+            if !follow {
+                return logs(context, &name, tail);
             }
+            // Opened first: a line that comes meanwhile is better shown twice than not at all.
+            let layout = context.layout(context.project()?);
+            let follower = logs::Follower::open(&layout, &name)
+                .map_err(|error| Error::io("read", &layout.logs(&name), error))?;
+            logs(context, &name, tail)?;
+            follow_logs(context, &name, follower).await?;
             Ok(Done::Fine)
         }
         ServiceCommand::Pause { name, reason } => {
@@ -269,10 +274,13 @@ fn print_lines(context: &Context, lines: &[LogLine]) -> Result<()> {
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Prints what comes, across rotation, until Ctrl-C.
-async fn follow_logs(context: &Context, name: &ResourceName) -> Result<()> {
+async fn follow_logs(
+    context: &Context,
+    name: &ResourceName,
+    mut follower: logs::Follower,
+) -> Result<()> {
     let layout = context.layout(context.project()?);
     let failed = |error| Error::io("read", &layout.logs(name), error);
-    let mut follower = logs::Follower::open(&layout, name).map_err(failed)?;
     let mut interrupts = Interrupts::listen()?;
     let mut ticks = tokio::time::interval(FOLLOW_EVERY);
     loop {

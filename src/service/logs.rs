@@ -285,6 +285,14 @@ fn log_dir(layout: &Layout, name: &ResourceName) -> io::Result<Option<Dir>> {
     }
 }
 
+/// The name of the log's `number`-th file, the youngest first.
+fn file_name(number: usize) -> String {
+    match number {
+        0 => FILE.to_owned(),
+        _ => format!("{FILE}.{number}"),
+    }
+}
+
 /// The last `count` lines of a service's log, from rotated files too; at most 16 MiB are read.
 ///
 /// # Errors
@@ -302,11 +310,7 @@ pub fn tail(layout: &Layout, name: &ResourceName, count: usize) -> io::Result<Ta
     let mut budget = READ;
     let mut lines: VecDeque<Line> = VecDeque::new();
     for number in 0..=KEPT {
-        let file_name = match number {
-            0 => FILE.to_owned(),
-            _ => format!("{FILE}.{number}"),
-        };
-        let Some(file) = dir.file(&file_name)? else {
+        let Some(file) = dir.file(&file_name(number))? else {
             break;
         };
         let size = file.len()?;
@@ -369,22 +373,60 @@ impl Follower {
             open: None,
             partial: Vec::new(),
         };
-        if let Some(file) = follower.current()? {
+        if let Some(file) = follower.files()?.into_iter().next() {
             let end = file.len()?;
             follower.open = Some((file, end));
         }
         Ok(follower)
     }
 
-    fn current(&self) -> io::Result<Option<ReadOnly>> {
-        let Some(data) = Dir::open(&self.data)? else {
-            return Ok(None);
-        };
+    /// The files of the log, the youngest first.
+    ///
+    /// Looked at in this order, none is missed while others are rotated: one may be seen twice.
+    fn files(&self) -> io::Result<Vec<ReadOnly>> {
+        let mut files: Vec<ReadOnly> = Vec::new();
         let name = self.dir.file_name().and_then(|name| name.to_str());
-        match data.dir(name.unwrap_or("logs"))? {
-            Some(dir) => dir.file(FILE),
-            None => Ok(None),
+        let Some(data) = Dir::open(&self.data)? else {
+            return Ok(files);
+        };
+        let Some(dir) = data.dir(name.unwrap_or("logs"))? else {
+            return Ok(files);
+        };
+        for number in 0..=KEPT {
+            let Some(file) = dir.file(&file_name(number))? else {
+                // While files are rotated there is no current one for a moment.
+                if number == 0 {
+                    continue;
+                }
+                break;
+            };
+            if let Some(last) = files.last()
+                && last.inode()? == file.inode()?
+            {
+                continue;
+            }
+            files.push(file);
         }
+        Ok(files)
+    }
+
+    /// The file that comes after the one that is read, if there is one by now.
+    fn next(&self) -> io::Result<Option<ReadOnly>> {
+        let mut files = self.files()?;
+        let Some((held, at)) = &self.open else {
+            return Ok(files.pop());
+        };
+        let inode = held.inode()?;
+        let mut younger = None;
+        for (number, file) in files.drain(..).enumerate() {
+            if file.inode()? == inode {
+                let cut = number == 0 && file.len()? < *at;
+                return Ok(if cut { Some(file) } else { younger });
+            }
+            younger = Some(file);
+        }
+        // It was rotated away for good, and what is left is all younger.
+        Ok(younger)
     }
 
     /// The lines that were added since the last call, at most about 1 MiB of them; to be called
@@ -393,33 +435,29 @@ impl Follower {
     /// # Errors
     /// As [`tail`].
     pub fn poll(&mut self) -> io::Result<Vec<Line>> {
-        if let Some((file, at)) = &mut self.open {
-            let bytes = file.read_at(*at, 1 << 20)?;
-            *at += bytes.len() as u64;
-            if !bytes.is_empty() {
+        loop {
+            if let Some(bytes) = self.more()? {
                 return Ok(self.lines(&bytes));
             }
-        }
-        // Nothing more in this file: it may have been rotated away, and is complete then.
-        let rotated = match (self.current()?, &self.open) {
-            (Some(now), Some((held, at))) => {
-                (now.inode()? != held.inode()? || now.len()? < *at).then_some(now)
+            let Some(next) = self.next()? else {
+                return Ok(Vec::new());
+            };
+            // What came between the last read and the rotation; after it, nothing comes any more.
+            if let Some(bytes) = self.more()? {
+                return Ok(self.lines(&bytes));
             }
-            (Some(now), None) => Some(now),
-            (None, _) => None,
+            self.open = Some((next, 0));
+        }
+    }
+
+    /// What the file that is read has got since it was last read.
+    fn more(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some((file, at)) = &mut self.open else {
+            return Ok(None);
         };
-        let Some(now) = rotated else {
-            return Ok(Vec::new());
-        };
-        // What came between the last read and the rotation.
-        let mut rest = match &self.open {
-            Some((held, at)) => held.read_at(*at, 1 << 20)?,
-            None => Vec::new(),
-        };
-        let first = now.read_at(0, 1 << 20)?;
-        rest.extend_from_slice(&first);
-        self.open = Some((now, first.len() as u64));
-        Ok(self.lines(&rest))
+        let bytes = file.read_at(*at, 1 << 20)?;
+        *at += bytes.len() as u64;
+        Ok((!bytes.is_empty()).then_some(bytes))
     }
 
     fn lines(&mut self, bytes: &[u8]) -> Vec<Line> {
@@ -568,6 +606,55 @@ mod tests {
         assert_eq!(texts.last().unwrap(), "19/399");
         assert_eq!(texts.first().unwrap(), "16/100");
         assert_eq!(seen.len(), 20 * 400, "none is lost in a rotation");
+    }
+
+    #[test]
+    fn several_rotations_between_two_looks_lose_nothing() {
+        let world = world();
+        let write = |from: usize, to: usize| {
+            for run in from..to {
+                let mut log = world.writer();
+                for line in 0..800 {
+                    log.say(
+                        world.now,
+                        "-",
+                        &format!("{run}/{line} {}", "x".repeat(9000)),
+                    );
+                }
+                assert_eq!(log.finish(world.now), None);
+            }
+        };
+        write(0, 1);
+        let mut follower = Follower::open(&world.layout, &world.name).unwrap();
+        let mut seen = || {
+            let mut seen = Vec::new();
+            loop {
+                let lines = follower.poll().unwrap();
+                if lines.is_empty() {
+                    break;
+                }
+                seen.extend(lines.into_iter().map(|line| line.text));
+            }
+            seen
+        };
+        write(1, 5);
+        let lines = seen();
+        assert_eq!(lines.len(), 4 * 800);
+        assert!(lines[0].starts_with("1/0 ") && lines[3199].starts_with("4/799 "));
+        // More than are kept: the rest of the file that was read, then what is left of the others.
+        write(5, 15);
+        let dir = world.layout.logs(&world.name);
+        let count = |name: &str| {
+            std::fs::read_to_string(dir.join(name))
+                .unwrap()
+                .lines()
+                .count()
+        };
+        let names = RealDisk.list(&dir).unwrap();
+        let kept: usize = names.iter().map(|(name, _)| count(name)).sum();
+        let lines = seen();
+        assert!((kept..10 * 800).contains(&lines.len()));
+        assert!(lines[0].starts_with("5/0 ") && lines[lines.len() - 1].starts_with("14/799 "));
     }
 
     #[test]
