@@ -98,6 +98,10 @@ pub struct Report {
     pub held: Vec<Failure>,
     /// What drifted since the plan file was made, is not in it, and was left as it is.
     pub left: Vec<Address>,
+    /// What drifted and `reconcile` does not put back, with the reason.
+    pub unmended: Vec<Failure>,
+    /// Whether this is `reconcile`'s, of which nobody saw a plan.
+    pub is_mending: bool,
     /// Whether Ctrl-C ended it.
     pub interrupted: bool,
     /// The serial of the state afterwards.

@@ -1,6 +1,6 @@
 //! `lorectl apply` and `lorectl destroy`: changing the host.
 
-use std::{cell::RefCell, path::Path};
+use std::{cell::RefCell, collections::BTreeSet, path::Path};
 
 use crate::{
     apply::{
@@ -35,25 +35,28 @@ use super::{
     context::Context,
     plan::{held, show},
     project::{Project, readers},
+    reconcile::Mending,
 };
 
 /// The largest plan file.
 const LARGEST_PLAN: u64 = 64 << 20;
 
 /// Where an approval comes from.
-enum Approved {
+pub(super) enum Approved {
     /// `-y`, or `destroy -y`.
     Beforehand,
     /// A plan file, or a yes to a plan that was shown.
     By(Box<Approval>),
+    /// What was applied, where the host drifted from it.
+    ToMend(Mending),
 }
 
 /// What an apply is to do.
-struct Order<'a> {
-    context: &'a Context,
-    project: ProjectName,
-    options: Options,
-    on_failure: OnFailure,
+pub(super) struct Order<'a> {
+    pub(super) context: &'a Context,
+    pub(super) project: ProjectName,
+    pub(super) options: Options,
+    pub(super) on_failure: OnFailure,
 }
 
 /// Applies the spec.
@@ -167,7 +170,7 @@ struct Run {
 }
 
 impl Order<'_> {
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         wish: &dyn Fn(&Project<'_>) -> Result<Wish>,
         approved: Option<Approved>,
@@ -189,7 +192,9 @@ impl Order<'_> {
             let (_, _, plan) = self.plan(wish, &approved).await?;
             match &approved {
                 Approved::Beforehand if plan.refusals.is_empty() => {}
-                Approved::Beforehand | Approved::By(_) => self.permit(&approved, &plan)?,
+                Approved::Beforehand | Approved::By(_) | Approved::ToMend(_) => {
+                    self.permit(&approved, &plan)?;
+                }
             }
         }
         place::prepare_dirs(disk, &layout)?;
@@ -209,7 +214,8 @@ impl Order<'_> {
                 &situation.memory.unfinished.purged,
             )?;
         }
-        self.execute(&backends, &situation, &plan, run).await
+        self.execute(&backends, &situation, &plan, run, &approved)
+            .await
     }
 
     /// Whether nothing of the project is here yet.
@@ -233,6 +239,7 @@ impl Order<'_> {
                 }
                 show(self.context, plan)
             }
+            Approved::ToMend(_) => refuse(plan),
             Approved::Beforehand => {
                 if !self.context.json() {
                     show(self.context, plan)?;
@@ -254,17 +261,17 @@ impl Order<'_> {
         let (situation, mut plan) = project
             .plan(wish, &readers(&backends), self.options.clone())
             .await?;
-        if let Approved::By(approval) = approved
-            && plan.refusals.is_empty()
-        {
-            let leave = approval::check(approval, &plan)?;
-            if !leave.is_empty() {
-                let options = Options {
-                    leave,
-                    ..self.options.clone()
-                };
-                plan = project.decide(&situation, options)?;
-            }
+        let leave = match approved {
+            Approved::By(approval) if plan.refusals.is_empty() => approval::check(approval, &plan)?,
+            Approved::ToMend(mending) => mending.leave(&project, &situation, &plan)?,
+            Approved::By(_) | Approved::Beforehand => BTreeSet::new(),
+        };
+        if !leave.is_empty() {
+            let options = Options {
+                leave,
+                ..self.options.clone()
+            };
+            plan = project.decide(&situation, options)?;
         }
         Ok((backends, situation, plan))
     }
@@ -328,6 +335,7 @@ impl Order<'_> {
         situation: &Situation,
         plan: &Plan,
         run: Run,
+        approved: &Approved,
     ) -> Result<Done> {
         let context = self.context;
         let layout = context.layout(self.project.clone());
@@ -360,10 +368,21 @@ impl Order<'_> {
         let report = attend(work, &interrupt, &tick).await;
         progress.borrow_mut().finish();
         let mut report = report?;
-        let left = plan.changes.iter();
-        let left = left.filter(|change| change.reason == ActionReason::NotApproved);
-        report.left = left.map(|change| change.address.clone()).collect();
-        let did = plan.has_changes() || !situation.memory.open_journals.is_empty();
+        match approved {
+            Approved::By(_) => {
+                let left = plan.changes.iter();
+                let left = left.filter(|change| change.reason == ActionReason::NotApproved);
+                report.left = left.map(|change| change.address.clone()).collect();
+            }
+            Approved::ToMend(mending) => {
+                report.is_mending = true;
+                report.unmended = mending.unmended();
+            }
+            Approved::Beforehand => {}
+        }
+        let did = plan.has_changes()
+            || !situation.memory.open_journals.is_empty()
+            || !report.unmended.is_empty();
         let done = outcome(plan, &report);
         if did || context.json() {
             show_report(context, plan, &report, run.since)?;
@@ -424,6 +443,8 @@ fn outcome(plan: &Plan, report: &Report) -> Done {
         Done::As(Code::UndoFailed)
     } else if !report.failed.is_empty() || report.interrupted {
         Done::As(Code::ApplyFailed)
+    } else if !report.unmended.is_empty() {
+        Done::As(Code::Held)
     } else if report.applied.is_empty() && !report.held.is_empty() {
         Done::As(Code::HeldForNow)
     } else if report.applied.is_empty() && !plan.has_changes() {

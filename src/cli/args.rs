@@ -84,6 +84,8 @@ pub enum Command {
     Observe(ObserveArgs),
     /// Remove all of a project from the host
     Destroy(DestroyArgs),
+    /// Mend what drifted, towards what was applied; reads no spec, and is quiet when there is nothing to do
+    Reconcile(ReconcileArgs),
     /// Show each resource: state, next run, last outcome
     Status {
         /// Only this one
@@ -159,6 +161,25 @@ pub enum Deny {
     Replace,
     /// Nothing may be deleted
     Delete,
+}
+
+/// What `reconcile` takes.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// What it may do; without it, all of it
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_enum)]
+    pub allow: Vec<Allow>,
+}
+
+/// What a reconciling may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Allow {
+    /// Mend drift
+    Drift,
+    /// Rotate what is due
+    Rotation,
+    /// Go on with rollouts
+    Rollout,
 }
 
 /// What `apply` takes.

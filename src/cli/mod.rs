@@ -9,6 +9,7 @@ mod init;
 mod observe;
 mod plan;
 mod project;
+mod reconcile;
 mod service;
 mod state;
 mod status;
@@ -107,7 +108,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Drift(args) => drift::run(context, &args).await,
             Command::Observe(args) => observe::run(context, &args).await,
             Command::Destroy(args) => apply::destroy(context, &args).await,
-
+            Command::Reconcile(args) => reconcile::run(context, &args).await,
             Command::Status { address } => status::run(context, address.as_ref()),
             Command::State { command } => state::run(context, command).await,
             Command::Service { command } => service::run(context, command).await,

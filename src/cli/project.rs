@@ -1,6 +1,7 @@
 //! A project on this host: its memory, its backends, what the spec wants of it.
 
 mod elsewhere;
+mod reconcile;
 
 use std::{
     cell::RefCell,
@@ -182,6 +183,12 @@ impl<'a> Project<'a> {
         }
         if !problems.is_empty() {
             return Err(spec.report(&problems, disk));
+        }
+        if let Some(own) = &spec.reconcile {
+            let declared = self.reconciler(spec, own)?;
+            let resolved = self.resolved_reconciler(spec, &declared)?;
+            let desired = resolved.desired(&self.memory.state.lineage, &self.units)?;
+            wish.desired.insert(desired.address.clone(), desired);
         }
         wish.warnings = self.scheduler_warnings(&wish.desired);
         wish.warnings

@@ -225,7 +225,7 @@ pub fn check(approval: &Approval, fresh: &Plan) -> Result<BTreeSet<Address>> {
 
 /// Whether a change only puts back what was applied: the host drifted, and the spec asks for the same
 /// values as it did then.
-fn only_drifted(change: &Change) -> bool {
+pub fn only_drifted(change: &Change) -> bool {
     match change.cause {
         Some(Cause::Drift) => change.before == change.after,
         Some(Cause::Spec | Cause::Schedule | Cause::Version | Cause::Destroy) | None => false,

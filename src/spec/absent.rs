@@ -20,7 +20,6 @@ pub const ABSENT: &[Absent] = &[
     absent(&["credentials"], "has no credentials"),
     absent(&["routers"], "has no routers"),
     absent(&["deployments"], "has no deployments"),
-    absent(&["reconcile"], "has no reconciling timer"),
     absent(&["notify"], "sends no notifications"),
     absent(
         &["defaults", "services", "notify"],

@@ -12,7 +12,7 @@ use super::{
     bounds,
     finding::{Finding, Lines},
     node::Node,
-    raw::{RawProject, Requirement},
+    raw::{RawProject, RawReconcile, Requirement},
     source::Source,
     walk::{Fault, Walk},
 };
@@ -61,6 +61,8 @@ pub struct Parsed {
     pub project: Option<Declared<Option<RawProject>>>,
     /// The versions of lorectl that it wants, even where the project has faults.
     pub requirement: Option<Requirement>,
+    /// Its reconciling timer, with a finding on its interval; `None` within when it has faults.
+    pub reconcile: Option<Declared<(Option<RawReconcile>, Finding)>>,
     /// Its hosts.
     pub hosts: Vec<Declared<HostName>>,
     /// Its defaults of services by key, each alone in a service; `None` when it has faults.
@@ -226,6 +228,14 @@ impl Reader<'_> {
                     let at = value.span();
                     let project = if faulty { None } else { self.typed(value) };
                     self.parsed.project = Some(self.declared(project, at));
+                }
+                ("reconcile", DeValue::Table(table)) => {
+                    let every = table.get("every").map_or(value.span(), Spanned::span);
+                    let finding = self.lines.finding(&self.source.shown, every, String::new());
+                    let faulty = self.faulty.iter().any(|(first, ..)| first == "reconcile");
+                    let at = value.span();
+                    let reconcile = if faulty { None } else { self.typed(value) };
+                    self.parsed.reconcile = Some(self.declared((reconcile, finding), at));
                 }
                 ("hosts", DeValue::Table(_)) => {
                     for (name, _) in into_table(value) {

@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    Spec,
+    RECONCILE, Reconcile, Spec,
     file::{self, Declared, Parsed, Place, ReadService},
     finding::{self, Finding, Lines},
     graph,
     locate::{Located, locate},
     node::Node,
-    raw::{RawProject, Requirement},
+    raw::{RawAllowed, RawProject, RawReconcile, Requirement},
     schema,
     source::{Bytes, Request, Source, Sources},
     walk::Fault,
@@ -24,7 +24,7 @@ use crate::{
     effect::{disk::Disk, threads},
     error::{Code, Error, Result},
     id::{Address, Digest, Kind, ResourceName, Seconds},
-    resource::Meta,
+    resource::{Declared as Declaration, Meta},
     service::spec::{
         DeclaredService, Problem,
         check::{self, Limits},
@@ -128,6 +128,7 @@ struct Loader {
     version: bool,
     requirement: Option<Requirement>,
     project: Option<(Option<RawProject>, Place)>,
+    reconcile: Option<(Option<RawReconcile>, Place, Finding)>,
     hosts: BTreeMap<String, Place>,
     defaults: RawService,
     defaults_at: BTreeMap<String, Place>,
@@ -192,6 +193,16 @@ impl Loader {
                 Some(_) => {}
             }
         }
+        if let Some(Declared { value, place, span }) = parsed.reconcile {
+            match &self.reconcile {
+                None => self.reconcile = Some((value.0, place, value.1)),
+                Some((_, first, _)) => clash(
+                    &span,
+                    format!("`[reconcile]` stands in {} too", first.shown),
+                    "keep one of them",
+                ),
+            }
+        }
         for Declared { value, place, span } in parsed.hosts {
             match self.hosts.get(value.as_str()) {
                 None => drop(self.hosts.insert(value.as_str().to_owned(), place)),
@@ -229,6 +240,14 @@ impl Loader {
             span,
         } in parsed.services
         {
+            if name.as_str() == RECONCILE {
+                clash(
+                    &span,
+                    format!("the name `{RECONCILE}` is kept for lorectl's own timer"),
+                    "rename the service; `[reconcile]` makes that timer",
+                );
+                continue;
+            }
             match self.services.get(&name) {
                 None => drop(self.services.insert(name, (value, place))),
                 Some((_, first)) => clash(
@@ -253,6 +272,7 @@ impl Loader {
 
     fn finish(mut self, sources: Sources, digest: Digest, disk: &dyn Disk) -> Result<Spec> {
         self.check_header(&sources);
+        let reconcile = self.reconciler(&sources);
         let services = self.inherited(&sources);
         let defaults: BTreeMap<String, usize> = (self.defaults_at.iter())
             .map(|(key, place)| (key.clone(), place.file))
@@ -296,6 +316,7 @@ impl Loader {
             requirement: project.lorectl,
             min_interval: project.min_interval.unwrap_or(MIN_INTERVAL),
             hosts: (!self.hosts.is_empty()).then(|| self.hosts.into_keys().collect()),
+            reconcile,
             services,
             files: (sources.files.iter())
                 .map(|file| Arc::clone(&file.name))
@@ -304,6 +325,34 @@ impl Loader {
             root: sources.root.clone(),
             sources,
             defaults,
+        })
+    }
+
+    /// The reconciling timer, held to the guard rail of every interval.
+    fn reconciler(&mut self, sources: &Sources) -> Option<Reconcile> {
+        let (raw, place, at_every) = self.reconcile.take()?;
+        let raw = raw?;
+        let own = |(project, _): &(Option<RawProject>, Place)| project.as_ref()?.min_interval;
+        let least = (self.project.as_ref().and_then(own)).unwrap_or(MIN_INTERVAL);
+        if raw.every < least {
+            self.findings.push(Finding {
+                message: format!(
+                    "`every` is {}, under the project's `min_interval` of {least}",
+                    raw.every
+                ),
+                suggestion: Some("raise it, or lower `min_interval` in `[project]`".to_owned()),
+                ..at_every
+            });
+        }
+        let file = sources.files.get(place.file)?;
+        let all = || vec![RawAllowed::Drift, RawAllowed::Rotation, RawAllowed::Rollout];
+        Some(Reconcile {
+            every: raw.every,
+            allow: raw.allow.unwrap_or_else(all),
+            declared: Declaration {
+                file: Arc::clone(&file.name),
+                line: place.line,
+            },
         })
     }
 

@@ -29,8 +29,23 @@ use crate::{
     effect::disk::Disk,
     error::{Code, Error, Result},
     id::{Digest, ProjectName, Seconds},
+    resource::Declared,
     service::spec::{DeclaredService, Problem},
 };
+
+/// The name of our own timer, which no service may have.
+pub const RECONCILE: &str = "reconcile";
+
+/// The timer of our own that mends between applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconcile {
+    /// How often, in seconds; not under the guard rail.
+    pub every: Seconds,
+    /// What it may do.
+    pub allow: Vec<raw::RawAllowed>,
+    /// Where it is declared.
+    pub declared: Declared,
+}
 
 /// A spec without a fault, as far as that can be told without a host.
 #[derive(Debug)]
@@ -43,6 +58,8 @@ pub struct Spec {
     pub min_interval: Seconds,
     /// The hosts that it lists; `None` is any host.
     pub hosts: Option<BTreeSet<String>>,
+    /// The reconciling timer, on every host.
+    pub reconcile: Option<Reconcile>,
     /// The services of all hosts, ordered by name.
     pub services: Vec<DeclaredService>,
     /// The files, relative to the root, in order; `-` is standard input.

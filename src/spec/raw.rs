@@ -61,13 +61,14 @@ pub struct RawProject {
 pub struct RawHost {}
 
 /// A timer of our own that mends between applies.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Reconcile")]
 pub struct RawReconcile {
     /// How often.
     pub every: Seconds,
-    /// What it may do.
+    /// What it may do. Default: all of it.
+    #[schemars(length(min = 1))]
     pub allow: Option<Vec<RawAllowed>>,
 }
 
@@ -82,6 +83,17 @@ pub enum RawAllowed {
     Rotation,
     /// Go on with rollouts.
     Rollout,
+}
+
+impl RawAllowed {
+    /// The word in the spec and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drift => "drift",
+            Self::Rotation => "rotation",
+            Self::Rollout => "rollout",
+        }
+    }
 }
 
 /// Someone who hears of what happens.

@@ -283,7 +283,7 @@ mod tests {
             assert!(!service.contains(absent), "{absent}");
         }
         assert!(service.contains("schedule") && service.contains("protect"));
-        assert!(!keys("/properties").contains("reconcile"));
+        assert!(!keys("/properties").contains("routers"));
         assert!(!json_schema().contains("credential\""));
         let mut referred = BTreeSet::new();
         let text = json_schema();

@@ -401,10 +401,7 @@ fn a_default_of_unit_is_for_services_that_have_one() {
 #[test]
 fn what_this_build_lacks_is_said_and_ends_in_its_own_code_when_alone() {
     let text = with_head(
-        r#"[reconcile]
-every = "15m"
-nonsense = 1
-[notify.ops]
+        r#"[notify.ops]
 webhook = { credential = "slack" }
 [credentials.gitlab]
 provider = "gitlab"
@@ -424,6 +421,33 @@ env = { A = { credential = "gitlab", as = "path" } }
     snapshot("absent", &alone);
     let with_another = fault(&format!("{text}timeot = \"1m\"\n"));
     assert!(with_another.starts_with("SPEC_INVALID"), "{with_another}");
+}
+
+#[test]
+fn the_reconciling_timer_is_held_to_the_guard_rail_and_its_name_kept() {
+    for (text, said) in [
+        (
+            "[reconcile]\nevery = \"1m\"\n",
+            "lore.toml:5:9: `every` is 1m, under the project's `min_interval` of 5m",
+        ),
+        (
+            "[reconcile]\nevery = \"15m\"\nallow = [\"drfit\"]\n",
+            "lore.toml:6:10: ",
+        ),
+        ("[reconcile]\nallow = [\"drift\"]\n", "missing key `every`"),
+        (
+            &service("reconcile", ""),
+            "the name `reconcile` is kept for lorectl's own timer",
+        ),
+    ] {
+        let shown = fault(&with_head(text));
+        assert!(shown.contains(said), "{shown}");
+    }
+    let two = "[reconcile]\nevery = \"15m\"\n";
+    let world = World::new(&[("a.toml", &with_head(two)), ("b.toml", two)]);
+    let shown = world.load(&["."]).unwrap_err();
+    let shown = format!("{:?}", shown.details);
+    assert!(shown.contains("`[reconcile]` stands in a.toml"), "{shown}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub const BOTH: &[Test] = &[
     ),
     ("who_asks_during_a_run_waits_or_is_told", asked_during_a_run),
     ("of_many_who_ask_at_once_all_are_answered", asked_at_once),
+    ("what_drifted_is_mended_by_its_own_timer", reconciled),
     ("what_is_destroyed_is_gone", destroyed),
     ("what_is_protected_stays", protected),
 ];
@@ -56,6 +57,38 @@ fn example(_: &Host) {
         Some(2),
         "{stages}"
     );
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+    assert_eq!(host.residue(), Vec::<String>::new());
+}
+
+/// The timer of `[reconcile]` puts back what was stopped, edited and added by hand, and says it.
+fn reconciled(host: &Host) {
+    host.spec(&[host.job("a"), host.job("b")]);
+    let spec = host.dir.join("lore.toml");
+    let mut text = fs::read_to_string(&spec).unwrap();
+    text.push_str("\n[reconcile]\nevery = \"15m\"\nallow = [\"drift\"]\n");
+    host.write(&spec, text);
+    host.apply().exits(0);
+    host.converged();
+    let timer = host.unit("a", "timer");
+    host.systemctl(&["stop", &timer]);
+    host.systemctl(&["disable", &timer]);
+    let unit = host.path("b", "service");
+    let applied = fs::read(&unit).unwrap();
+    fs::write(&unit, [&applied[..], b"Nice=19\n"].concat()).unwrap();
+    assert_eq!(host.drift().0, 2);
+    // Where it is due is the runner's to say; here a person does not wait for it.
+    host.lorectl(&["service", "trigger", "reconcile"]).exits(0);
+    host.converged();
+    assert_eq!(host.property(&timer, "ActiveState"), "active");
+    assert_eq!(fs::read(&unit).unwrap(), applied);
+    let logs = host.lorectl(&["service", "logs", "reconcile"]).exits(0);
+    assert!(logs.stdout.contains("service.a"), "{}", logs.stdout);
+    assert!(logs.stdout.contains("service.b"), "{}", logs.stdout);
+    // With nothing to mend it is quiet, and writes no state.
+    let serial = host.state()["serial"].clone();
+    host.lorectl(&["service", "trigger", "reconcile"]).exits(0);
+    assert_eq!(host.state()["serial"], serial);
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
     assert_eq!(host.residue(), Vec::<String>::new());
 }

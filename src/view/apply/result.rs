@@ -42,18 +42,24 @@ pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
         "Drifted since the plan file was made, and left as it is",
         report.left.iter().map(ToString::to_string).collect(),
     );
+    failures(&mut canvas, Paint::Bad, "Not mended", &report.unmended);
     names(
         &mut canvas,
         Paint::Strong,
         "Kept a copy as",
         report.backed_up.clone(),
     );
-    if code(report).is_some() {
+    if code(report).is_some() || report.is_mending {
         let kept = report
             .applied
             .iter()
             .map(|(address, _)| address.to_string());
-        names(&mut canvas, Paint::Good, "Applied", kept.collect());
+        let title = if report.is_mending {
+            "Mended"
+        } else {
+            "Applied"
+        };
+        names(&mut canvas, Paint::Good, title, kept.collect());
     }
     canvas.gap();
     last_lines(&mut canvas, report, elapsed_ms);
@@ -65,6 +71,7 @@ pub fn failure(report: &Report) -> Option<Error> {
     let code = code(report)?;
     let message = format!("{}; applied and kept: {}", counts(report), done(report));
     let failed = report.failed.iter().chain(&report.not_undone);
+    let failed = failed.chain(&report.unmended);
     let details = failed.map(|one| format!("{}: {}", one.address, one.message));
     Some(
         Error::new(code, message)
@@ -79,9 +86,16 @@ const fn code(report: &Report) -> Option<Code> {
         Some(Code::UndoFailed)
     } else if !report.failed.is_empty() || report.interrupted {
         Some(Code::ApplyFailed)
+    } else if !report.unmended.is_empty() {
+        Some(Code::Held)
     } else {
         None
     }
+}
+
+/// Whether all that is wrong is drift that a person must look at.
+const fn code_is_held(report: &Report) -> bool {
+    matches!(code(report), Some(Code::Held))
 }
 
 fn failures(canvas: &mut Canvas<'_>, paint: Paint, title: &str, failures: &[Failure]) {
@@ -156,6 +170,7 @@ fn counts(report: &Report) -> String {
         (report.undone.len(), "as before"),
         (report.not_undone.len(), "not put back"),
         (report.not_begun.len(), "not begun"),
+        (report.unmended.len(), "not mended"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
@@ -165,7 +180,9 @@ fn counts(report: &Report) -> String {
 }
 
 const fn next(report: &Report) -> &'static str {
-    if report.not_undone.is_empty() {
+    if code_is_held(report) {
+        "`lorectl drift` shows what differs, `lorectl plan` what an apply would do"
+    } else if report.not_undone.is_empty() {
         "`lorectl plan` shows what is left to do; `lorectl apply` goes on"
     } else {
         "what is there now was recorded; `lorectl plan` shows the way on from it"

@@ -40,6 +40,10 @@ pub struct ApplyData<'a> {
     /// What drifted since the plan file was made, is not in it, and was left as it is.
     #[schemars(with = "Vec<String>")]
     left: &'a [Address],
+    /// What drifted and `reconcile` does not put back.
+    #[serde(serialize_with = "failures")]
+    #[schemars(with = "Vec<FailureData>")]
+    unmended: &'a [Failure],
     /// What the plan held back, and what lifts that.
     holds: Vec<HoldData<'a>>,
     /// What was held back while applying.
@@ -63,6 +67,7 @@ impl<'a> ApplyData<'a> {
             not_undone: &report.not_undone,
             not_begun: &report.not_begun,
             left: &report.left,
+            unmended: &report.unmended,
             held: &report.held,
             backed_up: &report.backed_up,
         }

@@ -10,6 +10,7 @@ mod observe;
 mod output;
 mod pins;
 mod readme;
+mod reconcile;
 mod repeat;
 mod state;
 mod tree;

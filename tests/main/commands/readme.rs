@@ -49,6 +49,9 @@ fn every_key_is_in_the_table_and_no_other() {
     for key in keys("/$defs/Project/properties") {
         wanted.insert(format!("project.{key}"));
     }
+    for key in keys("/$defs/Reconcile/properties") {
+        wanted.insert(format!("reconcile.{key}"));
+    }
     for table in ["retry", "breaker"] {
         let def = format!("{}{}", table[..1].to_uppercase(), &table[1..]);
         for key in keys(&format!("/$defs/{def}/properties")) {

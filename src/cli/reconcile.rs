@@ -1,0 +1,105 @@
+//! `lorectl reconcile`: mends what drifted, towards what was applied. It reads no spec, and is what the
+//! timer of `[reconcile]` runs.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use crate::{
+    apply::{events::Failure, execute::OnFailure},
+    error::Result,
+    id::Address,
+    observe::Situation,
+    plan::{Options, approval},
+    resource::{Action, Plan},
+    state::place,
+};
+
+use super::{
+    Done,
+    apply::{Approved, Order},
+    args::{Allow, ReconcileArgs},
+    context::Context,
+    project::Project,
+};
+
+/// What `reconcile` may do, and what it had to leave to a person.
+pub struct Mending {
+    /// Whether drift is mended at all.
+    drift: bool,
+    /// What drifted and stays so, with the reason.
+    unmended: RefCell<Vec<Failure>>,
+}
+
+/// Mends, and says nothing where nothing was to be done.
+pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
+    let project = context.project()?;
+    let layout = context.layout(project.clone());
+    let disk = context.disk.as_ref();
+    if !place::list_projects(disk, &context.state_dir)?.contains(layout.project()) {
+        return Ok(Done::Fine);
+    }
+    let order = Order {
+        context,
+        project,
+        options: Options::default(),
+        on_failure: OnFailure::Rollback,
+    };
+    let allows = |what: Allow| args.allow.is_empty() || args.allow.contains(&what);
+    let mending = Mending {
+        drift: allows(Allow::Drift),
+        unmended: RefCell::default(),
+    };
+    let wish = |project: &Project<'_>| Ok(project.as_applied());
+    order
+        .carry_out(&wish, Some(Approved::ToMend(mending)), "")
+        .await
+}
+
+impl Mending {
+    /// What drifted and stays so, with the reason.
+    pub(super) fn unmended(&self) -> Vec<Failure> {
+        self.unmended.borrow().clone()
+    }
+
+    /// What a plan would do beyond putting back what was applied.
+    ///
+    /// # Errors
+    /// `STATE_CORRUPT` for a record whose definition cannot be read.
+    pub(super) fn leave(
+        &self,
+        project: &Project<'_>,
+        situation: &Situation,
+        plan: &Plan,
+    ) -> Result<BTreeSet<Address>> {
+        let (mut leave, mut why) = (BTreeSet::new(), Vec::new());
+        for change in plan.changes.iter().filter(|c| c.action != Action::NoOp) {
+            let address = &change.address;
+            let stuck = match situation.applied.get(address) {
+                Some(record) if self.drift && approval::only_drifted(change) => {
+                    project.stuck(record)?
+                }
+                Some(_) | None => {
+                    leave.insert(address.clone());
+                    continue;
+                }
+            };
+            if let Some(stuck) = stuck {
+                why.push(Failure {
+                    address: address.clone(),
+                    message: stuck,
+                });
+                leave.insert(address.clone());
+            }
+        }
+        for refusal in plan.refusals.iter().filter(|_| self.drift) {
+            if let Some(address) = &refusal.address {
+                why.push(Failure {
+                    address: address.clone(),
+                    message: refusal.message.clone(),
+                });
+                leave.insert(address.clone());
+            }
+        }
+        self.unmended.replace(why);
+        Ok(leave)
+    }
+}

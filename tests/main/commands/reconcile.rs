@@ -1,0 +1,106 @@
+//! `reconcile`: what drifted is put back as it was applied, whatever the spec says by now.
+
+use std::{fs, os::unix::fs::symlink};
+
+use super::world::{World, service};
+
+const RECONCILE: &str = "[reconcile]\nevery = \"15m\"\n";
+
+fn world() -> World {
+    let world = World::with(&format!(
+        "{RECONCILE}{}{}",
+        service("a", ""),
+        service("b", "")
+    ));
+    world.ok("apply --yes");
+    world
+}
+
+fn run_file(world: &World, name: &str) -> std::path::PathBuf {
+    world.state().join("services").join(name).join("run.json")
+}
+
+#[test]
+fn where_nothing_drifted_it_says_and_writes_nothing() {
+    let world = world();
+    let before = fs::read(world.state().join("state.json")).unwrap();
+    let journals = || fs::read_dir(world.state().join("journal")).unwrap().count();
+    let begun = journals();
+    let said = world.run("reconcile").exits(0);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("", ""));
+    assert_eq!(fs::read(world.state().join("state.json")).unwrap(), before);
+    assert_eq!(journals(), begun);
+}
+
+#[test]
+fn what_drifted_is_as_applied_and_a_changed_spec_waits_for_an_apply() {
+    let world = world();
+    let applied = fs::read(run_file(&world, "a")).unwrap();
+    fs::write(run_file(&world, "a"), "{}").unwrap();
+    fs::remove_file(run_file(&world, "b")).unwrap();
+    world.spec(&format!(
+        "{RECONCILE}{}",
+        service("a", "timeout = \"9m\"\n")
+    ));
+    let said = world.run("reconcile").exits(0);
+    said.says("service.a").says("service.b");
+    assert_eq!(fs::read(run_file(&world, "a")).unwrap(), applied);
+    world.ok("drift --detailed-exitcode");
+    world.run("plan --detailed-exitcode").exits(2);
+    // Nor does it read the spec: it is as good without one.
+    fs::remove_file(world.spec_dir().join("lore.toml")).unwrap();
+    fs::write(run_file(&world, "a"), "{}").unwrap();
+    world.ok("reconcile --project acme");
+    assert_eq!(fs::read(run_file(&world, "a")).unwrap(), applied);
+}
+
+#[test]
+fn what_it_is_not_allowed_it_does_not_do() {
+    let world = world();
+    fs::write(run_file(&world, "a"), "{}").unwrap();
+    world.ok("reconcile --allow rotation,rollout");
+    world.run("drift --detailed-exitcode").exits(2);
+    world.run("reconcile --allow nonsense").exits(64);
+    world.ok("reconcile --allow drift");
+    world.ok("drift --detailed-exitcode");
+}
+
+#[test]
+fn what_it_may_not_touch_is_told_and_the_rest_mended() {
+    let world = world();
+    fs::remove_file(run_file(&world, "a")).unwrap();
+    symlink("/etc/passwd", run_file(&world, "a")).unwrap();
+    fs::write(run_file(&world, "b"), "{}").unwrap();
+    let said = world.run("reconcile").exits(3);
+    said.says("service.a").says("service.b");
+    let told = world.run("reconcile --json").exits(3);
+    let told: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told["ok"], false, "{told:#}");
+    assert_eq!(
+        told["data"]["unmended"][0]["address"], "service.a",
+        "{told:#}"
+    );
+    assert!(
+        fs::symlink_metadata(run_file(&world, "a"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert_ne!(fs::read(run_file(&world, "b")).unwrap(), b"{}");
+}
+
+#[test]
+fn its_timer_is_a_service_of_the_project() {
+    let world = world();
+    fs::write(run_file(&world, "b"), "{}").unwrap();
+    world.ok("service trigger reconcile");
+    world.ok("drift --detailed-exitcode");
+    let list = world.run("service list").exits(0);
+    list.says("reconcile");
+    // Where nothing was ever applied there is nothing to mend.
+    let empty = World::with(RECONCILE);
+    empty.ok("reconcile");
+    assert!(!empty.state().exists());
+    // Without the table the timer goes.
+    world.spec(&format!("{}{}", service("a", ""), service("b", "")));
+    world.run("plan").exits(0).says("- service.reconcile");
+}
