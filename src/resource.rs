@@ -921,6 +921,10 @@ pub enum Outcome {
     Failed {
         /// What happened.
         message: String,
+        /// What it could not put back and no image shows, each in a sentence: an undo that finds the
+        /// parts as they were must not call that done.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
     },
     /// Not done, because something that will end is in the way.
     Held {
@@ -932,6 +936,16 @@ pub enum Outcome {
         /// What happened, and the remedy.
         reason: String,
     },
+}
+
+impl Outcome {
+    /// A failure after which all is as before, or the images tell what is not.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed {
+            message: message.into(),
+            left: Vec::new(),
+        }
+    }
 }
 
 /// Reads what a backend holds. The planner's caller has nothing but these.

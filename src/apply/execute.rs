@@ -93,6 +93,8 @@ pub(super) struct Run<'a> {
     pub(super) standing: BTreeMap<StepId, Standing>,
     /// What was there before each step that was begun, with bytes.
     pub(super) before: BTreeMap<StepId, Option<Image>>,
+    /// What backends could not put back of failed steps and no image shows.
+    pub(super) left: BTreeMap<StepId, Vec<String>>,
     /// Steps whose undo was tried, or deliberately was not.
     pub(super) undone: BTreeSet<StepId>,
     pub(super) report: Report,
@@ -128,6 +130,7 @@ pub async fn execute(
         tools,
         standing: standing.collect(),
         before: BTreeMap::new(),
+        left: BTreeMap::new(),
         undone: BTreeSet::new(),
         report: Report::default(),
     };
@@ -281,9 +284,7 @@ impl<'a> Run<'a> {
         let mut calls = Vec::new();
         for (id, batch) in &by_backend {
             let Some(backend) = self.tools.backends.get(*id) else {
-                let missing = Outcome::Failed {
-                    message: format!("the backend {id} is not open"),
-                };
+                let missing = Outcome::failed(format!("the backend {id} is not open"));
                 outcomes.extend(batch.iter().map(|step| (step.id, missing.clone())));
                 continue;
             };
@@ -320,7 +321,7 @@ impl<'a> Run<'a> {
                 let message = format!("cannot read back: {}", error.chain());
                 let failed = done.iter().map(|step| {
                     let message = message.clone();
-                    (step.id, Outcome::Failed { message })
+                    (step.id, Outcome::failed(message))
                 });
                 outcomes.extend(failed.collect::<Vec<_>>());
                 return;
@@ -341,7 +342,7 @@ impl<'a> Run<'a> {
                     )
                 }
             };
-            outcomes.insert(step.id, Outcome::Failed { message });
+            outcomes.insert(step.id, Outcome::failed(message));
         }
     }
 
@@ -386,7 +387,12 @@ impl<'a> Run<'a> {
                 (Outcome::Done, Err(error)) => {
                     Standing::Failed(format!("its outcome cannot be recorded: {}", error.chain()))
                 }
-                (Outcome::Failed { message }, _) => Standing::Failed(message),
+                (Outcome::Failed { message, left }, _) => {
+                    if !left.is_empty() {
+                        self.left.insert(id, left);
+                    }
+                    Standing::Failed(message)
+                }
                 (Outcome::Held { reason }, _) => Standing::Held(reason),
                 (Outcome::Unknown { reason }, _) => Standing::Unknown(reason),
             };
@@ -436,9 +442,7 @@ impl<'a> Run<'a> {
             step: step.id,
             address: step.address.clone(),
             verb: step.verb.clone(),
-            outcome: Outcome::Failed {
-                message: message.clone(),
-            },
+            outcome: Outcome::failed(message.clone()),
             elapsed_ms: 0,
         });
         self.standing.insert(step.id, Standing::Failed(message));

@@ -26,7 +26,7 @@ use crate::{
 };
 
 use super::{
-    events::Report,
+    events::{Failure, Report},
     execute::{Backends, Executed, Interrupt, OnFailure, Tools, execute},
     record::{Began, Ended, Record, Transition},
     settle::Unfinished,
@@ -554,6 +554,25 @@ fn minted(text: &str) -> Toy {
         minted: Some("token".to_owned()),
         generations: false,
     }
+}
+
+#[test]
+fn what_a_failed_step_left_and_no_image_shows_is_not_called_put_back() {
+    let mut story = Story::new();
+    story.simple("one", "x", &[]);
+    story.simple("two", "x", &["one"]);
+    story.world.fault("toy.two", "install", Fault::Leaves);
+    let report = story.apply().unwrap();
+    assert!(story.host().is_empty());
+    let failed = |failures: &[Failure]| -> Vec<String> {
+        let said = failures
+            .iter()
+            .map(|f| format!("{}: {}", f.address, f.message));
+        said.collect()
+    };
+    assert_eq!(failed(&report.failed), ["toy.two: the world fails"]);
+    assert_eq!(failed(&report.not_undone), ["toy.two: its shadow stays"]);
+    assert_eq!(names(report.undone), ["one"]);
 }
 
 #[test]

@@ -136,7 +136,7 @@ async fn undo_wave(run: &mut Run<'_>, steps: &[&Step]) {
         Err(error) => {
             for step in steps {
                 let why = format!("cannot look at the host: {}", error.chain());
-                settle(run, step, Outcome::Failed { message: why });
+                settle(run, step, Outcome::failed(why));
             }
             return;
         }
@@ -146,7 +146,7 @@ async fn undo_wave(run: &mut Run<'_>, steps: &[&Step]) {
         let there = match image_of(&observed, &step.address) {
             Ok(found) => found.map(|found| &found.image),
             Err(message) => {
-                settle(run, step, Outcome::Failed { message });
+                settle(run, step, Outcome::failed(message));
                 continue;
             }
         };
@@ -154,8 +154,15 @@ async fn undo_wave(run: &mut Run<'_>, steps: &[&Step]) {
         let goal = goal(before.as_ref(), step.after.as_ref(), there);
         match goal {
             Ok(goal) if goal.as_ref() == there => settle(run, step, Outcome::Done),
-            Ok(goal) => inverse.push(inverse_of(run, step, there.cloned(), goal)),
-            Err(message) => settle(run, step, Outcome::Failed { message }),
+            Ok(goal) => {
+                // A removal that takes what nothing brings back, and that was begun.
+                if let (Undo::Never { reason }, None) = (&step.undo, &step.after) {
+                    let left = format!("what is gone of it stays gone: {reason}");
+                    run.left.entry(step.id).or_default().push(left);
+                }
+                inverse.push(inverse_of(run, step, there.cloned(), goal));
+            }
+            Err(message) => settle(run, step, Outcome::failed(message)),
         }
     }
     if inverse.is_empty() {
@@ -182,9 +189,7 @@ async fn undo_wave(run: &mut Run<'_>, steps: &[&Step]) {
         steps: outcomes.clone(),
     })]);
     for step in &inverse {
-        let missing = || Outcome::Failed {
-            message: "its backend gave no outcome".to_owned(),
-        };
+        let missing = || Outcome::failed("its backend gave no outcome");
         let outcome = outcomes.get(&step.id).cloned().unwrap_or_else(missing);
         settle(run, step, outcome);
     }
@@ -199,11 +204,15 @@ fn settle(run: &mut Run<'_>, step: &Step, outcome: Outcome) {
     });
     let was_failed = matches!(run.standing.get(&step.id), Some(Standing::Failed(_)));
     match outcome {
-        Outcome::Done if was_failed => {}
+        Outcome::Done if was_failed => {
+            if let Some(left) = run.left.remove(&step.id) {
+                not_undone(run, step, left.join("; "));
+            }
+        }
         Outcome::Done => {
             run.standing.insert(step.id, Standing::Undone);
         }
-        Outcome::Failed { message: why }
+        Outcome::Failed { message: why, .. }
         | Outcome::Held { reason: why }
         | Outcome::Unknown { reason: why } => not_undone(run, step, why),
     }

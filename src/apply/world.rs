@@ -23,6 +23,8 @@ pub enum Fault {
     Tears,
     /// It is done and the answer is lost.
     LosesAnswer,
+    /// It is not done, and something that no image shows is not as it was.
+    Leaves,
     /// It says done, and did nothing.
     Lies,
     /// Something that will end is in the way.
@@ -104,9 +106,7 @@ impl World {
         self.asked
             .borrow_mut()
             .push((step.address.clone(), step.verb.to_string()));
-        let failed = |message: &str| Outcome::Failed {
-            message: message.to_owned(),
-        };
+        let failed = |message: &str| Outcome::failed(message);
         match self.fault_of(step) {
             Some(Fault::Fails) => return failed("the world fails"),
             Some(Fault::Busy) => {
@@ -118,6 +118,12 @@ impl World {
             Some(Fault::Tears) => {
                 self.write(&step.address, step.after.as_ref(), true);
                 return failed("the world tears");
+            }
+            Some(Fault::Leaves) => {
+                return Outcome::Failed {
+                    message: "the world fails".to_owned(),
+                    left: vec!["its shadow stays".to_owned()],
+                };
             }
             Some(Fault::LosesAnswer) => {
                 self.write(&step.address, step.after.as_ref(), false);

@@ -110,7 +110,7 @@ fn unwrapped(hostile: &str) -> Vec<String> {
         outcome,
         elapsed_ms: 1,
     };
-    let mut lines = progress.event(&ended(Outcome::Failed { message: text() }), 0);
+    let mut lines = progress.event(&ended(Outcome::failed(text())), 0);
     lines += &progress.event(&ended(Outcome::Unknown { reason: text() }), 0);
     let settled = Event::Settled {
         journal: text(),

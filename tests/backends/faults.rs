@@ -54,7 +54,7 @@ pub const USER_TESTS: &[Test] = &[
 
 fn failed(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Failed { message } => message,
+        Outcome::Failed { message, .. } => message,
         other => panic!("{other:?}"),
     }
 }

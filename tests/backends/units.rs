@@ -371,7 +371,7 @@ fn on_install() {
     let outcomes = wait(act(&machine, &steps));
     assert_eq!(outcomes[0], Outcome::Done);
     assert!(machine.layout.status_file(&good.name).exists());
-    let Outcome::Failed { message } = &outcomes[1] else {
+    let Outcome::Failed { message, .. } = &outcomes[1] else {
         panic!("{outcomes:?}");
     };
     assert_eq!(message, "no status can be written");

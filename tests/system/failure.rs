@@ -26,6 +26,7 @@ pub const BOTH: &[Test] = &[
         story(host, Change::Update, Fault::Refused);
     }),
     ("what_failed_is_left_when_told_to_stop", stopped),
+    ("a_purge_that_is_torn_is_not_called_put_back", purge_torn),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,4 +221,25 @@ fn stopped(host: &Host) {
     mend();
     host.apply();
     host.converged();
+}
+
+/// The service is there again, but nobody can say that of its data.
+fn purge_torn(host: &Host) {
+    host.spec(&[host.job("a")]);
+    host.apply();
+    host.lorectl(&["service", "trigger", "a"]).exits(0);
+    let kept = host.service("a").join("data/kept");
+    host.write(&kept, "");
+    chattr("+i", &kept);
+    let answer = host.lorectl(&["destroy", "-y", "--purge"]).exits(4);
+    chattr("-i", &kept);
+    let page: Vec<&str> = answer.stdout.split_whitespace().collect();
+    let page = page.join(" ");
+    assert!(
+        page.contains("Not put back service.a what is gone of it stays gone"),
+        "{answer:?}"
+    );
+    assert!(host.path("a", "service").exists());
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+    assert_eq!(host.residue(), Vec::<String>::new());
 }

@@ -123,7 +123,7 @@ impl<'a> OutcomeData<'a> {
     fn of(outcome: &'a Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::Done,
-            Outcome::Failed { message } => Self::Failed { message },
+            Outcome::Failed { message, .. } => Self::Failed { message },
             Outcome::Held { reason } => Self::Held { reason },
             Outcome::Unknown { reason } => Self::Unknown { reason },
         }
@@ -234,9 +234,7 @@ mod tests {
                 step: StepId(1),
                 address: address("sync"),
                 verb: Verb::from_static("install"),
-                outcome: Outcome::Failed {
-                    message: "a\nb".to_owned(),
-                },
+                outcome: Outcome::failed("a\nb"),
                 elapsed_ms: 12,
             },
             Event::UndoBegan {

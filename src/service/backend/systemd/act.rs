@@ -32,7 +32,7 @@ impl Act for Systemd {
                 Ok(work) => works.push(work),
                 Err(error) => {
                     let message = error.chain();
-                    let outcome = Outcome::Failed { message };
+                    let outcome = Outcome::failed(message);
                     progress(step.id, &outcome);
                     outcomes.push(Some(outcome));
                     continue;
@@ -53,9 +53,7 @@ impl Act for Systemd {
         let mut works = works.into_iter();
         let settle = |outcome: Option<Outcome>| {
             let outcome = outcome.or_else(|| works.next().and_then(|work| work.outcome));
-            outcome.unwrap_or_else(|| Outcome::Failed {
-                message: "the step was not carried out".to_owned(),
-            })
+            outcome.unwrap_or_else(|| Outcome::failed("the step was not carried out"))
         };
         outcomes.into_iter().map(settle).collect()
     }
@@ -164,8 +162,17 @@ impl Systemd {
 
     fn put_back(&self, work: &mut Work<'_>) {
         work.unread |= !work.undo.is_empty();
+        let wants = self.wants_link(work.name());
         let failures = work.undo.put_back(&*self.disk);
-        work.add(&failures);
+        let mut left = Vec::new();
+        for (path, why) in failures {
+            // Of a part the next look tells whether it is back; of the rest nothing does.
+            if path != wants && !work.is_part(&path) {
+                left.push(why.clone());
+            }
+            work.add(&[why]);
+        }
+        work.leave(left);
     }
 
     fn change_files(&self, works: &mut [&mut Work<'_>]) {

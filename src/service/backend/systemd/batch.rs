@@ -96,14 +96,12 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn fail(&mut self, message: impl Into<String>) {
-        self.outcome = Some(Outcome::Failed {
-            message: message.into(),
-        });
+        self.outcome = Some(Outcome::failed(message));
     }
 
     /// Adds to the message of a failure what could not be put back.
     pub(super) fn add(&mut self, more: &[String]) {
-        if let Some(Outcome::Failed { message } | Outcome::Held { reason: message }) =
+        if let Some(Outcome::Failed { message, .. } | Outcome::Held { reason: message }) =
             &mut self.outcome
         {
             for text in more {
@@ -111,6 +109,21 @@ impl<'a> Work<'a> {
                 message.push_str(text);
             }
         }
+    }
+
+    /// Adds to a failure what could not be put back and no image shows.
+    pub(super) fn leave(&mut self, more: Vec<String>) {
+        if let Some(Outcome::Failed { left, .. }) = &mut self.outcome {
+            left.extend(more);
+        }
+    }
+
+    /// Whether a path is that of a part.
+    pub(super) fn is_part(&self, wanted: &Path) -> bool {
+        self.changed.iter().any(|(_, role)| match role {
+            Role::Unit(_, path) | Role::Run(path) | Role::Extra(_, path) => path == wanted,
+            Role::Enabled | Role::Active | Role::LoadState => false,
+        })
     }
 
     fn has(image: Option<&Image>, flag: &PartName) -> bool {

@@ -123,12 +123,13 @@ impl Undo {
         self.touched.is_empty()
     }
 
-    /// Puts everything back, in reverse; all of it is tried, and what fails is returned.
-    pub(super) fn put_back(&mut self, disk: &dyn Disk) -> Vec<String> {
+    /// Puts everything back, in reverse; all of it is tried, and what fails is returned with its path.
+    pub(super) fn put_back(&mut self, disk: &dyn Disk) -> Vec<(PathBuf, String)> {
         let mut failures = Vec::new();
         let mut tell = |path: &Path, result: io::Result<()>| {
             if let Err(error) = result {
-                failures.push(format!("cannot put back {}: {error}", path.display()));
+                let why = format!("cannot put back {}: {error}", path.display());
+                failures.push((path.to_owned(), why));
             }
         };
         for (path, mode, owner) in self.gone.drain(..).rev() {
@@ -232,7 +233,7 @@ mod tests {
             .unwrap();
         assert!(RealDisk.stat(&at("full")).unwrap().is_none());
 
-        assert_eq!(undo.put_back(&RealDisk), Vec::<String>::new());
+        assert_eq!(undo.put_back(&RealDisk), []);
         let read = |name: &str| {
             let read = RealDisk.read(&at(name), 100).unwrap().unwrap();
             (read.bytes, read.mode)

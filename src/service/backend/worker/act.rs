@@ -40,9 +40,8 @@ impl Act for Worker {
         self.wait_for_runs(batch, &mut outcomes).await;
         self.settle(batch, &mut outcomes);
         let ended = batch.iter().zip(outcomes).map(|(step, outcome)| {
-            let outcome = outcome.unwrap_or_else(|| Outcome::Failed {
-                message: "the step was not carried out".to_owned(),
-            });
+            let outcome =
+                outcome.unwrap_or_else(|| Outcome::failed("the step was not carried out"));
             progress(step.id, &outcome);
             outcome
         });
@@ -59,9 +58,7 @@ fn settled(tried: Result<bool>) -> Option<Outcome> {
     match tried {
         Ok(true) => Some(Outcome::Done),
         Ok(false) => None,
-        Err(error) => Some(Outcome::Failed {
-            message: error.chain(),
-        }),
+        Err(error) => Some(Outcome::failed(error.chain())),
     }
 }
 
@@ -233,7 +230,7 @@ impl Worker {
         for (step, outcome) in batch.iter().zip(outcomes) {
             if *outcome == Some(Outcome::Done) && !(gone && removes(step)) {
                 let message = format!("cannot make {} durable: {error}", step.address);
-                *outcome = Some(Outcome::Failed { message });
+                *outcome = Some(Outcome::failed(message));
             }
         }
     }

@@ -15,9 +15,8 @@ fn events() -> Vec<(u64, Event)> {
         outcome,
         elapsed_ms,
     };
-    let failed = || Outcome::Failed {
-        message: "its timer did not start: Unit may not be \x1b[31mstarted\nsee the log".to_owned(),
-    };
+    let failed =
+        || Outcome::failed("its timer did not start: Unit may not be \x1b[31mstarted\nsee the log");
     vec![
         (
             0,
