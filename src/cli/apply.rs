@@ -33,7 +33,7 @@ use super::{
     Done,
     args::{ApplyArgs, DestroyArgs, OnFailure as OnFailureArg},
     context::Context,
-    plan::{held, show},
+    plan::{held, show, show_before},
     project::{Project, readers},
     reconcile::Mending,
 };
@@ -242,7 +242,7 @@ impl Order<'_> {
             Approved::ToMend(_) => refuse(plan),
             Approved::Beforehand => {
                 if !self.context.json() {
-                    show(self.context, plan)?;
+                    show_before(self.context, plan)?;
                 }
                 refuse(plan)
             }
@@ -289,7 +289,7 @@ impl Order<'_> {
         if self.context.json() {
             return self.answer(&situation, &plan, is_needed.then_some(unapproved));
         }
-        show(self.context, &plan)?;
+        show_before(self.context, &plan)?;
         refuse(&plan)?;
         if !is_needed {
             return Ok(Err(nothing_to_do(&plan)));

@@ -32,7 +32,7 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
     if let Some(out) = &args.out {
         write(context, &plan, &context.directory.join(out))?;
     }
-    show_as(context, &plan, observation)?;
+    show_as(context, &plan, observation, false)?;
     Ok(outcome(&plan, args.detailed_exitcode))
 }
 
@@ -94,10 +94,20 @@ fn write(context: &Context, plan: &Plan, path: &Path) -> Result<()> {
 
 /// Shows a plan as text or as its document.
 pub fn show(context: &Context, plan: &Plan) -> Result<()> {
-    show_as(context, plan, Observation::Live)
+    show_as(context, plan, Observation::Live, false)
 }
 
-fn show_as(context: &Context, plan: &Plan, observation: Observation) -> Result<()> {
+/// The same, where the refusals are told by the error that the command ends with.
+pub fn show_before(context: &Context, plan: &Plan) -> Result<()> {
+    show_as(context, plan, Observation::Live, true)
+}
+
+fn show_as(
+    context: &Context,
+    plan: &Plan,
+    observation: Observation,
+    error_follows: bool,
+) -> Result<()> {
     if context.json() {
         return context
             .console
@@ -106,6 +116,7 @@ fn show_as(context: &Context, plan: &Plan, observation: Observation) -> Result<(
     let page = view::plan::PlanContext {
         detail: context.detail(),
         observation,
+        error_follows,
     };
     context
         .console

@@ -17,6 +17,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::OFlag,
     unistd::{self, Uid, User},
 };
@@ -65,6 +66,9 @@ fn open(path: &Path, create: Option<u32>) -> io::Result<File> {
                 .read(true)
                 .custom_flags(flags.bits())
                 .open(path)?
+        }
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Err(io::Error::other("the lock is a symbolic link"));
         }
         other => other?,
     };
@@ -361,6 +365,8 @@ mod tests {
             assert!(Lock::try_take(path, 0o600).is_err(), "{}", path.display());
             assert!(is_held(path).is_err(), "{}", path.display());
         }
+        let refused = Lock::try_take(&link, 0o600).unwrap_err();
+        assert_eq!(refused.to_string(), "the lock is a symbolic link");
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
     }
 

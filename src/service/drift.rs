@@ -171,12 +171,7 @@ fn file_fields(name: &str, was: &File, is: &File, bytes: Option<&[u8]>) -> Vec<D
             _ => Vec::new(),
         };
         if keys.is_empty() {
-            fields.push(field(
-                Level::Definition,
-                name,
-                Some("as applied"),
-                Some(OTHER),
-            ));
+            fields.push(field(Level::Definition, name, None, None));
         }
         for (level, key, ours) in keys {
             let shown = format!("{name} {key}");

@@ -12,7 +12,7 @@ use super::{
     validate::Validated,
 };
 use crate::{
-    apply::events::{Event, SettledStep},
+    apply::events::{Event, Report, SettledStep},
     error::{Code, Error},
     resource::Outcome,
 };
@@ -60,7 +60,6 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     plan.drift[1].notes.push(text());
     plan.drift[1].fields[0].field = text();
     report.failed[0].message = text();
-    report.backed_up.push(text());
     let drift = drift::Report::of(&plan, 3);
     let written = Initialised {
         path: text(),
@@ -85,7 +84,7 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     ]
 }
 
-/// What is not wrapped: logs, source lines, and lines that are drawn over.
+/// What is not wrapped: logs, source lines, paths to be copied, and lines that are drawn over.
 fn unwrapped(hostile: &str) -> Vec<String> {
     let text = || hostile.to_owned();
     let error = Error::new(Code::Internal, text())
@@ -120,7 +119,12 @@ fn unwrapped(hostile: &str) -> Vec<String> {
         }],
     };
     lines += &progress.event(&settled, 0);
+    let report = Report {
+        backed_up: vec![text()],
+        ..Report::default()
+    };
     vec![
+        apply::render(&report, 1, &Style::PLAIN),
         error::render(&error, &Style::PLAIN),
         String::from_utf8(logs).unwrap(),
         lines,

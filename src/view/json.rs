@@ -226,8 +226,10 @@ pub fn refused(plan: &Plan) -> Option<Error> {
     error.suggestion.clone_from(&first.suggestion);
     if plan.refusals.len() > 1 {
         let details = plan.refusals.iter().map(|refusal| match &refusal.address {
-            Some(address) => format!("{}: {address}: {}", refusal.code, refusal.message),
-            None => format!("{}: {}", refusal.code, refusal.message),
+            Some(address) if !refusal.message.starts_with(&address.to_string()) => {
+                format!("{}: {address}: {}", refusal.code, refusal.message)
+            }
+            Some(_) | None => format!("{}: {}", refusal.code, refusal.message),
         });
         error = error.with_details(details.collect());
     }

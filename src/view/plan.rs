@@ -16,7 +16,7 @@ use super::{
     text, time,
 };
 use crate::{
-    id::Timestamp,
+    id::{Address, Timestamp},
     resource::{Hold, Lift, Plan, Refusal},
 };
 
@@ -49,6 +49,8 @@ pub struct PlanContext {
     pub observation: Observation,
     /// How much is shown.
     pub detail: Detail,
+    /// Whether the command ends with an error that tells the refusals, so that the page need not.
+    pub error_follows: bool,
 }
 
 /// The plan as text.
@@ -90,7 +92,9 @@ pub fn write(
         }
     }
     holds(&mut canvas, &plan.holds, plan.created_at);
-    refusals(&mut canvas, &plan.refusals);
+    if !context.error_follows {
+        refusals(&mut canvas, &plan.refusals);
+    }
     warnings(&mut canvas, &plan.warnings);
     canvas.gap();
     summary::draw(&mut canvas, plan, &page);
@@ -173,7 +177,8 @@ fn refusals(canvas: &mut Canvas<'_>, refusals: &[Refusal]) {
     section(canvas, Paint::Bad, "Refused");
     for refusal in refusals {
         let mut line = Line::indented(4).put(Paint::Bad, refusal.code.as_str());
-        if let Some(address) = &refusal.address {
+        let begins = |address: &Address| refusal.message.starts_with(&address.to_string());
+        if let Some(address) = refusal.address.as_ref().filter(|address| !begins(address)) {
             line = line.plain("  ").put(Paint::Strong, address.to_string());
         }
         canvas.line(&line.plain("  ").plain(&refusal.message), 6);
@@ -237,6 +242,7 @@ mod tests {
     const FULL: PlanContext = PlanContext {
         observation: Observation::Live,
         detail: Detail::Full,
+        error_follows: false,
     };
 
     fn plain(plan: &Plan, width: usize) -> String {
@@ -285,6 +291,7 @@ mod tests {
         let context = PlanContext {
             observation: Observation::Snapshot(fixture::now().plus_seconds(-3600)),
             detail: Detail::Summary,
+            ..PlanContext::default()
         };
         snapshot(
             "plan-summary",

@@ -43,12 +43,7 @@ pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
         report.left.iter().map(ToString::to_string).collect(),
     );
     failures(&mut canvas, Paint::Bad, "Not mended", &report.unmended);
-    names(
-        &mut canvas,
-        Paint::Strong,
-        "Kept a copy as",
-        report.backed_up.clone(),
-    );
+    copies(&mut canvas, &report.backed_up);
     if code(report).is_some() || report.is_mending {
         let kept = report
             .applied
@@ -134,6 +129,18 @@ fn names(canvas: &mut Canvas<'_>, paint: Paint, title: &str, names: Vec<String>)
         line = line.plain(name).plain(comma);
     }
     canvas.line(&line, 4);
+}
+
+/// A path a line, never broken: it is there to be copied.
+fn copies(canvas: &mut Canvas<'_>, paths: &[String]) {
+    if paths.is_empty() {
+        return;
+    }
+    canvas.gap();
+    canvas.line(&Line::new().put(Paint::Strong, "Kept a copy as"), 0);
+    for path in paths {
+        canvas.raw_line(&Line::indented(4).whole(Paint::Plain, path));
+    }
 }
 
 /// `1 created, 2 changed`, in the order of the actions.
@@ -246,6 +253,18 @@ mod tests {
             ),
             "Applied: nothing (serial 41, 20 ms).\n"
         );
+    }
+
+    #[test]
+    fn the_path_of_a_copy_is_never_broken() {
+        let path = format!("/var/lib/lorectl/acme/backups/{}", "part/".repeat(30));
+        let report = Report {
+            backed_up: vec![path.clone(), "/b".to_owned()],
+            ..Report::default()
+        };
+        let text = render(&report, 1, &Style::PLAIN.at_width(80));
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert_eq!(lines[..3], ["Kept a copy as", &path, "/b"]);
     }
 
     #[test]

@@ -234,3 +234,23 @@ fn a_purge_waits_for_a_lock_on_what_is_left_and_then_holds() {
     world.shell(&script).run().exits(0);
     assert!(!data.exists());
 }
+
+#[test]
+fn a_refusal_is_told_once() {
+    let world = World::with(&[service("a", "protect = true\n"), service("b", "")].concat());
+    world.ok("apply --yes");
+    world.spec(&service("b", ""));
+    let told = |words: &str| {
+        let ran = world.run(words).exits(3);
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        assert_eq!(all.matches("is protected").count(), 1, "{words}:\n{all}");
+        assert_eq!(all.matches("PROTECTED").count(), 1, "{words}:\n{all}");
+        ran
+    };
+    assert_eq!(told("plan").stderr, "");
+    for words in ["apply --yes", "apply"] {
+        let ran = told(words);
+        assert!(ran.stdout.contains("Refused."), "{}", ran.stdout);
+        ran.complains("PROTECTED");
+    }
+}

@@ -161,3 +161,17 @@ fn who_triggers_during_a_run_waits_or_is_told_by_overlap() {
     );
     queued.exits(0).says("success").says("exit 0");
 }
+
+#[test]
+fn a_definition_that_says_nothing_any_more_differs_in_plain_words() {
+    let world = World::with(&service("a", ""));
+    world.ok("apply --yes");
+    let run = world.state().join("services/a/run.json");
+    fs::write(&run, "gone\n").unwrap();
+    let drift = world.run("drift --detailed-exitcode").exits(2);
+    drift.says("run.json: differs from what was applied");
+    let kept = world.run("apply --yes").exits(0).says("Kept a copy as");
+    let kept = kept.stdout.lines().map(str::trim);
+    let copy = kept.filter(|line| line.contains("/backups/")).count();
+    assert_eq!(copy, 1, "on a line of its own");
+}
