@@ -41,6 +41,15 @@ pub struct Lock {
     file: File,
 }
 
+/// What became of a file that was to be locked.
+#[derive(Debug)]
+enum Claim {
+    Taken(Lock),
+    Held,
+    /// It is not, or no longer, the file at the path.
+    Replaced,
+}
+
 /// Opens a lock file without following a link and without waiting at a pipe.
 ///
 /// Where the file is someone else's and may only be read, a read-only descriptor serves: flock(2)
@@ -133,17 +142,28 @@ impl Lock {
     fn attempt(path: &Path, create: Option<u32>) -> io::Result<Option<Self>> {
         // Whoever purges a service removes its lock file; the loop ends with the second such removal.
         for _ in 0..3 {
-            let file = open(path, create)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            if is_current(&file, path)? {
-                return Ok(Some(Self { file }));
+            match Self::claim(open(path, create)?, path)? {
+                Claim::Taken(lock) => return Ok(Some(lock)),
+                Claim::Held => return Ok(None),
+                Claim::Replaced => {}
             }
         }
         Ok(None)
+    }
+
+    /// Locks a file that was opened at a path, which may be another's by now: however long ago that
+    /// was (a process can be stopped in between), a lock that nobody else would find is none.
+    fn claim(file: File, path: &Path) -> io::Result<Claim> {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Claim::Held),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(if is_current(&file, path)? {
+            Claim::Taken(Self { file })
+        } else {
+            Claim::Replaced
+        })
     }
 
     /// Takes the lock, waiting at most `patience`; `None` when it was held all the while.
@@ -350,6 +370,36 @@ mod tests {
         assert!(!is_held(&path).unwrap());
         assert_eq!(holder(&path).unwrap(), None, "nobody is named any more");
         ProjectLock::acquire(&path, &holder_named("bo")).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_was_replaced_meanwhile_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let opened = || open(&path, Some(0o600)).unwrap();
+        // What a waiter has open when it is stopped, and what has become of it when it goes on.
+        let before = opened();
+        std::fs::write(dir.path().join("new"), "").unwrap();
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        assert!(matches!(
+            Lock::claim(before, &path).unwrap(),
+            Claim::Replaced
+        ));
+        let before = opened();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(
+            Lock::claim(before, &path).unwrap(),
+            Claim::Replaced
+        ));
+        // A claim that came to nothing keeps nobody out.
+        let held = Lock::try_take(&path, 0o600).unwrap();
+        assert!(held.is_some());
+        assert!(matches!(Lock::claim(opened(), &path).unwrap(), Claim::Held));
+        drop(held);
+        assert!(matches!(
+            Lock::claim(opened(), &path).unwrap(),
+            Claim::Taken(_)
+        ));
     }
 
     #[test]

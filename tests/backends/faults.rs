@@ -9,11 +9,13 @@ use std::{
 use lorectl::{
     id::{Lineage, ResourceId, Seconds},
     resource::{Outcome, Scope, Seen, UnknownCode},
-    service::{definition::Sandbox, image},
+    service::{backend::systemd::Systemd, definition::Sandbox, image},
 };
 
 use crate::{
-    Test, run,
+    Test,
+    liar::Liar,
+    run,
     systemd::Machine,
     world::{World, act, address, done, install, observe, ours, ours_with_bytes, step, wait},
 };
@@ -30,6 +32,7 @@ pub const SYSTEM: &[Test] = &[
         "a_setting_that_systemd_drops_fails_its_own_step",
         dropped_setting,
     ),
+    ("a_write_that_lies_fails_its_own_step", lied_to),
     ("a_removal_waits_for_a_run", waits_for_run),
     ("a_removal_is_held_by_a_run_that_does_not_end", held_by_run),
     ("what_is_not_ours_is_foreign", foreign),
@@ -57,6 +60,28 @@ fn failed(outcome: &Outcome) -> &str {
         Outcome::Failed { message, .. } => message,
         other => panic!("{other:?}"),
     }
+}
+
+/// Success was reported, and other bytes are there: seen before systemd reads them.
+fn lied_to() {
+    wait(async {
+        for about in ["b.service", "b.timer", "services/b/run.json"] {
+            let mut machine = Machine::system();
+            let about = about.to_owned();
+            let liar = std::rc::Rc::new(Liar {
+                about: about.clone(),
+            });
+            machine.backend = Systemd::system(machine.layout.clone(), liar);
+            let (a, b) = (machine.service("a"), machine.service("b"));
+            let batch = [install(&machine, &b), install(&machine, &a)];
+            let outcomes = act(&machine, &batch).await;
+            let message = failed(&outcomes[0]);
+            let said = format!("{about} is not what was just written");
+            assert!(message.contains(&said), "{about}: {message}");
+            assert_eq!(outcomes[1], Outcome::Done, "{about}");
+            assert_eq!(machine.residue("b"), [""; 0], "{about}");
+        }
+    });
 }
 
 fn dropped_setting() {

@@ -10,6 +10,7 @@
 
 mod crowd;
 mod faults;
+mod liar;
 mod reboot;
 mod stories;
 mod systemd;

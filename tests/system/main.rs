@@ -12,6 +12,7 @@
 mod bad_input;
 mod cycle;
 mod drift;
+mod durable;
 mod failure;
 mod host;
 mod interrupt;
@@ -70,6 +71,7 @@ fn main() {
         kill::BOTH,
         cycle::BOTH,
         drift::BOTH,
+        durable::BOTH,
         failure::BOTH,
         reading::BOTH,
         interrupt::BOTH,

@@ -96,6 +96,11 @@ impl Call {
         self.is(SENDING)
     }
 
+    /// Whether it makes something durable.
+    pub fn syncs(&self) -> bool {
+        self.is(SYNCING)
+    }
+
     /// Whether something outside the process is different after it.
     pub fn has_effect(&self) -> bool {
         (self.changes_files() || self.sends() || self.is(SYNCING)) && !self.failed()
@@ -134,7 +139,7 @@ fn traced_with(host: &Host, options: &[&str], args: &[&str]) -> (Answer, Vec<Cal
 }
 
 /// The calls of a trace. A command that works on more than one thread would make them countless.
-fn calls(text: &str) -> Vec<Call> {
+pub fn calls(text: &str) -> Vec<Call> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut calls = Vec::new();
     for line in text.lines() {
