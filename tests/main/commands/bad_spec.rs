@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Runs `apply --yes` on each spec, and keeps what it complains of.
-fn all(name: &str, cases: &[(&str, String)]) {
+pub fn all(name: &str, cases: &[(&str, String)]) {
     let mut text = String::new();
     for (what, spec) in cases {
         let world = World::new();

@@ -12,6 +12,7 @@ mod pins;
 mod readme;
 mod reconcile;
 mod repeat;
+mod runs;
 mod state;
 mod tree;
 mod world;

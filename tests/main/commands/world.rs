@@ -4,9 +4,9 @@ use std::{
     ffi::OsStr,
     fs,
     io::Write,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -82,6 +82,12 @@ impl World {
         let path = self.spec_dir().join(name);
         fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// Writes a program beside the spec.
+    pub fn program(&self, name: &str, text: &str) {
+        let path = self.file(name, text);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// All that is there.
@@ -182,6 +188,18 @@ impl Call<'_> {
         self.command.stdin(Stdio::piped());
         self.input = Some(input.into());
         self
+    }
+
+    /// Time passes, as on a machine.
+    pub fn in_real_time(mut self) -> Self {
+        self.command.env_remove("LORECTL_NOW");
+        self
+    }
+
+    /// Starts it; what it prints is to be read.
+    pub fn spawn(mut self) -> Child {
+        let command = self.command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     /// Runs it to its end.
