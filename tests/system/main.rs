@@ -89,6 +89,9 @@ fn main() {
     for (name, test) in &system {
         trials.push(trial(name, Manager::System, skip, *test));
     }
+    for (name, test) in runner::USER {
+        trials.push(trial(name, Manager::User, skip, *test));
+    }
     // Each wants a boot of its own: run by name alone, with `--ignored`.
     for (name, test) in reboot::BOOTS.iter().chain(runner_reboot::BOOTS) {
         let run = || {

@@ -1,14 +1,14 @@
 //! What becomes of a job between applies: it waits longer after each failure, stops itself, is tried
 //! once again, and runs once for each occurrence of its schedule, whatever its zone does.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use lorectl::id::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     Test,
-    host::{Answer, Host, Job, poll},
+    host::{Answer, Host, Job, Manager, poll},
     told::{JOB, Told},
 };
 
@@ -28,6 +28,9 @@ pub const BOTH: &[Test] = &[
 
 /// On the system's manager.
 pub const SYSTEM: &[Test] = &[("each_occurrence_runs_once_where_clocks_change", transitions)];
+
+/// On an ordinary user's manager.
+pub const USER: &[Test] = &[("the_example_gitlore_does_what_it_says", gitlore)];
 
 const HOUR: i64 = 3600;
 
@@ -310,6 +313,43 @@ fn again(host: &Host) {
         let answer = host.lorectl(&["service", "trigger", "sync"]);
         assert_eq!(answer.status, 0, "time {time}: {answer:?}");
     }
+}
+
+/// `examples/gitlore` as its README has it, with a stand-in for `lore` on the PATH.
+fn gitlore(_: &Host) {
+    let host = Host::of_project(Manager::User, "gitlore");
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["lore.toml", "stage"] {
+        let to = host.dir.join(name);
+        fs::copy(checkout.join("examples/gitlore").join(name), to).unwrap();
+    }
+    let lore = Path::new("/usr/local/bin/lore");
+    fs::copy(checkout.join("tests/fixtures/lore/lore"), lore).unwrap();
+    let token = host.account.home.join(".config/gitlore/token");
+    host.lorectl(&["apply", "-y"]).exits(0);
+    host.converged();
+    let trigger = ["service", "trigger", "sync", "--json"];
+    let data = host.lorectl(&trigger).exits(1).json()["data"].clone();
+    assert_eq!(data["reason"], "TOKEN_NOT_SET", "{data}");
+    host.lorectl(&["service", "resume", "sync"]).exits(0);
+
+    host.make_dir(token.parent().unwrap());
+    host.write(&token, "glpat-Zk3Planted7xQ\n");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let data = host.lorectl(&trigger).exits(0).data();
+    assert_eq!(data["outcome"], "success", "{data}");
+    assert_eq!(data["stage_results"].as_array().map(Vec::len), Some(3));
+    assert!(host.service("sync").join("data/index").exists());
+    let places = [&host.root(), &host.units];
+    let mut grep = Command::new("grep");
+    grep.args(["-r", "-l", "glpat-Zk3Planted7xQ"]).args(places);
+    assert_eq!(
+        String::from_utf8(grep.output().unwrap().stdout).unwrap(),
+        ""
+    );
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+    assert_eq!(host.residue(), [""; 0]);
+    fs::remove_file(lore).unwrap();
 }
 
 /// The instants, within a time, at which a timer wakes its unit: as systemd reads its `OnCalendar=`.
