@@ -10,6 +10,8 @@
     reason = "a benchmark stands outside the house, prints, and stops at the first surprise"
 )]
 
+mod runner;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -32,9 +34,21 @@ fn main() {
         println!("run tests/bench/run");
         return;
     }
-    let most: usize = args.next().and_then(|n| n.parse().ok()).unwrap_or(10_000);
     fs::copy(&binary, LORECTL).unwrap();
     fs::set_permissions(LORECTL, fs::Permissions::from_mode(0o755)).unwrap();
+    let number = |word: Option<String>, default| match word {
+        Some(word) => word.parse().unwrap(),
+        None => default,
+    };
+    let mut args = args.peekable();
+    if args.next_if(|word| word == "runner").is_some() {
+        let services = number(args.next(), 10_000);
+        let seconds = number(args.next(), 60);
+        let place = Path::new(&binary).with_file_name("runner");
+        runner::run(&place, services, seconds.try_into().unwrap());
+        return;
+    }
+    let most: usize = number(args.next(), 10_000);
     println!("{:<52} {:>9} {:>9} {:>7}", "", "lorectl", "floor", "ratio");
     small();
     let few = Host::new((most / 10).max(10));
@@ -266,6 +280,9 @@ fn timed(command: &mut Command) -> Usage {
         .args(["-q", "-o", "/srv/peak", "-f", "%M"])
         .arg(program);
     watched.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        watched.env(name, value.unwrap_or_default());
+    }
     if let Some(dir) = command.get_current_dir() {
         watched.current_dir(dir);
     }
@@ -286,8 +303,11 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
 fn row(what: &str, ours: Duration, floor: Option<Duration>) {
-    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
     match floor {
         Some(floor) => println!(
             "{what:<52} {:>9} {:>9} {:>6.2}x",

@@ -314,18 +314,3 @@ fn a_walk_that_begins_in_a_repeated_hour_repeats_nothing() {
     assert_eq!(next("30 2,3 * * *", again), "2026-10-25T02:30:00Z");
     assert_eq!(next("30 * * * *", again), "2026-10-25T01:30:00Z");
 }
-
-#[test]
-#[ignore = "a measurement: the next thousand occurrences of a thousand schedules"]
-fn a_thousand_occurrences_of_a_thousand_schedules() {
-    let watch = crate::effect::process::Stopwatch::start();
-    let after: Timestamp = "2026-02-09T10:00:00Z".parse().unwrap();
-    let mut last = 0;
-    for number in 0..1000 {
-        let zone = ZONES[number % ZONES.len()];
-        let expression = EXPRESSIONS[number % EXPRESSIONS.len()];
-        let (cron, tz) = check_cron(expression, zone).unwrap();
-        last ^= Walk::after(cron, tz, after).nth(999).unwrap().at.millis();
-    }
-    println!("{:?} ({last})", watch.elapsed());
-}
