@@ -398,7 +398,10 @@ fn triggered(report: &RunReport, now: Timestamp) -> Triggered {
 
 /// Why it did not run, or why the next run waits.
 fn held(report: &RunReport, ran: bool) -> Option<Held> {
-    let lifted_by = report.suggestion.clone();
+    let lifted_by = report
+        .suggestion
+        .as_ref()
+        .map(|command| format!("`{command}`"));
     if !ran || report.action == Action::Paused {
         return Some(Held {
             reason: report.message.clone().unwrap_or_default(),

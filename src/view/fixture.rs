@@ -15,7 +15,8 @@ use crate::{
     },
     view::{
         service::{
-            Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, Stage, Trigger,
+            Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, SkipData, Stage,
+            Trigger,
         },
         state::{Held, LastRun, RunOutcome, State},
         status::{Row, Status},
@@ -628,6 +629,11 @@ pub fn service_status() -> ServiceStatus {
             run(90_000, 11_800, RunOutcome::Success, None),
         ],
         consecutive_failures: 3,
+        skipped: [("backoff".to_owned(), 2), ("paused".to_owned(), 5)].into(),
+        last_skip: Some(SkipData {
+            timestamp_iso: now().plus_seconds(-4320),
+            reason: "backoff".to_owned(),
+        }),
         drift: Some(Levels {
             platform_drift: true,
             spec_drift: false,

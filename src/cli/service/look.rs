@@ -29,7 +29,9 @@ use crate::{
         worker,
     },
     view::{
-        service::{Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, Stage},
+        service::{
+            Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, SkipData, Stage,
+        },
         state::{RunOutcome, State},
     },
 };
@@ -236,7 +238,6 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
         let what = fire.transition?;
         Some(format!("the run at {}: {what}", fire.local))
     }));
-    notes.extend(missed(&known));
     notes.extend(observed.silent.clone());
     let kept = known.kept(&service, now);
     let last = known.status.last_run.iter();
@@ -263,6 +264,13 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
         running_since: known.running_since,
         runs: last.chain(before).map(shown).collect(),
         consecutive_failures: known.status.consecutive_failures,
+        skipped: (known.status.skipped.iter())
+            .map(|(reason, count)| (reason.as_str().to_owned(), *count))
+            .collect(),
+        last_skip: known.status.last_skip.as_ref().map(|skip| SkipData {
+            timestamp_iso: skip.at,
+            reason: skip.reason.as_str().to_owned(),
+        }),
         drift: observed.drift(&address),
         unit: unit_name(&service),
         notes,
@@ -293,6 +301,8 @@ fn not_installed(layout: &Layout, name: &ResourceName, now: Timestamp) -> Servic
         running_since: None,
         runs: Vec::new(),
         consecutive_failures: 0,
+        skipped: BTreeMap::new(),
+        last_skip: None,
         drift: None,
         unit: None,
         notes: vec![
@@ -358,17 +368,6 @@ fn stale(known: &Known, service: &Service, now: Timestamp) -> Option<String> {
             run.started_at, run.pid
         )
     })
-}
-
-/// How many runs did not take place, by reason.
-fn missed(known: &Known) -> Option<String> {
-    let skipped = &known.status.skipped;
-    let counts = skipped.iter().map(|(reason, count)| {
-        let reason = reason.as_str();
-        format!("{count} ({reason})")
-    });
-    let counts: Vec<String> = counts.collect();
-    (!counts.is_empty()).then(|| format!("runs that did not take place: {}", counts.join(", ")))
 }
 
 fn shown(run: &RunRecord) -> Run {

@@ -153,7 +153,7 @@ impl RunReport {
     /// That it was skipped.
     pub fn skipped(service: &Service, status: &Status, skip: &Skip) -> Self {
         let name = &service.name;
-        let resume = format!("mend the cause, then run: lorectl service resume {name}");
+        let resume = format!("lorectl service resume {name}");
         let mut report = Self::empty(service, Action::Skipped, skip.trigger, status);
         report.reason = Some(skip.reason.as_str().to_owned());
         report.next_retry_iso = skip.until;
@@ -178,11 +178,17 @@ impl RunReport {
                 "the last run failed; the next waits".to_owned(),
                 Some(format!("lorectl service trigger {name} --ignore-backoff")),
             ),
-            SkipReason::Overlap => ("the run before it has not ended".to_owned(), None),
+            SkipReason::Overlap => (
+                "a run of it, or a command that holds its lock, has not ended".to_owned(),
+                None,
+            ),
             SkipReason::Lock => {
                 let lock = service.lock.as_ref().map(ToString::to_string);
                 let lock = lock.unwrap_or_default();
-                (format!("another holds the lock `{lock}`"), None)
+                (
+                    format!("the lock `{lock}` was not to be had"),
+                    Some(format!("lorectl service doctor {name}")),
+                )
             }
             SkipReason::Off => (
                 "its time passed while nothing could run it, and is not made up for".to_owned(),
@@ -210,7 +216,7 @@ impl RunReport {
         if let Some(paused) = &status.paused {
             report.action = Action::Paused;
             report.reason = Some(paused.code.clone());
-            report.suggestion = Some(format!("mend the cause, then run: {resume}"));
+            report.suggestion = Some(resume);
         } else if let Some(breaker) = &status.breaker {
             let failures = status.consecutive_failures;
             let last = &breaker.last_error;
@@ -219,10 +225,12 @@ impl RunReport {
             report.message = Some(format!(
                 "{failures} consecutive transient failures (last: {last})"
             ));
-            report.suggestion = Some(format!(
-                "it is tried again after {}; or run: {resume}",
-                service.breaker.cooldown
-            ));
+            let until = breaker
+                .opened_at
+                .plus_seconds(service.breaker.cooldown.signed());
+            report.next_retry_iso = Some(until);
+            report.remaining_seconds = Some(remaining(until, now));
+            report.suggestion = Some(resume);
         } else {
             report.next_retry_iso = status.next_retry_at;
             report.remaining_seconds = status.next_retry_at.map(|at| remaining(at, now));

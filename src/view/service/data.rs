@@ -1,5 +1,7 @@
 //! What the `service` commands print as JSON: the names and shapes that scripts rely on.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -89,6 +91,16 @@ impl From<&Run> for RunData {
     }
 }
 
+/// A run that did not take place.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SkipData {
+    /// When that was decided, UTC.
+    #[schemars(with = "String")]
+    pub timestamp_iso: Timestamp,
+    /// Why: a word of `skipped`.
+    pub reason: String,
+}
+
 /// One service in full.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(title = "What `lorectl service status --json` prints as data")]
@@ -141,6 +153,11 @@ pub struct StatusData {
     recent_runs: Vec<RunData>,
     /// Transient failures in a row.
     consecutive_failures: u32,
+    /// How many runs did not take place: `paused`, `breaker`, `backoff`, `overlap`, `lock`, `off` (the
+    /// host was, or what wakes it).
+    skipped: BTreeMap<String, u64>,
+    /// The last run that did not take place.
+    last_skip: Option<SkipData>,
     /// At which levels the host differs from what was applied; null where it could not be told.
     drift: Option<Levels>,
     /// What else should be known.
@@ -177,6 +194,8 @@ impl From<ServiceStatus> for StatusData {
             next_runs: status.next_runs,
             running_since: status.running_since,
             consecutive_failures: status.consecutive_failures,
+            skipped: status.skipped,
+            last_skip: status.last_skip,
             drift: status.drift,
             notes: status.notes,
         }

@@ -1,5 +1,7 @@
 //! `lorectl service status NAME`: one service in full.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -9,7 +11,7 @@ use super::super::{
     style::{Paint, Style},
     text, time,
 };
-use super::data::StatusData;
+use super::data::{SkipData, StatusData};
 use crate::id::Timestamp;
 
 /// One service in full; as JSON it is [`StatusData`].
@@ -58,6 +60,10 @@ pub struct ServiceStatus {
     pub runs: Vec<Run>,
     /// Transient failures in a row.
     pub consecutive_failures: u32,
+    /// How many runs did not take place, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// The last that did not.
+    pub last_skip: Option<SkipData>,
     /// At which levels the host differs from what was applied; `None` where it could not be told.
     pub drift: Option<Levels>,
     /// The unit that the scheduler knows it by, where there is one.
@@ -208,6 +214,18 @@ pub fn render(status: &ServiceStatus, style: &Style) -> String {
     if let Some(unit) = &status.unit {
         row(&mut canvas, "unit", &Line::new().plain(unit));
     }
+    if !status.skipped.is_empty() {
+        let counts = status.skipped.iter();
+        let counts: Vec<String> = counts
+            .map(|(why, count)| format!("{count} ({why})"))
+            .collect();
+        let mut text = counts.join(", ");
+        if let Some(last) = &status.last_skip {
+            let when = time::when(status.at, last.timestamp_iso);
+            text = format!("{text}; the last {when}: {}", last.reason);
+        }
+        row(&mut canvas, "not run", &Line::new().plain(text));
+    }
     for note in &status.notes {
         row(&mut canvas, "note", &Line::new().plain(note));
     }
@@ -353,6 +371,8 @@ mod tests {
             consecutive_failures: 0,
             drift: None,
             unit: None,
+            skipped: BTreeMap::new(),
+            last_skip: None,
             notes: Vec::new(),
             ..status
         };

@@ -15,6 +15,7 @@ mod repeat;
 mod runs;
 mod state;
 mod tree;
+mod verbs;
 mod world;
 
 /// Compares a text with the snapshot of that name.

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// A service whose stages are shell scripts.
-fn world(keys: &str, script: &str) -> World {
+pub fn world(keys: &str, script: &str) -> World {
     let world = World::with(&format!(
         "\n[services.sync]\nschedule = {{ every = \"1h\" }}\nscheduler = \"worker\"\n\
          run = [\"./job\"]\n{keys}"
@@ -29,11 +29,11 @@ fn world(keys: &str, script: &str) -> World {
     world
 }
 
-fn data(world: &World) -> PathBuf {
+pub fn data(world: &World) -> PathBuf {
     world.state().join("services/sync/data")
 }
 
-fn status(world: &World) -> Value {
+pub fn status(world: &World) -> Value {
     serde_json::from_slice(&fs::read(data(world).join("status.json")).unwrap()).unwrap()
 }
 
@@ -273,41 +273,6 @@ fn a_newer_status_is_left_alone_and_a_linked_one_not_followed() {
 }
 
 #[test]
-fn a_repair_keeps_what_it_replaces_and_says_when_there_is_nothing_to_do() {
-    let world = world("", "echo done");
-    let ran = world.run("service repair sync").exits(0);
-    assert!(
-        ran.stdout.contains("nothing had to be mended"),
-        "{}",
-        ran.stdout
-    );
-    fs::write(data(&world).join("status.json"), "{").unwrap();
-    let ran = world.run("service repair sync --json").exits(0);
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let action = &report["data"]["actions"][0];
-    assert_eq!(action["action"], "reinitialized");
-    let backup = action["backup"].as_str().unwrap();
-    assert!(backup.starts_with("status.json.corrupt."), "{backup}");
-    assert_eq!(fs::read_to_string(data(&world).join(backup)).unwrap(), "{");
-}
-
-#[test]
-fn following_is_for_people() {
-    let world = world("", "echo done");
-    world.run("service logs sync --follow --open").exits(64);
-    let ran = world.run("service logs sync --follow --json").exits(64);
-    assert!(ran.stdout.contains("\"USAGE\""), "{}", ran.stdout);
-    let json = |words: &str| -> Value {
-        serde_json::from_str::<Value>(&world.run(words).exits(0).stdout).unwrap()["data"].clone()
-    };
-    assert_eq!(json("service logs sync --json")["exists"], false);
-    world.run("service trigger sync").exits(0);
-    assert_eq!(json("service logs sync --json").get("last_lines"), None);
-    let lines = json("service logs sync --json --tail 2")["last_lines"].clone();
-    assert_eq!(lines.as_array().map(Vec::len), Some(2), "{lines}");
-}
-
-#[test]
 fn a_followed_log_is_followed_across_two_rotations_at_once() {
     let world = world("", "echo first");
     world.run("service trigger sync").exits(0);
@@ -386,29 +351,4 @@ fn the_worker_makes_up_for_a_failure_when_its_wait_is_over() {
     assert_eq!(runs()[0]["trigger"], "schedule");
     fs::write(world.path().join("good"), "").unwrap();
     poll("a success", || runs()[0]["outcome"] == "success");
-}
-
-/// Looking at what is not there is answered; doing something to it is refused.
-#[test]
-fn what_is_not_installed_is_told() {
-    let world = world("", "echo done");
-    let ran = world.run("service status other").exits(0).quiet();
-    assert!(ran.stdout.contains("not installed"), "{}", ran.stdout);
-    let ran = world.run("service status other --json").exits(0);
-    assert!(
-        ran.stdout.contains("\"scheduler_state\":\"not_installed\""),
-        "{}",
-        ran.stdout
-    );
-    let ran = world.run("service resume other").exits(0).quiet();
-    assert!(ran.stdout.contains("not installed"), "{}", ran.stdout);
-    for words in [
-        "service trigger other",
-        "service pause other",
-        "service logs other",
-    ] {
-        let ran = world.run(words);
-        assert_ne!(ran.status, 0, "{words}");
-        ran.complains("NO_SUCH_RESOURCE");
-    }
 }
