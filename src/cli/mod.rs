@@ -98,7 +98,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Code::Internal, "cannot start the runtime").because(error))?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
             Command::Init(args) => init::run(context, &args),
             Command::Validate => validate(context),
@@ -120,7 +120,10 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Worker => worker::run(context).await,
             Command::Explain { code } => explain(context, code.as_deref()),
         }
-    })
+    });
+    // A name that is still being resolved, on a thread of its own, is waited for by nobody.
+    runtime.shutdown_background();
+    done
 }
 
 fn validate(context: &Context) -> Result<Done> {

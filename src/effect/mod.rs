@@ -8,6 +8,7 @@ pub mod disk;
 pub mod environment;
 pub mod executable;
 pub mod host;
+pub mod http;
 pub mod lock;
 pub mod process;
 pub mod random;

@@ -1,0 +1,250 @@
+//! HTTP requests to the outside, one at a time, with nothing taken from the environment.
+//!
+//! No redirect is followed, no proxy is asked, no cookie kept, no body unpacked. A server is reached at
+//! its address only if that is no link-local one, which is where clouds keep a machine's own
+//! credentials; an address is looked at when the URL is read, and again when its name is resolved. TLS
+//! trusts what the host trusts. Nothing of all this is opened before the first request.
+
+mod fault;
+mod url;
+
+use std::{
+    cell::OnceCell,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use reqwest::{
+    Certificate, Client, ClientBuilder,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use crate::id::Timestamp;
+pub use fault::Fault;
+pub use url::{HttpUrl, UrlFault};
+
+/// The method of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`.
+    Get,
+    /// `POST`.
+    Post,
+    /// `PUT`.
+    Put,
+    /// `DELETE`.
+    Delete,
+}
+
+impl From<Method> for reqwest::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Get => Self::GET,
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Delete => Self::DELETE,
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// Where it goes.
+    pub url: &'a HttpUrl,
+    /// Headers beyond `Host`, `User-Agent` and `Content-Length`.
+    pub headers: &'a [(&'static str, SecretString)],
+    /// The body, if it has one.
+    pub body: Option<&'a [u8]>,
+    /// PEM certificates that are trusted beside those of the host.
+    pub roots: Option<&'a [u8]>,
+    /// How long all of it may take, from the name's resolution to the last byte of the answer.
+    pub timeout: Duration,
+    /// The most that is read of the answer's body, in bytes; what comes after is left.
+    pub body_limit: usize,
+}
+
+/// An answer.
+pub struct Response {
+    /// The status, 100 to 999.
+    pub status: u16,
+    headers: HeaderMap,
+    /// The body, as far as it was read. It may hold a secret, or repeat the request's.
+    pub body: SecretSlice<u8>,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response({})", self.status)
+    }
+}
+
+impl Response {
+    /// The first value of a header, if it is text. Names are told apart without regard to case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The server's time, UTC, from its `Date`.
+    pub fn date(&self) -> Option<Timestamp> {
+        http_date(self.header("date")?)
+    }
+
+    /// When the server asks to be asked again (RFC 9110, 10.2.3): an instant, or so many seconds from `now`.
+    pub fn retry_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let text = self.header("retry-after")?.trim();
+        match text.parse::<u32>() {
+            Ok(seconds) => Some(now.plus_seconds(i64::from(seconds))),
+            Err(_) => http_date(text),
+        }
+    }
+}
+
+/// A date as HTTP writes it (RFC 9110, 5.6.7), the form that senders must use.
+fn http_date(text: &str) -> Option<Timestamp> {
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(date.with_timezone(&Utc).into())
+}
+
+/// Whether nothing is ever sent to an address: link-local ones (RFC 3927, RFC 4291), what stands
+/// for them in IPv6, the metadata address of one cloud, and what is no address of one host.
+fn is_refused(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast()
+        }
+        IpAddr::V6(v6) => {
+            // ::ffff:0:0/96, and 64:ff9b::/96 of RFC 6052.
+            let embedded = match v6.segments() {
+                [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
+                    let [.., a, b, c, d] = v6.octets();
+                    Some(std::net::Ipv4Addr::new(a, b, c, d))
+                }
+                _ => v6.to_ipv4_mapped(),
+            };
+            v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6 == std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+                || embedded.is_some_and(|v4| is_refused(IpAddr::V4(v4)))
+        }
+    }
+}
+
+/// Resolves names as the host does, and drops the addresses that are refused.
+struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found: Vec<SocketAddr> = found.map_err(|_| Fault::Unresolved)?.collect();
+            if found.is_empty() {
+                return Err(Fault::Unresolved.into());
+            }
+            let allowed: Vec<SocketAddr> = (found.into_iter())
+                .filter(|address| !is_refused(address.ip()))
+                .collect();
+            if allowed.is_empty() {
+                return Err(Fault::LinkLocal.into());
+            }
+            let addresses: Addrs = Box::new(allowed.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// Sends requests. What it needs is opened by the first of them.
+#[derive(Debug, Default)]
+pub struct Http {
+    plain: OnceCell<Client>,
+    tls: OnceCell<Client>,
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("lorectl/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .pool_max_idle_per_host(0)
+        .dns_resolver(Resolver)
+}
+
+fn built(builder: ClientBuilder) -> Result<Client, Fault> {
+    builder.build().map_err(|error| Fault::of(&error))
+}
+
+impl Http {
+    fn client(&self, request: &Request<'_>) -> Result<Client, Fault> {
+        // Whoever was first has chosen, which is us in this process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        if let Some(roots) = request.roots {
+            let roots = Certificate::from_pem_bundle(roots).map_err(|_| Fault::Roots)?;
+            if roots.is_empty() {
+                return Err(Fault::Roots);
+            }
+            return built(builder().tls_certs_merge(roots));
+        }
+        let (cell, builder) = if request.url.is_tls() {
+            (&self.tls, builder().https_only(true))
+        } else {
+            // The host's roots are many files, which nobody asks for here.
+            (&self.plain, builder().tls_certs_only([]))
+        };
+        if let Some(client) = cell.get() {
+            return Ok(client.clone());
+        }
+        let client = built(builder)?;
+        Ok(cell.get_or_init(|| client).clone())
+    }
+
+    /// Sends a request and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// Why there is no answer. It names neither the URL nor any part of it.
+    pub async fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in request.headers {
+            let mut value =
+                HeaderValue::from_str(value.expose_secret()).map_err(|_| Fault::Header(name))?;
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let client = self.client(request)?;
+        let mut sent = client
+            .request(request.method.into(), request.url.expose())
+            .timeout(request.timeout)
+            .headers(headers);
+        if let Some(body) = request.body {
+            sent = sent.body(body.to_vec());
+        }
+        let mut response = sent.send().await.map_err(|error| Fault::of(&error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while body.len() < request.body_limit {
+            let chunk = response.chunk().await.map_err(|error| Fault::of(&error))?;
+            let Some(chunk) = chunk else { break };
+            let room = request.body_limit.saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+        }
+        Ok(Response {
+            status,
+            headers,
+            body: body.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod listener;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! URLs that may be asked.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::is_refused;
+
+/// The longest URL, in bytes.
+const LONGEST: usize = 4096;
+
+/// A URL that a request may go to. It may be a secret, so it is printed by nothing and wiped after use.
+#[derive(Clone)]
+pub struct HttpUrl {
+    text: SecretString,
+    tls: bool,
+}
+
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpUrl(…)")
+    }
+}
+
+/// Why a URL is none that may be asked. It says nothing of the URL but its scheme.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlFault {
+    /// It is no URL at all, or one without a host.
+    #[error("that is no URL, as `https://host/path`")]
+    NotOne,
+    /// It is of another scheme.
+    #[error("`{0}` is not `https` or `http`")]
+    Scheme(String),
+    /// Its host is a link-local address or another that no request goes to.
+    #[error(
+        "a request to a link-local address is never sent: a cloud answers there with the machine's own credentials"
+    )]
+    LinkLocal,
+    /// Its host is an address in a form that hides which.
+    #[error("an address is written as `192.0.2.1` or `[2001:db8::1]`")]
+    Disguised,
+    /// It holds more than a URL should.
+    #[error("the URL is over 4096 bytes long")]
+    Long,
+}
+
+impl HttpUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// Why it is none that may be asked.
+    pub fn parse(text: &str) -> Result<Self, UrlFault> {
+        if text.len() > LONGEST {
+            return Err(UrlFault::Long);
+        }
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(UrlFault::NotOne);
+        }
+        let url = Url::parse(text).map_err(|_| UrlFault::NotOne)?;
+        let tls = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            other => {
+                let short: String = other.chars().take(20).collect();
+                return Err(UrlFault::Scheme(short));
+            }
+        };
+        let (address, shown) = match url.host() {
+            Some(Host::Ipv4(v4)) => (Some(v4.into()), v4.to_string()),
+            Some(Host::Ipv6(v6)) => (Some(v6.into()), String::new()),
+            Some(Host::Domain(_)) => (None, String::new()),
+            None => return Err(UrlFault::NotOne),
+        };
+        if address.is_some_and(is_refused) {
+            return Err(UrlFault::LinkLocal);
+        }
+        // `http://2130706433/` and `http://0x7f.1/` are 127.0.0.1 to a URL's reader, and to nobody else.
+        if !shown.is_empty() && !text.contains(&shown) {
+            return Err(UrlFault::Disguised);
+        }
+        Ok(Self::of(&url, tls))
+    }
+
+    fn of(url: &Url, tls: bool) -> Self {
+        Self {
+            text: url.as_str().into(),
+            tls,
+        }
+    }
+
+    /// The same URL with another step at the end of its path; its query stays.
+    #[must_use]
+    pub fn below(&self, step: &str) -> Self {
+        let Ok(mut url) = Url::parse(self.text.expose_secret()) else {
+            return self.clone();
+        };
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(step);
+        }
+        Self::of(&url, self.tls)
+    }
+
+    /// Whether it is `https`.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The URL itself, for whoever sends the request.
+    pub(super) fn expose(&self) -> &str {
+        self.text.expose_secret()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_may_be_asked_and_what_may_not() {
+        let scheme = |name: &str| Err(UrlFault::Scheme(name.to_owned()));
+        for (text, expected) in [
+            ("https://hooks.example/x?a=1", Ok(true)),
+            ("http://127.0.0.1:8080/", Ok(false)),
+            ("http://[::1]/", Ok(false)),
+            ("https://10.0.0.1/", Ok(true)),
+            ("HTTPS://Example.COM", Ok(true)),
+            ("https://u:p@host/", Ok(true)),
+            ("file:///etc/passwd", scheme("file")),
+            ("htps://host", scheme("htps")),
+            ("localhost:80/x", scheme("localhost")),
+            ("hooks.example/x", Err(UrlFault::NotOne)),
+            ("", Err(UrlFault::NotOne)),
+            ("https://", Err(UrlFault::NotOne)),
+            ("https://a b/", Err(UrlFault::NotOne)),
+            ("https://host/a\tb", Err(UrlFault::NotOne)),
+            ("http://169.254.169.254/latest", Err(UrlFault::LinkLocal)),
+            ("http://2852039166/", Err(UrlFault::LinkLocal)),
+            ("http://0xa9.0xfe.0xa9.0xfe/", Err(UrlFault::LinkLocal)),
+            ("http://[fe80::1]/", Err(UrlFault::LinkLocal)),
+            ("http://[::ffff:169.254.169.254]/", Err(UrlFault::LinkLocal)),
+            ("http://[64:ff9b::a9fe:a9fe]/", Err(UrlFault::LinkLocal)),
+            ("http://[fd00:ec2::254]/", Err(UrlFault::LinkLocal)),
+            ("http://0.0.0.0/", Err(UrlFault::LinkLocal)),
+            ("http://2130706433/", Err(UrlFault::Disguised)),
+            ("http://0x7f.1/", Err(UrlFault::Disguised)),
+            ("http://127.1/", Err(UrlFault::Disguised)),
+        ] {
+            let found = HttpUrl::parse(text).map(|url| url.is_tls());
+            assert_eq!(found, expected, "{text}");
+        }
+        let long = format!("https://host/{}", "x".repeat(5000));
+        assert_eq!(HttpUrl::parse(&long).unwrap_err(), UrlFault::Long);
+    }
+
+    #[test]
+    fn a_step_goes_to_the_end_of_the_path_and_before_the_query() {
+        for (text, expected) in [
+            ("https://hc.example/uuid", "https://hc.example/uuid/start"),
+            ("https://hc.example/uuid/", "https://hc.example/uuid/start"),
+            (
+                "https://hc.example/key/slug?create=1",
+                "https://hc.example/key/slug/start?create=1",
+            ),
+            ("https://hc.example", "https://hc.example/start"),
+        ] {
+            let url = HttpUrl::parse(text).unwrap().below("start");
+            assert_eq!(url.expose(), expected);
+        }
+    }
+
+    #[test]
+    fn a_url_is_printed_by_nothing() {
+        let url = HttpUrl::parse("https://hooks.example/T000/secret").unwrap();
+        let shown = format!("{url:?}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("hooks"),
+            "{shown}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in "(https?://)?[0-9a-zA-Z.:@/?#%\\[\\] é-]{0,30}") {
+            if let Ok(url) = HttpUrl::parse(&text) {
+                prop_assert!(HttpUrl::parse(url.expose()).is_ok(), "{}", url.expose());
+                prop_assert!(url.below("x").expose().contains("/x"));
+            }
+        }
+    }
+}
