@@ -52,6 +52,53 @@ impl Backoff {
     }
 }
 
+/// How long to wait before something small is sent again: from a second or so, and twice as long each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growing {
+    /// The wait after the first failure.
+    pub first: Seconds,
+    /// The longest wait.
+    pub cap: Seconds,
+    /// How far a wait is spread to both sides, in percent of it; the cap holds all the same.
+    pub spread: u8,
+}
+
+impl Growing {
+    /// The bounds of the wait after the `failures`-th failure in a row, counted from 1, in milliseconds.
+    pub fn window(self, failures: u32) -> (i64, i64) {
+        let doublings = failures.saturating_sub(1).min(63);
+        let grown = u128::from(self.first.0) << doublings;
+        let grown = grown.min(u128::from(self.cap.0));
+        let wait = millis(Seconds(u64::try_from(grown).unwrap_or(u64::MAX)));
+        let spread = wait / 100 * i64::from(self.spread.min(100));
+        let cap = millis(self.cap);
+        (wait - spread, wait.saturating_add(spread).min(cap))
+    }
+
+    /// The instant of the next try, drawn evenly from the window and kept by the caller.
+    ///
+    /// `not_before` is what the other side asked for (Retry-After): a floor, no later than the cap
+    /// from `now`.
+    pub fn next_try(
+        self,
+        failures: u32,
+        now: Timestamp,
+        not_before: Option<Timestamp>,
+        seed: u64,
+    ) -> Timestamp {
+        let (lower, upper) = self.window(failures);
+        let next = now.plus_millis(draw(seed, lower, upper));
+        let bound = now.plus_seconds(self.cap.signed());
+        not_before.map_or(next, |floor| next.max(floor.min(bound)))
+    }
+
+    /// Whether a try is still to be waited for; an instant that no draw of `now` reaches is of a clock
+    /// that was put back, and holds nothing up.
+    pub fn is_waiting(self, next_try: Timestamp, now: Timestamp) -> bool {
+        now < next_try && next_try <= now.plus_seconds(self.cap.signed())
+    }
+}
+
 fn millis(length: Seconds) -> i64 {
     length.signed().saturating_mul(1000)
 }
@@ -177,6 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn small_waits_double_are_spread_and_keep_to_their_cap() {
+        let policy = Growing {
+            first: Seconds(1),
+            cap: Seconds(HOUR),
+            spread: 20,
+        };
+        for (failures, window) in [
+            (0, (800, 1200)),
+            (1, (800, 1200)),
+            (2, (1600, 2400)),
+            (3, (3200, 4800)),
+            (12, (1_638_400, 2_457_600)),
+            (13, (2_880_000, 3_600_000)),
+            (u32::MAX, (2_880_000, 3_600_000)),
+        ] {
+            assert_eq!(policy.window(failures), window, "{failures}");
+        }
+    }
+
+    #[test]
     fn a_breaker_opens_half_opens_and_stays_sane_when_the_clock_jumps() {
         let breaker = Breaker {
             failures: 10,
@@ -204,6 +271,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_small_wait_lies_in_its_window_and_under_its_cap(
+            failures in 0_u32..80, seed in any::<u64>(),
+            hint in proptest::option::of(-10_000_i64..10_000),
+        ) {
+            let policy = Growing { first: Seconds(1), cap: Seconds(HOUR), spread: 20 };
+            let now = at("2026-02-09T10:00:00Z");
+            let floor = hint.map(|seconds| now.plus_seconds(seconds));
+            let next = policy.next_try(failures, now, floor, seed);
+            let wait = next.millis() - now.millis();
+            let (lower, upper) = policy.window(failures);
+            prop_assert!(lower <= wait && wait <= 3_600_000);
+            prop_assert!(hint.is_some_and(|hint| hint > 0) || wait <= upper);
+            prop_assert!(floor.is_none_or(|floor| next >= floor || wait == 3_600_000));
+            prop_assert!(policy.is_waiting(next, now) && !policy.is_waiting(next, next));
+            prop_assert!(!policy.is_waiting(next, now.plus_seconds(-DECADE)));
+        }
+
         #[test]
         fn what_is_drawn_lies_in_the_window_and_is_waited_for(
             base in 1_u64..200_000, max in 1_u64..200_000, failures in 1_u32..40,

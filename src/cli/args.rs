@@ -315,5 +315,8 @@ pub enum ServiceCommand {
     Run {
         /// The service
         name: ResourceName,
+        /// Run nothing; deliver the notifications that wait
+        #[arg(long)]
+        only_notify: bool,
     },
 }

@@ -119,7 +119,7 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
             name,
             ignore_backoff,
         } => trigger(context, &name, ignore_backoff).await,
-        ServiceCommand::Run { name } => scheduled(context, &name).await,
+        ServiceCommand::Run { name, only_notify } => scheduled(context, &name, only_notify).await,
     }
 }
 
@@ -426,19 +426,27 @@ async fn in_place(
     Ok(answer(context, layout, name, ask).await?.report)
 }
 
+fn runner<'a>(
+    context: &'a Context,
+    layout: &'a Layout,
+    name: &'a ResourceName,
+) -> Result<Runner<'a>> {
+    Ok(Runner {
+        disk: context.disk.as_ref(),
+        clock: &context.clock,
+        seed: random::seed()?,
+        layout,
+        name,
+    })
+}
+
 async fn answer(
     context: &Context,
     layout: &Layout,
     name: &ResourceName,
     ask: Ask,
 ) -> Result<crate::service::run::Done> {
-    let runner = Runner {
-        disk: context.disk.as_ref(),
-        clock: &context.clock,
-        seed: random::seed()?,
-        layout,
-        name,
-    };
+    let runner = runner(context, layout, name)?;
     let mut interrupts = Interrupts::listen()?;
     runner.answer(ask, interrupts.next()).await
 }
@@ -568,11 +576,17 @@ async fn ask_and_wait(
 }
 
 /// What a scheduler calls: policy, then perhaps a run. Its text goes to the scheduler's log.
-async fn scheduled(context: &Context, name: &ResourceName) -> Result<Done> {
+async fn scheduled(context: &Context, name: &ResourceName, only_notify: bool) -> Result<Done> {
     let layout = context.layout(context.project()?);
     process::adopt_orphans().map_err(|error| {
         Error::new(Code::Internal, "cannot take in orphaned processes").because(error)
     })?;
+    if only_notify {
+        let mut interrupts = Interrupts::listen()?;
+        let runner = runner(context, &layout, name)?;
+        warn(context, &runner.tell(interrupts.next()).await?);
+        return Ok(Done::Fine);
+    }
     let done = answer(context, &layout, name, Ask::SCHEDULED).await?;
     warn(context, &done.report.warnings);
     if context.json() || done.report.action != Action::NotDue {

@@ -21,7 +21,7 @@ use nix::{
     unistd::{self, Gid, Pid, Uid},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep, timeout},
 };
 
@@ -131,6 +131,8 @@ pub struct Command<'a> {
     pub env: &'a [(String, String)],
     /// Where it starts.
     pub dir: &'a Path,
+    /// What it reads on its standard input; when that is empty, it has none.
+    pub input: &'a [u8],
 }
 
 /// How long a command may take.
@@ -222,6 +224,14 @@ async fn pump(
     }
 }
 
+/// Writes all of `input`, as far as anybody reads it, and then ends it.
+async fn feed(stdin: Option<tokio::process::ChildStdin>, input: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        // Who closes his input has read enough.
+        let _ = stdin.write_all(input).await;
+    }
+}
+
 /// Drives `pump` while it waits for `what`.
 async fn while_pumping<T>(
     mut pump: Pin<&mut impl Future<Output = ()>>,
@@ -241,7 +251,7 @@ async fn while_pumping<T>(
 /// Runs a command until it has ended, or until its time is over or `stop` is done; then ends
 /// whatever is left of its process tree, and returns when that is gone.
 ///
-/// The command gets a process group of its own, no standard input, and nothing of our environment.
+/// The command gets a process group of its own and nothing of our environment.
 /// Its output goes to `output` in pieces of at most 16 KiB and is never held back. The calling
 /// process must have called [`adopt_orphans`] and have no other children: all its descendants are
 /// taken for the command's.
@@ -265,7 +275,11 @@ pub async fn run(
         .envs(command.env.iter().map(|(name, value)| (name, value)))
         .current_dir(command.dir)
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(if command.input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -273,7 +287,10 @@ pub async fn run(
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("the command's output was not piped"));
     };
-    let mut pump = pin!(pump(out, err, output));
+    let feed = feed(child.stdin.take(), command.input);
+    let mut pump = pin!(async {
+        let ((), ()) = tokio::join!(pump(out, err, output), feed);
+    });
     let mut pumped = false;
 
     let ended = async {
@@ -493,6 +510,7 @@ mod tests {
             argv: &argv,
             env: &[("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
             dir,
+            input: &[],
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -57,6 +57,18 @@ pub fn by_uid(uid: u32) -> Result<Option<Account>> {
     Ok(found.map(Account::from))
 }
 
+/// The groups of a user, the primary one among them.
+///
+/// # Errors
+/// `IO` when the databases cannot be read.
+pub fn groups(account: &Account) -> Result<Vec<u32>> {
+    let name = std::ffi::CString::new(account.name.as_str())
+        .map_err(|_| Error::new(Code::Io, "a user's name holds a NUL"))?;
+    let found = unistd::getgrouplist(&name, Gid::from_raw(account.owner.gid))
+        .map_err(|error| unreadable(&account.name, error))?;
+    Ok(found.into_iter().map(Gid::as_raw).collect())
+}
+
 /// Whom this process acts as: the effective ids.
 pub fn effective() -> Owner {
     Owner {

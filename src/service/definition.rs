@@ -1,11 +1,17 @@
 //! What the spec's author asked of a service, with every choice made: the
 //! contract between planner and runner, kept as `run.json`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, ProjectName, ResourceId, ResourceName, Seconds};
+use crate::{
+    id::{Digest, ProjectName, ResourceId, ResourceName, Seconds},
+    service::notify::sink::{Sink, Target, UrlSource},
+};
 
 /// The version of `run.json` that this binary writes and the newest that it reads.
 pub const RUN_VERSION: u32 = 1;
@@ -255,6 +261,12 @@ pub struct Service {
     /// Settings of `[Service]` that replace ours, as the spec gives them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unit: BTreeMap<String, Vec<String>>,
+    /// Who hears of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Sink>,
+    /// The dead-man's switch that its runs tell of their start and end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<UrlSource>,
 }
 
 impl Service {
@@ -299,7 +311,23 @@ impl Service {
             .collect();
     }
 
-    /// How long a unit gives a run before it ends it itself: the run's limit and a minute to record it.
+    /// The files that telling others of it needs: those of secret URLs and certificates, and programs.
+    pub fn told_with(&self) -> impl Iterator<Item = &Path> {
+        fn file(source: &UrlSource) -> Option<&Path> {
+            match source {
+                UrlSource::Url(_) => None,
+                UrlSource::File(path) => Some(path),
+            }
+        }
+        let sinks = self.notify.iter().flat_map(|sink| match &sink.to {
+            Target::Webhook { url, ca_file, .. } => [file(url), ca_file.as_deref()],
+            Target::Command(argv) => [argv.first().map(Path::new), None],
+        });
+        sinks.chain([self.ping.as_ref().and_then(file)]).flatten()
+    }
+
+    /// How long a unit gives a run before it ends it itself: the run's limit, and a minute to record it
+    /// and to tell others.
     pub const fn patience(&self) -> Seconds {
         Seconds(self.timeout.0.saturating_add(60))
     }

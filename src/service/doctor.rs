@@ -3,6 +3,8 @@
 //! Read-only, but for what `fix` mends: what an apply would make anyway, and a status that cannot be
 //! read, which is set aside. Whether a manager of systemd answers is asked elsewhere.
 
+mod notify;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -145,6 +147,7 @@ pub async fn check(
     checks.push(doctor.lock());
     checks.push(doctor.working_dir());
     checks.extend(doctor.programs());
+    checks.extend(doctor.notify());
     checks.push(doctor.scheduler());
     checks.extend(doctor.unit_settings());
     let overall = checks.iter().map(|check| check.status).max();
@@ -391,7 +394,7 @@ mod tests {
         service: Service,
     }
 
-    fn world(change: fn(&mut Service)) -> World {
+    fn world(change: impl FnOnce(&mut Service)) -> World {
         let dir = tempfile::tempdir().unwrap();
         let mut service = fixture::service("sync", &["true"]);
         change(&mut service);
@@ -461,6 +464,84 @@ mod tests {
         assert_eq!(world.wrong(false).await[0], ("lock", Verdict::Fail));
         assert_eq!(world.wrong(true).await[0], ("lock", Verdict::Fixed));
         assert_eq!(world.wrong(false).await.len(), 1, "but for the worker");
+    }
+
+    #[tokio::test]
+    async fn what_others_cannot_be_told_is_warned_of() {
+        use crate::service::notify::{
+            outbox::{Attempt, file::Writer},
+            sink::{Event, NotifyFormat, Sink, Target, UrlSource},
+        };
+        let sink = |name: &str, url| Sink {
+            name: name.parse().unwrap(),
+            events: Event::ALL.to_vec(),
+            to: Target::Webhook {
+                url,
+                format: NotifyFormat::Json,
+                ca_file: None,
+            },
+        };
+        let files = tempfile::tempdir().unwrap();
+        let path = files.path().join("hook");
+        let ping = files.path().join("ping");
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for path in [&path, &ping] {
+            std::fs::write(path, "https://hooks.example/s3cret").unwrap();
+            mode(path, 0o600);
+        }
+        let world = world(|service| {
+            service.notify = vec![
+                sink("web", UrlSource::Url("https://hooks.example/".to_owned())),
+                sink("ops", UrlSource::File(path.clone())),
+            ];
+            service.ping = Some(UrlSource::File(ping.clone()));
+        });
+        let found = || async {
+            let report = check(&RealDisk, &world.layout, &world.service.name, now(), false).await;
+            let checks = report.unwrap().checks.into_iter();
+            let own =
+                checks.filter(|check| check.name == "notify" && check.status == Verdict::Warn);
+            let messages: Vec<String> = own.filter_map(|check| check.message).collect();
+            assert!(!format!("{messages:?}").contains("s3cret"));
+            messages
+        };
+        assert_eq!(found().await, [""; 0]);
+        mode(&path, 0o644);
+        std::fs::write(&ping, "s3cret").unwrap();
+        let messages = found().await;
+        assert!(
+            messages[0].contains("can be read by everybody"),
+            "{messages:?}"
+        );
+        assert!(messages[1].contains("holds no URL"), "{messages:?}");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found().await, [format!("there is no {}", path.display())]);
+
+        std::fs::write(&path, "https://hooks.example/s3cret").unwrap();
+        for path in [&path, &ping] {
+            std::fs::write(path, "https://hooks.example/s3cret").unwrap();
+            mode(path, 0o600);
+        }
+        let writer = Writer {
+            disk: &RealDisk,
+            layout: &world.layout,
+            name: &world.service.name,
+        };
+        let change = |outbox: &mut crate::service::notify::outbox::Outbox| {
+            let never = Attempt::Never("it answered 404".to_owned());
+            outbox.settle(&"ops".parse().unwrap(), "1.failed", never, now(), 1);
+            outbox.settle_ping(Some("no answer in time".to_owned()), now());
+        };
+        assert!(writer.update(now(), change).await.kept);
+        assert_eq!(
+            found().await,
+            [
+                "notify.ops failed at 2026-02-09T10:00:00Z: it answered 404, and 1 given up",
+                "the ping failed at 2026-02-09T10:00:00Z: no answer in time",
+            ]
+        );
     }
 
     #[tokio::test]

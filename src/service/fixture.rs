@@ -56,5 +56,7 @@ pub fn service(name: &str, scripts: &[&str]) -> Service {
         sandbox: Sandbox::Off,
         programs: [].into(),
         unit: std::collections::BTreeMap::new(),
+        notify: Vec::new(),
+        ping: None,
     }
 }

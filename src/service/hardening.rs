@@ -100,6 +100,7 @@ fn hidden(service: &Service, layout: &Layout) -> Vec<PathBuf> {
         .map(PathBuf::from);
     let mut paths = vec![layout.root(), service.working_dir.clone()];
     paths.extend(programs);
+    paths.extend(service.told_with().map(Path::to_owned));
     paths.retain(|path| is_private(path) && !service.write_paths.contains(path));
     paths.sort_unstable();
     paths.dedup();

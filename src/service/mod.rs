@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 mod hardening;
 pub mod image;
 pub mod logs;
+pub mod notify;
 pub mod plan;
 pub mod run;
 pub mod schedule;

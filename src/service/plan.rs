@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Result,
-    id::{BackendId, Digest, Seconds, Timestamp},
+    id::{BackendId, Digest, ResourceName, Seconds, Timestamp},
     resource::{
         Action, Definition, Disruption, FieldChange, File, FileChange, Found, Image, Meta, Part,
     },
@@ -16,6 +16,7 @@ use super::{
     definition::{
         Criticality, DIGEST_AT_APPLY, KNOWN_AT_APPLY, PATH, Schedule, Scheduler, Service, Stage,
     },
+    notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
     schedule::Fire,
 };
 
@@ -270,6 +271,7 @@ const READERS: &[Reader] = &[
     ("classify.transient", |s| listed(&s.classify.transient)),
     ("exit", |s| Some(lower(&s.exit))),
     ("sandbox", |s| Some(lower(&s.sandbox))),
+    ("ping", |s| s.ping.as_ref().map(url)),
 ];
 
 /// A scheduler, and whether it confines what it runs.
@@ -321,7 +323,62 @@ fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange>
         Digest::short,
     ));
     fields.extend(stages(before, after));
+    fields.extend(sinks(before, after));
     fields
+}
+
+/// A URL as it is shown: one from a file by the file's name alone.
+fn url(source: &UrlSource) -> String {
+    match source {
+        UrlSource::Url(url) => url.clone(),
+        UrlSource::File(path) => format!("in {}", path.display()),
+    }
+}
+
+/// Who hears of a service, each by name.
+fn sinks(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> {
+    let find = |service: Option<&Service>, name: &ResourceName| {
+        let sink = service?.notify.iter().find(|sink| sink.name == *name)?;
+        Some(sink_text(sink))
+    };
+    let names: std::collections::BTreeSet<&ResourceName> = (before.into_iter().chain(after))
+        .flat_map(|service| &service.notify)
+        .map(|sink| &sink.name)
+        .collect();
+    (names.into_iter())
+        .filter_map(|name| {
+            change(
+                &format!("notify.{name}"),
+                find(before, name),
+                find(after, name),
+            )
+        })
+        .collect()
+}
+
+fn sink_text(sink: &Sink) -> String {
+    let to = match &sink.to {
+        Target::Command(run) => argv(run),
+        Target::Webhook {
+            url: source,
+            format,
+            ca_file,
+        } => {
+            let form = match format {
+                NotifyFormat::Json => String::new(),
+                NotifyFormat::Slack => "   (slack)".to_owned(),
+            };
+            let ca = (ca_file.as_ref()).map_or_else(String::new, |path| {
+                format!("   (trusts {})", path.display())
+            });
+            format!("{}{form}{ca}", url(source))
+        }
+    };
+    if sink.events.len() == Event::ALL.len() {
+        return to;
+    }
+    let events: Vec<&str> = sink.events.iter().map(|event| event.as_str()).collect();
+    format!("{to}   on {}", events.join(", "))
 }
 
 fn map_changes<V: PartialEq>(

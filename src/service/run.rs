@@ -10,6 +10,7 @@ pub mod record;
 pub mod report;
 pub mod request;
 mod stages;
+mod tidings;
 
 use std::{cell::Cell, pin::pin, time::Duration};
 
@@ -28,6 +29,7 @@ use crate::{
     service::{
         definition::{Overlap, Service},
         logs,
+        notify::deliver::Courier,
         schedule::{self, Due, Past},
         status::{
             CurrentRun, RunRecord, Skip, SkipReason, Status, Trigger,
@@ -91,18 +93,43 @@ impl Runner<'_> {
         {
             ask = request;
         }
+        let courier = self.courier(&loaded.service, &account);
+        let asked = Cell::new(false);
+        let mut terminated = pin!(async {
+            terminated.await;
+            asked.set(true);
+        });
         let mut report = self
-            .decide_and_run(&loaded, &account, &ask, terminated, &mut warnings)
+            .decide_and_run(&loaded, &courier, &ask, terminated.as_mut(), &mut warnings)
             .await;
+        if !asked.get() {
+            warnings.extend(tidings::deliver(&courier, terminated).await);
+        }
         report.warnings = warnings;
         let status = report.run_status(loaded.service.exit);
         Ok(Done { report, status })
     }
 
+    /// Delivers what waits to be told of the service, and runs nothing. Returns what was in the way.
+    ///
+    /// # Errors
+    /// As [`Runner::answer`].
+    pub async fn tell(&self, terminated: impl Future<Output = ()>) -> Result<Vec<String>> {
+        let loaded = load::load(self.disk, self.layout, self.name)?;
+        let account = become_user(&loaded.service)?;
+        let courier = self.courier(&loaded.service, &account);
+        Ok(tidings::deliver(&courier, terminated).await)
+    }
+
+    fn courier<'a>(&'a self, service: &'a Service, account: &'a Account) -> Courier<'a> {
+        let seed = retry::derive(self.seed, u64::MAX - 2);
+        Courier::new(self.disk, self.clock, seed, self.layout, service, account)
+    }
+
     async fn decide_and_run(
         &self,
         loaded: &Loaded,
-        account: &Account,
+        courier: &Courier<'_>,
         ask: &Ask,
         terminated: impl Future<Output = ()>,
         warnings: &mut Vec<String>,
@@ -129,7 +156,7 @@ impl Runner<'_> {
             }
         };
         let report = self
-            .locked(loaded, account, ask, terminated, warnings)
+            .locked(loaded, courier, ask, terminated, warnings)
             .await;
         drop(locks);
         report
@@ -283,7 +310,7 @@ impl Runner<'_> {
     async fn locked(
         &self,
         loaded: &Loaded,
-        account: &Account,
+        courier: &Courier<'_>,
         ask: &Ask,
         terminated: impl Future<Output = ()>,
         warnings: &mut Vec<String>,
@@ -319,9 +346,10 @@ impl Runner<'_> {
             retry::derive(self.seed, u64::MAX) >> 32
         );
         let current = current_run(&run_id, ask.trigger, started_at);
+        warnings.extend(tidings::of_stale(courier, loaded, &status, &current).await);
         let mut stale = None;
         self.update(warnings, loaded.modified.min(started_at), |status| {
-            stale = record::begin(status, loaded, current, instant, missed);
+            stale = record::begin(status, loaded, current, instant, missed).stale;
         })
         .await;
         let log = self.open_log(&run_id, probe, stale, started_at, warnings);
@@ -332,7 +360,7 @@ impl Runner<'_> {
             clock: self.clock,
             layout: self.layout,
             service,
-            account,
+            account: courier.account,
             run_id: &run_id,
             seed: self.seed,
             log,
@@ -348,7 +376,7 @@ impl Runner<'_> {
             asked: &asked,
             ended: false,
         };
-        let ran = stages.run(stop).await;
+        let ran = tidings::beside(stages.run(stop), courier.ping_start()).await;
         let duration = watch.elapsed();
 
         let ended_at = self.clock.now();
@@ -376,6 +404,9 @@ impl Runner<'_> {
         let seed = retry::derive(self.seed, u64::MAX - 1);
         let noted = record.clone();
         let failure = ran.failure.as_ref();
+        let before = self.status(loaded, ended_at);
+        let told = tidings::of_end(courier, &before, &record, failure, probe, seed).await;
+        warnings.extend(told);
         let status = self
             .update(warnings, loaded.modified.min(ended_at), |status| {
                 record::finish(status, service, noted, failure, probe, ended_at, seed);

@@ -8,6 +8,7 @@ pub mod program;
 pub mod raw;
 pub mod secret;
 mod setting;
+pub mod sink;
 pub mod text;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -21,6 +22,7 @@ use crate::{
 };
 use program::{ProgramForm, Programs, program_form};
 use raw::{RawEnvValue, RawFailure, RawService, RawSetting, RawStage};
+use sink::DeclaredSink;
 
 /// What is wrong at one place of a service's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub struct DeclaredService {
     pub meta: Meta,
     /// The hosts that have it, as `[hosts]` lists them; empty is every host.
     pub on: Vec<String>,
+    /// The entries of `[notify]` that it names.
+    pub sinks: Vec<Arc<DeclaredSink>>,
 }
 
 impl DeclaredService {
@@ -163,6 +167,8 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
             )),
         }
     }
+    let names = raw.notify.as_deref().unwrap_or_default();
+    let sinks = sink::resolve(names, &declared.sinks, context, &mut note);
     let schedule = match check::schedule(raw) {
         Ok(schedule) if problems.is_empty() => schedule,
         // A faulty schedule is among the problems of the check.
@@ -198,6 +204,8 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         unit: (raw.unit.iter())
             .map(|(name, setting)| (name.as_str().to_owned(), RawSetting::values(setting)))
             .collect(),
+        notify: sinks,
+        ping: raw.ping.as_ref().and_then(sink::url_source),
         schedule,
     })
 }
@@ -282,7 +290,7 @@ fn stage_of(at: &str, source: StageSource<'_>, context: &Context<'_>) -> Result<
     let Some((program, arguments)) = argv.split_first() else {
         return Err(Problem::at(at, "it runs nothing"));
     };
-    let program = self::program(&format!("{at}/0"), program, context)?;
+    let program = self::program(&format!("{at}/0"), program, context.dir, context.programs)?;
     let run = std::iter::once(program)
         .chain(arguments.iter().cloned())
         .collect();
@@ -294,14 +302,20 @@ fn stage_of(at: &str, source: StageSource<'_>, context: &Context<'_>) -> Result<
     })
 }
 
-fn program(at: &str, written: &str, context: &Context<'_>) -> Result<String, Problem> {
+/// The path of a program as it is written in a file of `dir`.
+fn program(
+    at: &str,
+    written: &str,
+    dir: &Path,
+    programs: Option<&Programs<'_>>,
+) -> Result<String, Problem> {
     let fault = |message: String| Problem::at(at, message);
     let path = match program_form(written).map_err(|problem| Problem {
         at: at.to_owned(),
         ..problem
     })? {
         ProgramForm::Bare => {
-            let Some(programs) = context.programs else {
+            let Some(programs) = programs else {
                 return Ok(written.to_owned());
             };
             return programs.find(written).map_err(|message| {
@@ -309,9 +323,9 @@ fn program(at: &str, written: &str, context: &Context<'_>) -> Result<String, Pro
             });
         }
         ProgramForm::Absolute => Path::new(written).to_path_buf(),
-        ProgramForm::Relative => context.dir.join(written).components().collect(),
+        ProgramForm::Relative => dir.join(written).components().collect(),
     };
-    let path = match context.programs {
+    let path = match programs {
         Some(programs) => programs.executable(&path).map_err(|message| {
             fault(message).suggest(
                 "a program is an executable file; a relative one is looked for from the spec file",

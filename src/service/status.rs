@@ -16,6 +16,7 @@ use crate::{
     retry::{self, Gate},
     service::{
         definition::{CatchUp, Criticality, Schedule, Service},
+        notify::decide::Trouble,
         schedule,
     },
 };
@@ -276,6 +277,9 @@ pub struct Status {
     /// The last that did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_skip: Option<Skip>,
+    /// The trouble that others were told of, while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 impl Status {
@@ -300,6 +304,7 @@ impl Status {
             schedule_since: None,
             skipped: BTreeMap::new(),
             last_skip: None,
+            trouble: None,
         }
     }
 

@@ -319,6 +319,7 @@ mod tests {
         Breaker, CatchUp, Classify, Criticality, ExitPolicy, Overlap, RUN_VERSION, Retry, Sandbox,
         Stage,
     };
+    use crate::service::notify::sink::UrlSource;
     use proptest::prelude::*;
 
     fn service() -> Service {
@@ -360,6 +361,8 @@ mod tests {
             sandbox: Sandbox::Strict,
             programs: [].into(),
             unit: [].into(),
+            notify: Vec::new(),
+            ping: None,
         }
     }
 
@@ -498,10 +501,15 @@ mod tests {
         service.working_dir = PathBuf::from("/tmp");
         service.write_paths = vec![PathBuf::from("/var/tmp/out")];
         service.stages[0].run[0] = "/tmp/bin/job".to_owned();
+        service.ping = Some(UrlSource::File(PathBuf::from("/tmp/hook")));
         let unit = render_service(&service, &context("/tmp/state")).unwrap();
         assert_eq!(
             values(&unit, "BindReadOnlyPaths"),
-            [r#""-/tmp/bin/job""#, r#""-/tmp/state/acme""#]
+            [
+                r#""-/tmp/bin/job""#,
+                r#""-/tmp/hook""#,
+                r#""-/tmp/state/acme""#
+            ]
         );
         assert_eq!(
             values(&unit, "BindPaths"),

@@ -177,9 +177,9 @@ impl Loop<'_> {
         loop {
             let now = self.host.clock.now();
             while self.running.len() < AT_ONCE
-                && let Some(key) = self.agenda.pop_due(now)
+                && let Some((key, only_to_tell)) = self.agenda.pop_due(now)
             {
-                self.wake(key);
+                self.wake(key, only_to_tell);
             }
             // A wall clock that jumps is noticed at the next tick.
             let pause = self
@@ -208,9 +208,12 @@ impl Loop<'_> {
         });
     }
 
-    fn wake(&mut self, key: Key) {
+    fn wake(&mut self, key: Key, only_to_tell: bool) {
         let service = key.to_string();
-        let argv = argv(self.host, &key.project, &key.name);
+        let mut argv = argv(self.host, &key.project, &key.name);
+        if only_to_tell {
+            argv.push("--only-notify".into());
+        }
         match Started::start(&argv) {
             Ok(mut child) => {
                 let pid = child.pid();

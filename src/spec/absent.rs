@@ -20,12 +20,14 @@ pub const ABSENT: &[Absent] = &[
     absent(&["credentials"], "has no credentials"),
     absent(&["routers"], "has no routers"),
     absent(&["deployments"], "has no deployments"),
-    absent(&["notify"], "sends no notifications"),
     absent(
-        &["defaults", "services", "notify"],
-        "sends no notifications",
+        &["notify", "*", "webhook", "credential"],
+        "has no credentials",
     ),
-    absent(&["services", "*", "notify"], "sends no notifications"),
+    absent(
+        &["services", "*", "ping", "credential"],
+        "has no credentials",
+    ),
     absent(&["services", "*", "replaces"], "takes over no other timers"),
     absent(
         &["services", "*", "env", "*", "credential"],

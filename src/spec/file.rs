@@ -11,6 +11,7 @@ use toml::{
 use super::{
     bounds,
     finding::{Finding, Lines},
+    locate,
     node::Node,
     raw::{RawProject, RawReconcile, Requirement},
     source::Source,
@@ -18,7 +19,12 @@ use super::{
 };
 use crate::{
     id::ResourceName,
-    service::spec::{raw::RawService, text::HostName},
+    service::spec::{
+        Problem,
+        raw::RawService,
+        sink::{self, RawNotify},
+        text::HostName,
+    },
 };
 
 /// Where something is declared.
@@ -67,6 +73,8 @@ pub struct Parsed {
     pub hosts: Vec<Declared<HostName>>,
     /// Its defaults of services by key, each alone in a service; `None` when it has faults.
     pub defaults: Vec<Declared<(String, Option<RawService>)>>,
+    /// Its entries of `[notify]`; `None` for one that has faults.
+    pub notify: Vec<Declared<(ResourceName, Option<RawNotify>)>>,
     /// Its services.
     pub services: Vec<Declared<(ResourceName, ReadService)>>,
     /// Whether its text could not be read in full, so that something may be missing from all this.
@@ -85,6 +93,16 @@ fn torn(span: Range<usize>, message: impl Into<String>, suggestion: Option<&str>
         span,
         message: message.into(),
         suggestion: suggestion.map(ToOwned::to_owned),
+        absent: false,
+        missing: false,
+    }
+}
+
+fn fault_of(span: Range<usize>, problem: &Problem) -> Fault {
+    Fault {
+        span,
+        message: problem.message.clone(),
+        suggestion: problem.suggestion.clone(),
         absent: false,
         missing: false,
     }
@@ -246,6 +264,11 @@ impl Reader<'_> {
                     }
                 }
                 ("defaults", DeValue::Table(_)) => self.defaults(into_table(value)),
+                ("notify", DeValue::Table(_)) => {
+                    for (name, value) in into_table(value) {
+                        self.sink(&name, value);
+                    }
+                }
                 ("services", DeValue::Table(_)) => {
                     for (name, value) in into_table(value) {
                         self.service(&name, value);
@@ -276,6 +299,30 @@ impl Reader<'_> {
                 self.parsed.defaults.push(declared);
             }
         }
+    }
+
+    fn sink(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: Spanned<DeValue<'_>>) {
+        let Ok(name) = key.get_ref().parse::<ResourceName>() else {
+            return;
+        };
+        let mut sink = None;
+        if self.faulty_keys("notify", name.as_str()).is_empty() {
+            // What is wrong with it, it is with every way to say it: its places are at hand here.
+            let places = value.clone();
+            sink = self.typed::<RawNotify>(value);
+            let problems = sink.as_ref().map(sink::check).unwrap_or_default();
+            for problem in &problems {
+                let span = match problem.at.as_str() {
+                    "" => key.span(),
+                    _ => locate::span(&places, &problem.at, problem.on_key),
+                };
+                let fault = fault_of(span, problem);
+                self.parsed.faults.push(fault);
+            }
+            sink = sink.filter(|_| problems.is_empty());
+        }
+        let declared = self.declared((name, sink), key.span());
+        self.parsed.notify.push(declared);
     }
 
     fn service(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: Spanned<DeValue<'_>>) {

@@ -29,6 +29,7 @@ use crate::{
         DeclaredService, Problem,
         check::{self, Limits},
         raw::{RawScheduler, RawService},
+        sink::{DeclaredSink, RawNotify},
     },
 };
 
@@ -133,6 +134,7 @@ struct Loader {
     defaults: RawService,
     defaults_at: BTreeMap<String, Place>,
     defaults_faulty: bool,
+    notify: BTreeMap<ResourceName, (Option<RawNotify>, Place)>,
     services: BTreeMap<ResourceName, (ReadService, Place)>,
 }
 
@@ -232,6 +234,21 @@ impl Loader {
             match value {
                 Some(value) => self.defaults.inherit(&value),
                 None => self.defaults_faulty = true,
+            }
+        }
+        for Declared {
+            value: (name, value),
+            place,
+            span,
+        } in parsed.notify
+        {
+            match self.notify.get(&name) {
+                None => drop(self.notify.insert(name, (value, place))),
+                Some((_, first)) => clash(
+                    &span,
+                    format!("`notify.{name}` is declared in {} too", first.shown),
+                    "rename one of them, or take it out",
+                ),
             }
         }
         for Declared {
@@ -384,6 +401,7 @@ impl Loader {
     /// The services as far as they could be read, with the defaults filled in.
     fn inherited(&mut self, sources: &Sources) -> Vec<DeclaredService> {
         let mut services = Vec::with_capacity(self.services.len());
+        let sinks = self.sinks(sources);
         for (name, (read, place)) in &mut self.services {
             let Some(mut raw) = read.raw.take() else {
                 continue;
@@ -401,16 +419,33 @@ impl Loader {
                 .map(|host| host.as_str().to_owned())
                 .collect();
             let file = sources.files.get(place.file);
+            let named = raw.notify.iter().flatten();
+            let named = named.filter_map(|name| sinks.get(name).cloned());
             services.push(DeclaredService {
                 name: name.clone(),
                 file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
                 line: place.line,
+                sinks: named.collect(),
                 raw,
                 meta,
                 on,
             });
         }
         services
+    }
+
+    /// The entries of `[notify]` without faults.
+    fn sinks(&self, sources: &Sources) -> BTreeMap<ResourceName, Arc<DeclaredSink>> {
+        let sinks = self.notify.iter().filter_map(|(name, (raw, place))| {
+            let file = sources.files.get(place.file)?;
+            let sink = DeclaredSink {
+                name: name.clone(),
+                raw: raw.clone()?,
+                dir: sources.dir_of(&file.name),
+            };
+            Some((name.clone(), Arc::new(sink)))
+        });
+        sinks.collect()
     }
 
     fn problems(&self, services: &[DeclaredService]) -> Vec<(ResourceName, Problem)> {
@@ -442,6 +477,8 @@ impl Loader {
             if !self.torn {
                 let unlisted = self.unlisted(service);
                 problems.extend(unlisted.map(|problem| (service.name.clone(), problem)));
+                let unknown = self.unknown_sinks(service);
+                problems.extend(unknown.map(|problem| (service.name.clone(), problem)));
             }
         }
         let edges: graph::Edges<'_> = (self.services.keys())
@@ -461,6 +498,25 @@ impl Loader {
         }
         problems.extend(graph::cycles(&edges).into_iter().map(|(a, p)| (a.name, p)));
         problems
+    }
+
+    fn unknown_sinks<'a>(
+        &'a self,
+        service: &'a DeclaredService,
+    ) -> impl Iterator<Item = Problem> + 'a {
+        let names = service.raw.notify.iter().flatten().enumerate();
+        names.filter_map(|(index, name)| {
+            if self.notify.contains_key(name) {
+                return None;
+            }
+            let message = format!("there is no `[notify.{name}]`");
+            let problem = Problem::at(format!("/notify/{index}"), message);
+            let known = self.notify.keys().map(ResourceName::as_str);
+            Some(problem.suggest(match check::nearest(name.as_str(), known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add `[notify.{name}]` with a `webhook` or a `command`"),
+            }))
+        })
     }
 
     fn unlisted<'a>(&'a self, service: &'a DeclaredService) -> impl Iterator<Item = Problem> + 'a {

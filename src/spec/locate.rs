@@ -172,28 +172,47 @@ impl<'t> Lookup<'t> {
     fn find(&self, path: &[&str]) -> Option<(Option<Range<usize>>, Range<usize>, usize)> {
         let root = self.root.as_ref()?;
         let (first, rest) = path.split_first()?;
-        let (key, mut value) = root.get_ref().get_key_value(*first)?;
-        let mut key = Some(key.span());
-        for (index, step) in rest.iter().enumerate() {
-            let next = match value.get_ref() {
-                DeValue::Table(table) => table
-                    .get_key_value(*step)
-                    .map(|(key, value)| (Some(key.span()), value)),
-                DeValue::Array(array) => step
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|at| Some((None, array.get(at)?))),
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_) => None,
-            };
-            let Some((next_key, next_value)) = next else {
-                return Some((key, value.span(), index + 1));
-            };
-            (key, value) = (next_key, next_value);
-        }
-        Some((key, value.span(), path.len()))
+        let (key, value) = root.get_ref().get_key_value(*first)?;
+        let (key, span, found) = find_below(Some(key.span()), value, rest);
+        Some((key, span, found + 1))
     }
+}
+
+/// The span of a place below a value, or of its key, as [`Lookup::span`] has it.
+pub fn span(value: &Spanned<DeValue<'_>>, pointer: &str, on_key: bool) -> Range<usize> {
+    let steps = steps(pointer);
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    match find_below(None, value, &steps) {
+        (Some(key), _, found) if on_key && found == steps.len() => key,
+        (_, value, _) => value,
+    }
+}
+
+/// Goes as far as there is something: the key and the value where it ends, and how many steps that is.
+fn find_below(
+    mut key: Option<Range<usize>>,
+    mut value: &Spanned<DeValue<'_>>,
+    steps: &[&str],
+) -> (Option<Range<usize>>, Range<usize>, usize) {
+    for (index, step) in steps.iter().enumerate() {
+        let next = match value.get_ref() {
+            DeValue::Table(table) => table
+                .get_key_value(*step)
+                .map(|(key, value)| (Some(key.span()), value)),
+            DeValue::Array(array) => step
+                .parse::<usize>()
+                .ok()
+                .and_then(|at| Some((None, array.get(at)?))),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => None,
+        };
+        let Some((next_key, next_value)) = next else {
+            return (key, value.span(), index);
+        };
+        (key, value) = (next_key, next_value);
+    }
+    (key, value.span(), steps.len())
 }

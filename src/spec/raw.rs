@@ -10,6 +10,7 @@ use crate::{
     id::{Invalid, ProjectName, ResourceName, Seconds},
     service::spec::{
         raw::{RawService, RawServiceDefaults},
+        sink::RawNotify,
         text::HostName,
     },
 };
@@ -94,65 +95,6 @@ impl RawAllowed {
             Self::Rollout => "rollout",
         }
     }
-}
-
-/// Someone who hears of what happens.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Notify")]
-pub struct RawNotify {
-    /// Where it is sent.
-    pub webhook: RawWebhook,
-    /// The form of what is sent. Default: `json`.
-    pub format: Option<RawNotifyFormat>,
-    /// What is told. Default: all.
-    pub events: Option<Vec<RawEvent>>,
-}
-
-/// Where a notification is sent: a URL, or a credential that holds it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(rename = "Webhook")]
-pub enum RawWebhook {
-    /// The URL.
-    Url(String),
-    /// The credential that holds it.
-    Credential(RawWebhookCredential),
-}
-
-/// A credential that holds a URL.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "WebhookCredential")]
-pub struct RawWebhookCredential {
-    /// Which of `[credentials]`.
-    pub credential: ResourceName,
-}
-
-/// The form of a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "NotifyFormat")]
-pub enum RawNotifyFormat {
-    /// A message for a Slack-compatible webhook.
-    Slack,
-    /// The event as JSON.
-    Json,
-}
-
-/// What a notification tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "Event")]
-pub enum RawEvent {
-    /// A run failed.
-    Failed,
-    /// A run succeeded after failures.
-    Recovered,
-    /// A credential expires soon.
-    Expiring,
-    /// A rollout was aborted.
-    Aborted,
 }
 
 /// What resources do not say themselves.

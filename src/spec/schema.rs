@@ -145,7 +145,8 @@ fn prune(root: &mut Value, at: &str, path: &[&str]) {
     }
 }
 
-/// [`prune`] at a place that may be a choice: an option that has the last key at all is taken out.
+/// [`prune`] at a place that may be a choice: an option that must have the last key is taken out, and
+/// one that may have it loses it.
 fn prune_below(root: &mut Value, at: &str, rest: &[&str]) {
     let mut at = at.to_owned();
     while let Some(target) = (root.pointer(&at).and_then(|node| node.get("$ref")))
@@ -163,12 +164,17 @@ fn prune_below(root: &mut Value, at: &str, rest: &[&str]) {
                 let option = (option.get("$ref").and_then(Value::as_str))
                     .and_then(|target| root.pointer(target.strip_prefix('#')?))
                     .unwrap_or(option);
-                (option.get("properties")).is_some_and(|keys| keys.get(*last).is_some())
+                (option.get("required").and_then(Value::as_array))
+                    .is_some_and(|keys| keys.iter().any(|key| key == last))
             };
             let kept: Vec<Value> = options.iter().filter(|o| !has(o)).cloned().collect();
             if let Some(node) = root.pointer_mut(&at).and_then(Value::as_object_mut) {
                 node.insert("anyOf".to_owned(), Value::Array(kept));
                 collapse(node, "anyOf");
+            }
+            let left = root.pointer(&at).and_then(|node| node.get("anyOf"));
+            for index in 0..left.and_then(Value::as_array).map_or(0, Vec::len) {
+                prune(root, &format!("{at}/anyOf/{index}"), rest);
             }
         }
         (_, rest) => prune(root, &at, rest),
@@ -279,7 +285,7 @@ mod tests {
             keys.keys().cloned().collect::<BTreeSet<_>>()
         };
         let service = keys("/$defs/Service/properties");
-        for absent in ["replaces", "notify"] {
+        for absent in ["replaces"] {
             assert!(!service.contains(absent), "{absent}");
         }
         assert!(service.contains("schedule") && service.contains("protect"));

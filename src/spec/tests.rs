@@ -399,6 +399,88 @@ fn a_default_of_unit_is_for_services_that_have_one() {
 }
 
 #[test]
+fn who_is_told_what_is_checked_where_it_stands() {
+    let text = with_head(
+        r#"[notify.ops]
+webhook = "https://hooks.example/x"
+[notify.both]
+webhook = "htps://hooks.example/x"
+command = ["mail"]
+[notify.neither]
+events = ["failed"]
+[notify.scheme]
+webhook = "htps://hooks.example/x"
+[notify.metadata]
+webhook = "http://169.254.169.254/latest"
+[notify.form]
+webhook = "https://hooks.example/x"
+format = "slak"
+[notify.here]
+webhook = { fil = "/etc/hook" }
+[notify.there]
+webhook = { file = "hook" }
+events = ["failed", "recovred"]
+[defaults.services]
+notify = ["opps"]
+[services.a]
+schedule = { every = "1h" }
+run = ["true"]
+ping = "https://joe:hunter2@hc.example/uuid"
+[services.b]
+schedule = { every = "1h" }
+run = ["true"]
+notify = ["ops", "nobody", "ops"]
+ping = { file = "/etc/acme/../ping" }
+"#,
+    );
+    let shown = fault(&text);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    snapshot("notify", &shown);
+}
+
+#[test]
+fn a_service_has_the_sinks_that_it_names() {
+    let head = "version = 1\n[project]\nname = \"acme\"\n";
+    let world = World::new(&[
+        (
+            "a.toml",
+            &format!(
+                "{head}[defaults.services]\nnotify = [\"ops\"]\n[services.a]\nschedule = {{ every = \"1h\" }}\nrun = [\"true\"]\n"
+            ),
+        ),
+        (
+            "sub/b.toml",
+            "[notify.ops]\ncommand = [\"./tell\", \"x\"]\nevents = [\"recovered\", \"failed\"]\n",
+        ),
+    ]);
+    let spec = world.load(&["a.toml", "sub/b.toml"]).unwrap();
+    let project = spec.project.clone();
+    let lineage = crate::id::Lineage::derive("machine", 0, &project);
+    let context = Context {
+        project: &project,
+        lineage: &lineage,
+        scheduler: Scheduler::Worker,
+        current_user: "joe",
+        privileged: false,
+        dir: world.path(),
+        programs: None,
+    };
+    let service = resolve(&spec.services[0], &context).unwrap();
+    let [sink] = &service.notify[..] else {
+        panic!("{service:?}")
+    };
+    let shown = serde_json::to_string(sink).unwrap();
+    let program = world.path().join("sub/tell");
+    let program = program.display();
+    assert_eq!(
+        shown,
+        format!(
+            r#"{{"name":"ops","events":["failed","recovered"],"to":{{"command":["{program}","x"]}}}}"#
+        )
+    );
+}
+
+#[test]
 fn what_this_build_lacks_is_said_and_ends_in_its_own_code_when_alone() {
     let text = with_head(
         r#"[notify.ops]

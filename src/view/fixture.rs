@@ -16,7 +16,7 @@ use crate::{
     view::{
         service::{
             Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, SkipData, Stage,
-            Trigger,
+            Trigger, Undelivered,
         },
         state::{Held, LastRun, RunOutcome, State},
         status::{Row, Status},
@@ -640,6 +640,22 @@ pub fn service_status() -> ServiceStatus {
             command_drift: true,
         }),
         unit: Some("lorectl-acme.sync.timer".to_owned()),
+        undelivered: vec![
+            Undelivered {
+                to: "ops".to_owned(),
+                waiting: 2,
+                given_up: 1,
+                last_error: Some("it answered 503".to_owned()),
+                next_try: Some(now().plus_seconds(240)),
+            },
+            Undelivered {
+                to: "ping".to_owned(),
+                waiting: 0,
+                given_up: 0,
+                last_error: Some("no answer in time".to_owned()),
+                next_try: None,
+            },
+        ],
         notes: vec![
             "status.json could not be read and was set aside as status.json.bad".to_owned(),
         ],

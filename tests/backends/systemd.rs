@@ -170,6 +170,8 @@ pub fn service(project: &ProjectName, name: &str, scheduler: Scheduler) -> Servi
         sandbox: Sandbox::Strict,
         programs: [].into(),
         unit: [].into(),
+        notify: Vec::new(),
+        ping: None,
     }
 }
 

@@ -30,6 +30,7 @@ impl Project<'_> {
             line: own.declared.line,
             raw: RawService::default(),
             meta: Meta::default(),
+            sinks: Vec::new(),
             on: Vec::new(),
         };
         let scheduler = self.scheduler(&declared, &address);

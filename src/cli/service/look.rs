@@ -23,6 +23,7 @@ use crate::{
         backend::lingering_warning,
         definition::{Criticality, Schedule, Scheduler, Service},
         doctor::{Check, Verdict},
+        notify::outbox,
         plan::schedule as schedule_text,
         run::report::BREAKER,
         status::{RunRecord, StageResult, State as Kept},
@@ -31,6 +32,7 @@ use crate::{
     view::{
         service::{
             Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, SkipData, Stage,
+            Undelivered,
         },
         state::{RunOutcome, State},
     },
@@ -239,6 +241,7 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
         Some(format!("the run at {}: {what}", fire.local))
     }));
     notes.extend(observed.silent.clone());
+    let undelivered = undelivered(context, &layout, &service, &mut notes);
     let kept = known.kept(&service, now);
     let last = known.status.last_run.iter();
     let before = known.status.recent_runs.iter().skip(1);
@@ -273,9 +276,59 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
         }),
         drift: observed.drift(&address),
         unit: unit_name(&service),
+        undelivered,
         notes,
     };
     context.show(&page)
+}
+
+/// Whom the last news of a service has not reached.
+fn undelivered(
+    context: &Context,
+    layout: &Layout,
+    service: &Service,
+    notes: &mut Vec<String>,
+) -> Vec<Undelivered> {
+    let mut outbox = match outbox::file::read(context.disk.as_ref(), layout, &service.name) {
+        outbox::file::Stored::Good(outbox) => outbox,
+        outbox::file::Stored::Newer(version) => {
+            notes.push(format!("its outbox is of the newer format {version}"));
+            return Vec::new();
+        }
+        outbox::file::Stored::Damaged(why) => {
+            notes.push(format!("its outbox cannot be read: {why}"));
+            return Vec::new();
+        }
+    };
+    outbox.keep_known(&service.notify, service.ping.is_some());
+    let sinks = service.notify.iter().map(|sink| &sink.name);
+    let mut all: Vec<Undelivered> = sinks
+        .filter_map(|name| {
+            let own = || {
+                outbox
+                    .waiting
+                    .iter()
+                    .filter(|waiting| waiting.sink == *name)
+            };
+            let fault = outbox.faults.get(name);
+            let first = own().next();
+            (first.is_some() || fault.is_some()).then(|| Undelivered {
+                to: name.to_string(),
+                waiting: own().count() as u64,
+                given_up: fault.map_or(0, |fault| fault.given_up),
+                last_error: fault.map(|fault| fault.error.clone()),
+                next_try: first.map(|waiting| waiting.next_try),
+            })
+        })
+        .collect();
+    all.extend(outbox.ping.map(|fault| Undelivered {
+        to: "ping".to_owned(),
+        waiting: 0,
+        given_up: 0,
+        last_error: Some(fault.error),
+        next_try: None,
+    }));
+    all
 }
 
 fn not_installed(layout: &Layout, name: &ResourceName, now: Timestamp) -> ServiceStatus {
@@ -305,6 +358,7 @@ fn not_installed(layout: &Layout, name: &ResourceName, now: Timestamp) -> Servic
         last_skip: None,
         drift: None,
         unit: None,
+        undelivered: Vec::new(),
         notes: vec![
             "it was not applied here; `lorectl service list` shows what was, `lorectl apply` makes what the spec says".to_owned(),
         ],

@@ -4,6 +4,7 @@ use crate::{
     id::Timestamp,
     service::{
         definition::Service,
+        notify::{decide, sink::Event},
         run::{classify::Failure, load::Loaded},
         status::{CurrentRun, LastError, Outcome, Paused, RunRecord, SkipReason, Status, Tripped},
     },
@@ -14,23 +15,60 @@ pub const RUNNER_DIED: &str = "RUNNER_DIED";
 /// The code of a run that the host's end cut short.
 pub const HOST_RESTARTED: &str = "HOST_RESTARTED";
 
-/// Begins a run under that definition. Returns the record of the run before it, if that one
-/// ended without a word: nobody else runs, since we hold the lock.
+/// What the beginning of a run brought to light.
+pub struct Begun {
+    /// The record of the run before it, if that one ended without a word.
+    pub stale: Option<RunRecord>,
+    /// What others are to be told of that.
+    pub events: Vec<Event>,
+}
+
+/// Begins a run under that definition: nobody else runs, since we hold the lock.
 pub fn begin(
     status: &mut Status,
     loaded: &Loaded,
     run: CurrentRun,
     instant: Option<Timestamp>,
     missed: u64,
-) -> Option<RunRecord> {
+) -> Begun {
+    let before = status.clone();
     let stale = take_stale(status, &run.boot_id);
+    let mut events = Vec::new();
+    if let Some(stale) = &stale {
+        let at_fault = stale.error_code.as_deref() == Some(RUNNER_DIED);
+        events = decide::transitions(&before, status, Outcome::Failed, !at_fault);
+        tell(
+            status,
+            &loaded.service,
+            &before,
+            &events,
+            Outcome::Failed,
+            run.started_at,
+        );
+    }
     status.adopt(&loaded.service.schedule, loaded.modified);
     if let Some(instant) = instant {
         status.consume(instant);
     }
     miss(status, missed);
     status.current_run = Some(run);
-    stale
+    Begun { stale, events }
+}
+
+/// Notes what others are told, where there are others.
+fn tell(
+    status: &mut Status,
+    service: &Service,
+    before: &Status,
+    events: &[Event],
+    outcome: Outcome,
+    now: Timestamp,
+) {
+    status.trouble = if service.notify.is_empty() {
+        None
+    } else {
+        decide::trouble(before.trouble.as_ref(), events, outcome, now)
+    };
 }
 
 /// Counts scheduled instants that nobody was awake for.
@@ -73,7 +111,26 @@ fn take_stale(status: &mut Status, boot: &str) -> Option<RunRecord> {
 }
 
 /// Ends a run: `failure` is that of its core stages, `probe` whether it was the half-open breaker's.
+/// Returns what others are to be told of it, the most telling first.
 pub fn finish(
+    status: &mut Status,
+    service: &Service,
+    record: RunRecord,
+    failure: Option<&Failure>,
+    probe: bool,
+    now: Timestamp,
+    seed: u64,
+) -> Vec<Event> {
+    let before = status.clone();
+    let outcome = record.outcome;
+    let interrupted = failure.is_some_and(|failure| failure.interrupted);
+    end(status, service, record, failure, probe, now, seed);
+    let events = decide::transitions(&before, status, outcome, interrupted);
+    tell(status, service, &before, &events, outcome, now);
+    events
+}
+
+fn end(
     status: &mut Status,
     service: &Service,
     record: RunRecord,
@@ -104,7 +161,7 @@ pub fn finish(
             reason: failure.message.clone(),
             code: failure.code.clone(),
             at: now,
-            by: "lorectl".to_owned(),
+            by: decide::BY_US.to_owned(),
         });
         return;
     }

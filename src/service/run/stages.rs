@@ -232,6 +232,7 @@ impl Stages<'_> {
             argv: &stage.run,
             env: &env,
             dir: &self.service.working_dir,
+            input: &[],
         };
         let limits = Limits {
             timeout,

@@ -5,6 +5,8 @@
     reason = "tests lay out files"
 )]
 
+mod tidings;
+
 use std::{cell::Cell, path::PathBuf};
 
 use super::*;
@@ -473,7 +475,7 @@ apart! {
         status.current_run = Some(current("another boot".to_owned()));
         status.consecutive_failures = 2;
         let loaded = Loaded { service: world.service.clone(), modified: world.clock.now() };
-        let stale = record::begin(&mut status, &loaded, current("this".to_owned()), None, 0);
+        let stale = record::begin(&mut status, &loaded, current("this".to_owned()), None, 0).stale;
         assert_eq!(stale.unwrap().error_code.as_deref(), Some(record::HOST_RESTARTED));
         assert_eq!(status.consecutive_failures, 2, "a power failure is not the service's");
     }

@@ -9,7 +9,7 @@ use super::{
     Problem, check_cron,
     program::program_form,
     raw::{RawEnvValue, RawFailure, RawScheduler, RawService, RawStage},
-    secret, setting,
+    secret, setting, sink,
 };
 use crate::{
     id::{ResourceName, Seconds},
@@ -32,7 +32,7 @@ pub struct Limits {
 type Check = fn(&RawService, Option<Limits>) -> Vec<Problem>;
 
 /// Every check, by what it holds to be true.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 14] = [
     ("one schedule, not under the guard rail", schedules),
     ("something to run, once, with a core stage", stages),
     ("profiles choose stages that are there", profiles),
@@ -46,6 +46,7 @@ const CHECKS: [(&str, Check); 13] = [
     ("settings that are not ours", setting::check),
     ("parts of drift that there are", drift_parts),
     ("a user where one is needed", users),
+    ("tidings that can be sent", tidings),
 ];
 
 /// All that is wrong with a service. Without `limits`, what they forbid is let through.
@@ -469,6 +470,25 @@ fn drift_parts(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
             ));
         }
     }
+    problems
+}
+
+fn tidings(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
+    let names = raw.notify.as_deref().unwrap_or_default();
+    let mut problems: Vec<Problem> = (names.iter().enumerate())
+        .filter(|(index, name)| names.iter().take(*index).any(|earlier| earlier == *name))
+        .map(|(index, name)| {
+            Problem::at(
+                format!("/notify/{index}"),
+                format!("`{name}` is there twice"),
+            )
+        })
+        .collect();
+    problems.extend(
+        raw.ping
+            .as_ref()
+            .and_then(|ping| sink::check_url("/ping", ping)),
+    );
     problems
 }
 

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
-use super::text::{EnvName, HostName, SettingName, UserName};
+use super::{
+    sink::RawUrl,
+    text::{EnvName, HostName, SettingName, UserName},
+};
 use crate::{
     id::{Address, ResourceName, Seconds},
     service::definition::{CatchUp, Criticality, ExitPolicy, Overlap, Sandbox, Scheduler},
@@ -72,8 +75,11 @@ pub struct RawService {
     pub protect: Option<bool>,
     /// Parts whose drift is left alone: `service`, `timer`, `run.json`, `enabled`, `active`, `drop-in/…`.
     pub ignore_drift: Option<Vec<String>>,
-    /// The `[notify]` targets that hear of it.
+    /// The entries of `[notify]` that hear of it.
     pub notify: Option<Vec<ResourceName>>,
+    /// A dead-man's switch: the URL is asked with `/start` at its end when a run begins, as it is when
+    /// the run did its work, and with `/fail` when it did not.
+    pub ping: Option<RawUrl>,
     /// The timer or crontab line that it takes the place of.
     pub replaces: Option<String>,
     /// Whether a changed program file is drift.
@@ -86,13 +92,14 @@ pub struct RawService {
 pub struct RawServiceDefaults(pub RawService);
 
 /// The keys that make a service this one, and so have no default.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "description",
     "run",
     "stages",
     "profile",
     "profiles",
     "depends_on",
+    "ping",
     "replaces",
 ];
 
@@ -316,6 +323,7 @@ impl RawService {
             protect,
             ignore_drift,
             notify,
+            ping: _,
             replaces: _,
             pin_program,
         } = defaults;

@@ -17,6 +17,7 @@ fn declared(text: &str) -> DeclaredService {
         line: 1,
         meta: Meta::default(),
         on: Vec::new(),
+        sinks: Vec::new(),
         raw,
     }
 }

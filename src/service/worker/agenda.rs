@@ -14,6 +14,7 @@ use crate::{
     retry::{self, Gate},
     service::{
         definition::{Schedule, Scheduler, Service},
+        notify::outbox::{self, file as outbox_file},
         run::load,
         schedule::{self, Past},
         status::{
@@ -52,8 +53,12 @@ struct Entry {
     service: Option<Box<Service>>,
     /// When it is to be woken.
     wake: Option<Timestamp>,
+    /// Whether that is only to deliver what waits to be told.
+    only_to_tell: bool,
     /// When it last was.
     woken: Option<Timestamp>,
+    /// When it last was only to tell.
+    told: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -74,17 +79,24 @@ impl Agenda {
         self.entries.values().filter(ours).count()
     }
 
-    /// The next service whose time has come; it is off the queue until it is noted again.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Key> {
+    /// The next service whose time has come, and whether it is only to tell what waits; it is off the
+    /// queue until it is noted again.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(Key, bool)> {
         if self.queue.first()?.0 > now {
             return None;
         }
         let (_, key) = self.queue.pop_first()?;
+        let mut only_to_tell = false;
         if let Some(entry) = self.entries.get_mut(&key) {
+            only_to_tell = std::mem::take(&mut entry.only_to_tell);
             entry.wake = None;
-            entry.woken = Some(now);
+            if only_to_tell {
+                entry.told = Some(now);
+            } else {
+                entry.woken = Some(now);
+            }
         }
-        Some(key)
+        Some((key, only_to_tell))
     }
 
     /// How long it is until somebody is to be woken.
@@ -221,7 +233,9 @@ impl Agenda {
             modified,
             service,
             wake: None,
-            woken: old.and_then(|old| old.woken),
+            only_to_tell: false,
+            woken: old.as_ref().and_then(|old| old.woken),
+            told: old.and_then(|old| old.told),
         };
         self.entries.insert(key.clone(), entry);
         // One that runs is noted when it has ended.
@@ -250,10 +264,48 @@ impl Agenda {
             self.queue.remove(&(wake, key.clone()));
         }
         entry.wake = wake_at(service, &status, entry.modified, entry.woken, now);
+        let tell = next_tell(host, &layout, service, entry.told.max(entry.woken));
+        entry.only_to_tell = match (tell, entry.wake) {
+            (Some(tell), Some(wake)) => tell < wake,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if entry.only_to_tell {
+            entry.wake = tell;
+        }
         if let Some(wake) = entry.wake {
             self.queue.insert((wake, key.clone()));
         }
     }
+}
+
+/// When what waits to be told of a service is tried next. One whose outbox did not move when it was
+/// last woken (a full disk) is left alone for a minute.
+fn next_tell(
+    host: &Host<'_>,
+    layout: &Layout,
+    service: &Service,
+    woken: Option<Timestamp>,
+) -> Option<Timestamp> {
+    if service.notify.is_empty() {
+        return None;
+    }
+    let outbox_file::Stored::Good(outbox) = outbox_file::read(host.disk, layout, &service.name)
+    else {
+        return None;
+    };
+    let next = outbox.next_try()?;
+    let now = host.clock.now();
+    // What no draw could have given is due: the clock was put back.
+    let next = if outbox::POLICY.is_waiting(next, now) {
+        next
+    } else {
+        next.min(now)
+    };
+    Some(match woken {
+        Some(woken) if next <= woken => woken.plus_seconds(60),
+        Some(_) | None => next,
+    })
 }
 
 /// When a service is to be woken next: when it is due and what holds it up is over, or when a failure

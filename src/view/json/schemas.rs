@@ -11,6 +11,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use super::{ApplyData, EventLine, Failure, Success};
 use crate::{
     plan::document::Document,
+    service::notify::message::Message,
     view::{drift, init::Initialised, service, status::Status, validate::Validated},
 };
 
@@ -39,6 +40,7 @@ fn the_schemas_are_those_of_the_types() {
         ("service-trigger", schema::<service::TriggerData>()),
         ("init", schema::<Initialised>()),
         ("validate", schema::<Validated>()),
+        ("notification", schema::<Message>()),
     ] {
         let path = dir.join(format!("{name}.schema.json"));
         if write {

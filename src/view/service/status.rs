@@ -68,6 +68,8 @@ pub struct ServiceStatus {
     pub drift: Option<Levels>,
     /// The unit that the scheduler knows it by, where there is one.
     pub unit: Option<String>,
+    /// Whom of those that hear of it the last news has not reached.
+    pub undelivered: Vec<Undelivered>,
     /// What else should be known.
     pub notes: Vec<String>,
 }
@@ -93,6 +95,22 @@ impl PlatformState {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// Someone whom news has not reached.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Undelivered {
+    /// The name in `[notify]`; `ping` for the dead-man's switch.
+    pub to: String,
+    /// How many notifications wait to be sent again.
+    pub waiting: u64,
+    /// How many were given up since one was last taken.
+    pub given_up: u64,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+    /// When the next try is made, at the first wake-up from then on, UTC.
+    #[schemars(with = "Option<String>")]
+    pub next_try: Option<Timestamp>,
 }
 
 /// What a failure makes a service wait for.
@@ -226,11 +244,32 @@ pub fn render(status: &ServiceStatus, style: &Style) -> String {
         }
         row(&mut canvas, "not run", &Line::new().plain(text));
     }
+    for own in &status.undelivered {
+        row(&mut canvas, "not told", &undelivered(status.at, own));
+    }
     for note in &status.notes {
         row(&mut canvas, "note", &Line::new().plain(note));
     }
     recent(&mut canvas, status);
     canvas.finish()
+}
+
+fn undelivered(now: Timestamp, own: &Undelivered) -> Line {
+    let mut parts = Vec::new();
+    if own.waiting > 0 {
+        parts.push(format!("{} waiting", own.waiting));
+    }
+    if own.given_up > 0 {
+        parts.push(format!("{} given up", own.given_up));
+    }
+    parts.extend(own.last_error.clone());
+    if let Some(next) = own.next_try {
+        parts.push(format!("next try {}", time::when(now, next)));
+    }
+    Line::new()
+        .plain(&own.to)
+        .plain("  ")
+        .put(Paint::Warning, parts.join("; "))
 }
 
 fn row(canvas: &mut Canvas<'_>, name: &str, value: &Line) {
@@ -373,6 +412,7 @@ mod tests {
             unit: None,
             skipped: BTreeMap::new(),
             last_skip: None,
+            undelivered: Vec::new(),
             notes: Vec::new(),
             ..status
         };

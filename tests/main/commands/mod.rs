@@ -5,6 +5,9 @@ mod bad_spec;
 mod examples;
 mod guards;
 mod hints;
+#[path = "../../../src/effect/http/listener.rs"]
+#[expect(dead_code, reason = "the unit tests of requests need all of it")]
+mod listener;
 mod literal;
 mod observe;
 mod output;
@@ -14,6 +17,7 @@ mod reconcile;
 mod repeat;
 mod runs;
 mod state;
+mod tidings;
 mod tree;
 mod verbs;
 mod world;

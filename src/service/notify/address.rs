@@ -1,0 +1,94 @@
+//! The URL of a sink or ping, read when it is needed.
+
+use std::{io, path::Path};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::sink::UrlSource;
+use crate::{
+    effect::{
+        disk::{Disk, ReadFile},
+        http::HttpUrl,
+        user,
+    },
+    resource::Owner,
+};
+
+/// The largest file that a URL is read from.
+const LIMIT: u64 = 8 << 10;
+
+/// The largest file of certificates.
+const CA_LIMIT: u64 = 1 << 20;
+
+/// The URL that a source stands for, to a reader who acts as that user.
+///
+/// # Errors
+/// Why there is none, in words that hold nothing of it.
+pub fn url(disk: &dyn Disk, source: &UrlSource, reader: Owner) -> Result<HttpUrl, String> {
+    match source {
+        UrlSource::Url(text) => HttpUrl::parse(text).map_err(|fault| fault.to_string()),
+        UrlSource::File(path) => {
+            let file = secret_file(disk, path, reader)?;
+            HttpUrl::parse(file.expose_secret().trim())
+                .map_err(|fault| format!("{} holds no URL to send to: {fault}", path.display()))
+        }
+    }
+}
+
+/// Reads a file behind whatever links lead to it.
+fn read(disk: &dyn Disk, path: &Path, limit: u64) -> Result<ReadFile, String> {
+    let shown = path.display();
+    let whom = || {
+        let uid = user::effective().uid;
+        let known = user::by_uid(uid).ok().flatten();
+        known.map_or_else(
+            || format!("user id {uid}"),
+            |account| format!("`{}`", account.name),
+        )
+    };
+    let found =
+        (disk.resolve(path)).and_then(|real| real.map_or(Ok(None), |real| disk.read(&real, limit)));
+    match found {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(format!("there is no file {shown}")),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
+            "{} may not read {shown}, and the service runs as that user",
+            whom()
+        )),
+        Err(error) => Err(format!("cannot read {shown}: {error}")),
+    }
+}
+
+/// What is wrong with the rights on a file that holds a secret for a user.
+pub fn too_open(file_owner: Owner, mode: u32, reader: Owner) -> Option<String> {
+    if file_owner.uid != 0 && file_owner.uid != reader.uid {
+        return Some(format!(
+            "belongs to user id {}, who could change it",
+            file_owner.uid
+        ));
+    }
+    if mode & 0o022 != 0 {
+        return Some("can be written by others than its owner".to_owned());
+    }
+    (mode & 0o004 != 0).then(|| "can be read by everybody".to_owned())
+}
+
+fn secret_file(disk: &dyn Disk, path: &Path, reader: Owner) -> Result<SecretString, String> {
+    let file = read(disk, path, LIMIT)?;
+    let shown = path.display();
+    if let Some(wrong) = too_open(file.owner, file.mode, reader) {
+        return Err(format!(
+            "{shown} holds a secret and {wrong}: chmod 0640 or less"
+        ));
+    }
+    let text = String::from_utf8(file.bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
+    Ok(text.into())
+}
+
+/// The certificates of a `ca_file`.
+///
+/// # Errors
+/// Why they cannot be read.
+pub fn certificates(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, String> {
+    Ok(read(disk, path, CA_LIMIT)?.bytes)
+}
