@@ -481,10 +481,10 @@ async fn through(
     let now = context.now();
     let id = request::leave(disk, layout, name, &id, ignore_backoff, wait, now).await?;
     let answered = ask_and_wait(context, layout, service, whose, &id).await;
-    if !matches!(answered, Ok(Some(_))) {
+    if answered.is_err() {
         request::withdraw(disk, layout, name, &id);
     }
-    Ok(answered?.unwrap_or_else(|| overlapped(context, layout, service, &ask)))
+    answered
 }
 
 /// What is said of a request that came while a run was under way.
@@ -504,15 +504,14 @@ const GRACE: Duration = Duration::from_secs(2);
 /// that began before the request was left does not answer it.
 const STARTS: u32 = 3;
 
-/// Starts the unit, and looks for the answer until there is one, or there can be none any more;
-/// `None` when the start was taken for that of a run under way which the request does not wait out.
+/// Starts the unit, and looks for the answer until there is one, or there can be none any more.
 async fn ask_and_wait(
     context: &Context,
     layout: &Layout,
     service: &Service,
     whose: Whose,
     id: &str,
-) -> Result<Option<RunReport>> {
+) -> Result<RunReport> {
     let disk = context.disk.as_ref();
     let units: Vec<String> = unit_name(service).into_iter().collect();
     let hint = format!(
@@ -535,23 +534,17 @@ async fn ask_and_wait(
         tokio::select! {
             results = &mut start, if !started => {
                 if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
-                    return Ok(Some(report));
+                    return Ok(report);
                 }
-                if request::waits(disk, layout, &service.name, id) && starts < STARTS {
-                    match service.overlap {
-                        Overlap::Skip => {
-                            for result in results? {
-                                result.map_err(&failed)?;
-                            }
-                            return Ok(None);
-                        }
-                        Overlap::Queue => {
-                            starts += 1;
-                            start = Box::pin(manager.run(&units, patience));
-                            deadline = tokio::time::Instant::now() + patience;
-                            continue;
-                        }
-                    }
+                // The runner that we were given had taken its requests already: it ran, or was telling
+                // others of its run.
+                if request::waits(disk, layout, &service.name, Some(id)) && starts < STARTS {
+                    // How the run ended that was not for us says nothing.
+                    results?;
+                    starts += 1;
+                    start = Box::pin(manager.run(&units, patience));
+                    deadline = tokio::time::Instant::now() + patience;
+                    continue;
                 }
                 started = true;
                 for result in results? {
@@ -565,7 +558,7 @@ async fn ask_and_wait(
             }
             _ = ticks.tick() => {
                 if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
-                    return Ok(Some(report));
+                    return Ok(report);
                 }
                 if tokio::time::Instant::now() > deadline {
                     return Err(failed("its run said nothing of the request".to_owned()));

@@ -17,10 +17,14 @@ mod failure;
 mod host;
 mod interrupt;
 mod kill;
+#[path = "../../src/effect/http/listener.rs"]
+#[expect(dead_code, reason = "the unit tests of requests need all of it")]
+mod listener;
 mod reading;
 mod reboot;
 mod runner;
 mod runner_reboot;
+mod tidings;
 mod told;
 mod trace;
 
@@ -77,6 +81,7 @@ fn main() {
         interrupt::BOTH,
         bad_input::BOTH,
         runner::BOTH,
+        tidings::BOTH,
     ]
     .concat();
     let mut trials = Vec::new();

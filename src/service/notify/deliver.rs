@@ -33,7 +33,7 @@ use crate::{
     id::{ResourceName, Timestamp},
     layout::Layout,
     retry,
-    service::definition::Service,
+    service::{definition::Service, run::request},
 };
 
 /// How long one request may take.
@@ -46,8 +46,13 @@ const COMMAND: Limits = Limits {
 };
 
 /// How long we stay to try again what failed: a hiccup is over by then, and the rest is for the next
-/// wake-up. A unit gives a run a minute beyond its stages, and no try begins after a quarter of that.
+/// wake-up.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How often we look meanwhile whether somebody waits for us to end.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// After this no further try begins: a unit gives a run a minute beyond its stages.
 const LAST_START: Duration = Duration::from_secs(15);
 
 /// Where programs look for programs.
@@ -204,7 +209,8 @@ impl<'a> Courier<'a> {
                 let wait = (outbox.next_try()).map(|next| next.millis() - now.millis());
                 let wait = wait.and_then(|wait| u64::try_from(wait).ok());
                 match wait.map(Duration::from_millis) {
-                    Some(wait) if wait <= left => {
+                    Some(wait) if wait <= left && !self.is_wanted() => {
+                        let wait = wait.min(GLANCE);
                         tokio::time::sleep(wait).await;
                         slept.set(slept.get() + wait);
                     }
@@ -248,6 +254,11 @@ impl<'a> Courier<'a> {
                 .map(|(sink, what)| format!("notify.{sink} was not told: {what}")),
         );
         warnings
+    }
+
+    /// Whether a person's request waits for the next run, which a scheduler starts when we have ended.
+    pub(super) fn is_wanted(&self) -> bool {
+        request::waits(self.disk, self.layout, &self.service.name, None)
     }
 
     /// Tries each once: webhooks side by side, commands one after the other, since whatever is below

@@ -102,7 +102,9 @@ impl Courier<'_> {
             match self.ping(source, step, method, body.as_deref()).await {
                 Ok(()) => break None,
                 Err(Fault::Lasting(why)) => break Some(why),
-                Err(Fault::Passing(why)) if tries == TRIES || watch.elapsed() > PERSISTENCE => {
+                Err(Fault::Passing(why))
+                    if tries == TRIES || watch.elapsed() > PERSISTENCE || self.is_wanted() =>
+                {
                     break Some(why);
                 }
                 Err(Fault::Passing(_)) => {}

@@ -99,9 +99,12 @@ pub async fn leave(
     Ok(request.id)
 }
 
-/// Whether a request still waits for a runner to take it.
-pub fn waits(disk: &dyn Disk, layout: &Layout, name: &ResourceName, id: &str) -> bool {
-    read(disk, layout, name).is_some_and(|request| request.id == id)
+/// Whether a request still waits for a runner to take it: that with this id, or any.
+pub fn waits(disk: &dyn Disk, layout: &Layout, name: &ResourceName, id: Option<&str>) -> bool {
+    match id {
+        None => matches!(disk.stat(&layout.data(name).join(FILE)), Ok(Some(_))),
+        Some(id) => read(disk, layout, name).is_some_and(|request| request.id == id),
+    }
 }
 
 /// Takes back a request that nobody took, so that no later wake-up runs for it. Another's is left,
@@ -203,7 +206,7 @@ mod tests {
         }
 
         fn waits(&self, id: &str) -> bool {
-            waits(&RealDisk, &self.layout, &self.name, id)
+            waits(&RealDisk, &self.layout, &self.name, Some(id))
         }
     }
 
