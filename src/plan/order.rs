@@ -74,6 +74,9 @@ impl Links {
 /// resource that stops depending on another is changed before that other goes. What cannot be
 /// undone comes as late as the graph allows.
 ///
+/// What was applied may go round in a circle, where two applies recorded one half each; what goes
+/// then goes in no order among itself.
+///
 /// # Errors
 /// `INTERNAL` for a cycle: the spec was checked for one.
 pub fn arrange(drafts: Vec<Draft>, changes: &[Change], links: &Links) -> Result<Vec<Step>> {
@@ -89,7 +92,10 @@ pub fn arrange(drafts: Vec<Draft>, changes: &[Change], links: &Links) -> Result<
             .binary_search_by(|change| change.address.cmp(address))
             .is_ok_and(|at| changes[at].action == Action::Delete)
     };
-    let mut precede = |first: &Address, then: &Address, phases: (Phase, Phase)| {
+    let precede = |before: &mut [BTreeSet<usize>],
+                   first: &Address,
+                   then: &Address,
+                   phases: (Phase, Phase)| {
         let (Some(firsts), Some(thens)) = (by_address.get(first), by_address.get(then)) else {
             return;
         };
@@ -103,18 +109,31 @@ pub fn arrange(drafts: Vec<Draft>, changes: &[Change], links: &Links) -> Result<
         }
     };
     for (dependent, dependency) in &links.new {
-        precede(dependency, dependent, (Phase::Making, Phase::Making));
+        let both = (Phase::Making, Phase::Making);
+        precede(&mut before, dependency, dependent, both);
     }
+    let as_wished = before.clone();
     for (dependent, dependency) in &links.old {
-        precede(dependent, dependency, (Phase::Removal, Phase::Removal));
+        let both = (Phase::Removal, Phase::Removal);
+        precede(&mut before, dependent, dependency, both);
         // One that stops depending on another is changed before that other goes for good.
         if goes(dependency) {
-            precede(dependent, dependency, (Phase::Making, Phase::Removal));
+            let both = (Phase::Making, Phase::Removal);
+            precede(&mut before, dependent, dependency, both);
         }
     }
-    let order = sort(&drafts, &before)?;
+    let order = match sort(&before) {
+        Ok(order) => order,
+        Err(stuck) => {
+            for &at in &stuck {
+                let wished = &as_wished[at];
+                before[at].retain(|b| wished.contains(b) || !stuck.contains(b));
+            }
+            sort(&before).map_err(|stuck| circle(&drafts, &stuck))?
+        }
+    };
     delay_pivots(&drafts, &mut before, &order);
-    let order = sort(&drafts, &before)?;
+    let order = sort(&before).map_err(|stuck| circle(&drafts, &stuck))?;
     let mut number = vec![StepId(0); drafts.len()];
     for (position, &at) in order.iter().enumerate() {
         number[at] = StepId(u32::try_from(position + 1).unwrap_or(u32::MAX));
@@ -131,17 +150,22 @@ pub fn arrange(drafts: Vec<Draft>, changes: &[Change], links: &Links) -> Result<
         .collect())
 }
 
-fn sort(drafts: &[Draft], before: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
-    let mut after: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
-    let mut waiting: Vec<usize> = Vec::with_capacity(drafts.len());
+/// An order in which each comes after those `before` it.
+///
+/// # Errors
+/// Those that wait for one another, and what waits for them.
+fn sort(before: &[BTreeSet<usize>]) -> std::result::Result<Vec<usize>, BTreeSet<usize>> {
+    let count = before.len();
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); count];
+    let mut waiting: Vec<usize> = Vec::with_capacity(count);
     for (at, earlier) in before.iter().enumerate() {
         waiting.push(earlier.len());
         for &b in earlier {
             after[b].push(at);
         }
     }
-    let mut ready: BTreeSet<usize> = (0..drafts.len()).filter(|&at| waiting[at] == 0).collect();
-    let mut order = Vec::with_capacity(drafts.len());
+    let mut ready: BTreeSet<usize> = (0..count).filter(|&at| waiting[at] == 0).collect();
+    let mut order = Vec::with_capacity(count);
     while let Some(at) = ready.pop_first() {
         order.push(at);
         for &next in &after[at] {
@@ -151,17 +175,20 @@ fn sort(drafts: &[Draft], before: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
             }
         }
     }
-    if order.len() == drafts.len() {
+    if order.len() == count {
         return Ok(order);
     }
-    let stuck: Vec<String> = (0..drafts.len())
-        .filter(|at| waiting[*at] > 0)
-        .map(|at| drafts[at].address.to_string())
+    Err((0..count).filter(|at| waiting[*at] > 0).collect())
+}
+
+fn circle(drafts: &[Draft], stuck: &BTreeSet<usize>) -> Error {
+    let stuck: Vec<String> = (stuck.iter())
+        .map(|&at| drafts[at].address.to_string())
         .collect();
-    Err(Error::new(
+    Error::new(
         Code::Internal,
         format!("the steps of {} wait for one another", stuck.join(", ")),
-    ))
+    )
 }
 
 /// Makes every step that cannot be undone wait for all steps that do not wait for it, nor for what
