@@ -61,6 +61,7 @@ fn parts(
         image::RUN,
         Part::File(file(run_text(service)?, mode, owner)),
     );
+    image.set(image::DATA, image::data(image::DATA_MODE, owners.runner));
     match service.scheduler {
         Scheduler::Worker => {}
         Scheduler::SystemdSystem | Scheduler::SystemdUser => {

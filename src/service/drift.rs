@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     definition::Service,
-    image::{DROP_IN, RUN, SHADOW},
+    image::{DATA, DROP_IN, RUN, SHADOW},
     plan::Render,
 };
 
@@ -33,7 +33,9 @@ pub fn drift(
         Some(Seen::Foreign { reason }) => return Ok(Some(gone(address, reason))),
         Some(Seen::Ours(found)) => found,
     };
-    let parts = applied.image.differences(&found.image);
+    let mut parts = applied.image.differences(&found.image);
+    // An earlier version did not record it, so nobody can tell whether it changed.
+    parts.retain(|part| **part != DATA || applied.image.get(DATA.as_str()).is_some());
     let programs = programs(applied, found)?;
     if parts.is_empty() && programs.is_empty() {
         let noted = (!found.notes.is_empty()).then(|| Drift {

@@ -1,6 +1,9 @@
 //! The parts of a service's image, by name.
 
-use crate::resource::{PartName, Verb};
+use crate::{
+    effect::disk::{EntryKind, Stat},
+    resource::{Owner, Part, PartName, Verb},
+};
 
 /// The unit `lorectl-PROJECT.NAME.service`: a [`crate::resource::Part::File`]. systemd only.
 pub const SERVICE: PartName = PartName::from_static("service");
@@ -8,6 +11,10 @@ pub const SERVICE: PartName = PartName::from_static("service");
 pub const TIMER: PartName = PartName::from_static("timer");
 /// `run.json`: a file. Every scheduler.
 pub const RUN: PartName = PartName::from_static("run.json");
+/// Mode and owner of `data/`: a text, `0700 UID:GID`. What is in it is the job's. Every scheduler.
+pub const DATA: PartName = PartName::from_static("data");
+/// The mode of `data/`.
+pub const DATA_MODE: u32 = 0o700;
 /// The timer's link in `timers.target.wants`: a flag. systemd only.
 pub const ENABLED: PartName = PartName::from_static("enabled");
 /// Whether the timer is active: a flag. systemd only.
@@ -33,3 +40,54 @@ pub const RESTORE: Verb = Verb::from_static("restore");
 pub const REMOVE: Verb = Verb::from_static("remove");
 /// Removes a service and its `data/`.
 pub const PURGE: Verb = Verb::from_static("purge");
+
+/// The part for a `data/` of that mode and owner.
+pub fn data(mode: u32, owner: Owner) -> Part {
+    Part::Text(format!("{mode:04o} {}:{}", owner.uid, owner.gid))
+}
+
+/// The part for what stands in the place of `data/`.
+pub fn data_found(stat: &Stat) -> Part {
+    match stat.kind {
+        EntryKind::Dir => data(stat.mode, stat.owner),
+        EntryKind::File | EntryKind::Link | EntryKind::Special => {
+            Part::Text("not a directory".to_owned())
+        }
+    }
+}
+
+/// The mode and owner that such a part says; `None` for one that is of no directory.
+pub fn parse_data(text: &str) -> Option<(u32, Owner)> {
+    let (mode, owner) = text.split_once(' ')?;
+    let (uid, gid) = owner.split_once(':')?;
+    let owner = Owner {
+        uid: uid.parse().ok()?,
+        gid: gid.parse().ok()?,
+    };
+    Some((u32::from_str_radix(mode, 8).ok()?, owner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_and_owner_are_read_as_they_are_written() {
+        let owner = Owner { uid: 1000, gid: 7 };
+        let Part::Text(text) = data(0o1750, owner) else {
+            panic!("no text")
+        };
+        assert_eq!(text, "1750 1000:7");
+        assert_eq!(parse_data(&text), Some((0o1750, owner)));
+        for none in [
+            "not a directory",
+            "",
+            "0700",
+            "0700 1",
+            "0800 1:1",
+            "0700 1:-1",
+        ] {
+            assert_eq!(parse_data(none), None, "{none}");
+        }
+    }
+}

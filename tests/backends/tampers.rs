@@ -59,6 +59,14 @@ pub const TAMPERS: &[Tamper] = &[
         let path = machine.layout.run_file(&name.parse().unwrap());
         edit(&path, "/usr/bin/true", "/usr/bin/false");
     }),
+    ("data/ opened", "data", |machine, name| {
+        let data = machine.layout.data(&name.parse().unwrap());
+        fs::set_permissions(data, Permissions::from_mode(0o755)).unwrap();
+    }),
+    ("data/ removed", "data", |machine, name| {
+        let data = machine.layout.data(&name.parse().unwrap());
+        fs::remove_dir_all(data).unwrap();
+    }),
     ("the timer disabled", "enabled", |machine, name| {
         machine.systemctl(&["disable", &machine.unit(name, "timer")]);
     }),

@@ -1,12 +1,12 @@
 //! What others change behind our back is seen, named, and mended.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::Value;
 
 use crate::{
     Test,
-    host::{Host, describe},
+    host::{Host, Manager, describe},
 };
 
 /// On either manager.
@@ -120,6 +120,31 @@ fn tampers(host: &Host) -> Vec<Tamper> {
     ]
 }
 
+/// What is done to the directory that is the job's own.
+fn tampers_with_data(host: &Host) -> Vec<Tamper> {
+    let data = host.service("job").join("data");
+    let (opened, given) = (data.clone(), data);
+    let tamper = |what, act| Tamper {
+        what,
+        act,
+        level: "platform",
+        field: "data",
+    };
+    let mut tampers = vec![tamper(
+        "data/ is opened to others",
+        Box::new(move |_: &Host| {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&opened, mode).unwrap();
+        }) as Box<dyn Fn(&Host)>,
+    )];
+    // Who is not root cannot take back what is another's.
+    if host.manager == Manager::System {
+        let give = move |_: &Host| std::os::unix::fs::chown(&given, Some(1), Some(1)).unwrap();
+        tampers.push(tamper("data/ is given away", Box::new(give)));
+    }
+    tampers
+}
+
 const DROP_IN: &str = "[Service]\nEnvironment=WHOSE=an-administrator\n";
 
 /// Level and field of each difference, of which there must be some, all in one service.
@@ -142,7 +167,7 @@ fn mended(host: &Host) {
     let names = ["job", "other"];
     let whole = host.snapshot(&names);
     host.converged();
-    for tamper in tampers(host) {
+    for tamper in tampers(host).into_iter().chain(tampers_with_data(host)) {
         let what = tamper.what;
         (tamper.act)(host);
         let mut fields = drifted(host, what);

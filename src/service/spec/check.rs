@@ -456,6 +456,7 @@ fn drift_parts(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
         image::SERVICE,
         image::TIMER,
         image::RUN,
+        image::DATA,
         image::ENABLED,
         image::ACTIVE,
     ];

@@ -73,7 +73,7 @@ pub struct RawService {
     pub depends_on: Option<Vec<Address>>,
     /// Not destroyed and not replaced, until an apply of `protect = false`.
     pub protect: Option<bool>,
-    /// Parts whose drift is left alone: `service`, `timer`, `run.json`, `enabled`, `active`, `drop-in/…`.
+    /// Parts whose drift is left alone: `service`, `timer`, `run.json`, `data`, `enabled`, `active`, `drop-in/…`.
     pub ignore_drift: Option<Vec<String>>,
     /// The entries of `[notify]` that hear of it.
     pub notify: Option<Vec<ResourceName>>,

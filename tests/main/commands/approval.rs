@@ -166,7 +166,7 @@ fn a_plan_file_that_cannot_be_trusted_approves_nothing() {
     let mut told = String::new();
     let cases: [Damage<'_>; 7] = [
         ("edited", &|plan| edited(plan, |t| t.replace("2h", "3h"))),
-        ("cut", &|plan| edited(plan, |t| t[..t.len() / 2].to_owned())),
+        ("cut", &|plan| edited(plan, |t| t[..400].to_owned())),
         ("empty", &|plan| fs::write(plan, "").unwrap()),
         ("no plan", &|plan| fs::write(plan, "{}").unwrap()),
         ("newer", &|plan| {

@@ -1,6 +1,6 @@
 //! Planning writes nothing, applying twice changes nothing, and the same inputs give the same bytes.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::world::{World, service};
 
@@ -174,4 +174,29 @@ fn a_definition_that_says_nothing_any_more_differs_in_plain_words() {
     let kept = kept.stdout.lines().map(str::trim);
     let copy = kept.filter(|line| line.contains("/backups/")).count();
     assert_eq!(copy, 1, "on a line of its own");
+}
+
+#[test]
+fn a_data_directory_that_was_opened_is_drift_and_closed_again() {
+    let world = World::with(&service("a", ""));
+    world.ok("apply --yes");
+    world.ok("service trigger a");
+    let data = world.state().join("services/a/data");
+    let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o7777;
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+    let drift = world.run("drift --detailed-exitcode").exits(2);
+    drift.says("platform data: applied 0700").says("found 0777");
+    let run = world.state().join("services/a/run.json");
+    let before = fs::metadata(&run).unwrap().modified().unwrap();
+    world.ok("apply --yes");
+    assert_eq!(mode(), 0o700);
+    assert_eq!(fs::metadata(&run).unwrap().modified().unwrap(), before);
+    assert!(data.join("status.json").exists(), "what is in it stays");
+    world.ok("plan --detailed-exitcode");
+
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o750)).unwrap();
+    world.spec(&service("a", "ignore_drift = [\"data\"]\n"));
+    world.ok("apply --yes");
+    world.ok("plan --detailed-exitcode");
+    assert_eq!(mode(), 0o750);
 }

@@ -122,7 +122,7 @@ impl<'a> Work<'a> {
     pub(super) fn is_part(&self, wanted: &Path) -> bool {
         self.changed.iter().any(|(_, role)| match role {
             Role::Unit(_, path) | Role::Run(path) | Role::Extra(_, path) => path == wanted,
-            Role::Enabled | Role::Active | Role::LoadState => false,
+            Role::Data(_) | Role::Enabled | Role::Active | Role::LoadState => false,
         })
     }
 
@@ -224,6 +224,10 @@ impl Systemd {
                     }
                     path
                 }
+                Role::Data(path) => {
+                    self.restore_data(&mut work.undo, work.step, path)?;
+                    continue;
+                }
                 Role::Enabled | Role::Active | Role::LoadState => continue,
             };
             match after.get(part.as_str()) {
@@ -240,6 +244,21 @@ impl Systemd {
         Ok(())
     }
 
+    /// Gives `data/` the mode and owner that the step names; what is in it stays as it is.
+    fn restore_data(&self, undo: &mut Undo, step: &Step, path: &Path) -> Result<()> {
+        let after = step.after.as_ref();
+        let disk = &*self.disk;
+        match after.and_then(|after| after.get(image::DATA.as_str())) {
+            Some(Part::Text(text)) => match image::parse_data(text) {
+                Some((mode, owner)) => undo.make_dir(disk, path, mode, owner),
+                // Only an undo could ask for what stood there; it was refused when it was found.
+                None => Ok(()),
+            },
+            Some(Part::File(_) | Part::Flag(_)) => Ok(()),
+            None => undo.remove_dir(disk, path),
+        }
+    }
+
     /// Writes a unit as it is, where something that changes it goes or the manager may not have read it:
     /// should we be killed before the reload, its age tells that one is due.
     fn refresh(&self, work: &mut Work<'_>) -> Result<()> {
@@ -251,7 +270,7 @@ impl Systemd {
                     Role::LoadState => due = true,
                     Role::Extra(extra, _) => due |= *extra == kind,
                     Role::Unit(unit, _) => written |= *unit == kind,
-                    Role::Run(_) | Role::Enabled | Role::Active => {}
+                    Role::Run(_) | Role::Data(_) | Role::Enabled | Role::Active => {}
                 }
             }
             if !due || written {

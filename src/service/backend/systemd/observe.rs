@@ -341,6 +341,13 @@ impl Reading<'_> {
                 EntryKind::Dir | EntryKind::Special => {}
             }
         }
+        if kept {
+            let path = self.reader.paths.layout.data(name);
+            let stat = self.reader.disk.stat(&path);
+            if let Some(stat) = stat.map_err(|error| unreadable(&path, &error))? {
+                self.image.set(image::DATA, image::data_found(&stat));
+            }
+        }
         let enabled = self.enabled(slot)?;
         self.image.set(image::ENABLED, enabled);
         Ok(true)

@@ -48,6 +48,8 @@ pub(super) enum Role {
     Unit(UnitKind, PathBuf),
     /// `run.json`.
     Run(PathBuf),
+    /// Mode and owner of `data/`.
+    Data(PathBuf),
     /// The link that enables the timer.
     Enabled,
     /// Whether the timer is up.
@@ -63,7 +65,7 @@ impl Role {
     pub(super) const fn wants_reload(&self) -> bool {
         match self {
             Self::Unit(..) | Self::Extra(..) | Self::LoadState => true,
-            Self::Run(_) | Self::Enabled | Self::Active => false,
+            Self::Run(_) | Self::Data(_) | Self::Enabled | Self::Active => false,
         }
     }
 
@@ -76,6 +78,7 @@ impl Role {
             Self::Unit(UnitKind::Service, _)
             | Self::Extra(UnitKind::Service, _)
             | Self::Run(_)
+            | Self::Data(_)
             | Self::Enabled
             | Self::Active => false,
         }
@@ -154,6 +157,9 @@ impl Systemd {
         }
         if *part == image::RUN {
             return Some(Role::Run(self.layout.run_file(name)));
+        }
+        if *part == image::DATA {
+            return Some(Role::Data(self.layout.data(name)));
         }
         if *part == image::ENABLED {
             return Some(Role::Enabled);

@@ -17,7 +17,7 @@ use crate::{
         random, user,
     },
     error::{Code, Error, Result},
-    resource::{Act, File, Outcome, Owner, Progress, Step},
+    resource::{Act, File, Outcome, Owner, Part, Progress, Step},
     service::{definition::Service, image, status::file},
 };
 
@@ -74,12 +74,21 @@ impl Worker {
             return Err(Error::new(Code::Internal, message));
         };
         let service: Service = step.definition.read()?;
+        let before = step.before.as_ref();
+        if before.is_some_and(|before| {
+            before.get(image::RUN.as_str())
+                == after.and_then(|after| after.get(image::RUN.as_str()))
+        }) {
+            return self.restore_data(step).map(|()| true);
+        }
         let handed = match self.directories(&service, file)? {
             Handing::NotDue => None,
             Handing::RunInFlight => return Ok(false),
             Handing::Done(handed) => Some(handed),
         };
-        let written = self.fill(step, &service, file, &bytes);
+        let written = self
+            .fill(step, &service, file, &bytes)
+            .and_then(|()| self.restore_data(step));
         if let Some(handed) = handed {
             if let Err(error) = written {
                 let Err(worse) = handed.put_back(&*self.disk) else {
@@ -93,6 +102,22 @@ impl Worker {
             return Ok(true);
         }
         written.map(|()| true)
+    }
+
+    /// Gives `data/` the mode and owner that the step names; what is in it stays as it is.
+    fn restore_data(&self, step: &Step) -> Result<()> {
+        let path = self.layout.data(&step.address.name);
+        let after = step.after.as_ref();
+        let part = after.and_then(|after| after.get(image::DATA.as_str()));
+        let done = match part {
+            Some(Part::Text(text)) => match image::parse_data(text) {
+                Some((mode, owner)) => self.disk.make_dir(&path, mode, Some(owner)),
+                None => Ok(()),
+            },
+            Some(Part::File(_) | Part::Flag(_)) => Ok(()),
+            None => self.disk.remove_dir(&path).map(drop),
+        };
+        done.map_err(|error| Error::io("make", &path, error))
     }
 
     fn fill(&self, step: &Step, service: &Service, file: &File, bytes: &[u8]) -> Result<()> {

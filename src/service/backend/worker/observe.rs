@@ -107,6 +107,12 @@ impl Worker {
         }
         let mut image = Image::empty();
         image.set(image::RUN, Part::File(file));
+        let data = self.layout.data(name);
+        match self.disk.stat(&data) {
+            Ok(Some(stat)) => image.set(image::DATA, image::data_found(&stat)),
+            Ok(None) => {}
+            Err(error) => return Some(unreadable(&data, &error)),
+        }
         Some(Seen::Ours(Found {
             image,
             notes: Vec::new(),

@@ -52,7 +52,12 @@ fn address(service: &Service) -> Address {
 fn image_of(service: &Service) -> Image {
     let bytes = serde_json::to_vec(service).unwrap();
     let file = File::new(bytes, 0o600, applier());
-    [(image::RUN, Part::File(file))].into_iter().collect()
+    let user = service.user.as_deref();
+    let runner = user.and_then(|user| crate::effect::user::by_name(user).unwrap());
+    let runner = runner.map_or_else(applier, |account| account.owner);
+    let data = image::data(image::DATA_MODE, runner);
+    let parts = [(image::RUN, Part::File(file)), (image::DATA, data)];
+    parts.into_iter().collect()
 }
 
 fn step(verb: Verb, service: &Service) -> Step {
