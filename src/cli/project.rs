@@ -548,7 +548,7 @@ fn unverified(
         return None;
     }
     Some(format!(
-        "there is no `{ANALYZER}` on this host: a value in `unit` that systemd does not take (of {}) is not found before it is applied",
+        "there is no `{ANALYZER}` on this host: an apply does not find a value in `unit` that systemd does not take (of {})",
         names.join(", ")
     ))
 }

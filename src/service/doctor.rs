@@ -342,14 +342,13 @@ impl Doctor<'_> {
         if self.service.unit.is_empty() || !systemd {
             return None;
         }
-        let found = Programs::new(self.disk).find(ANALYZER);
-        Some(found.map_or_else(
-            |why| {
-                let message = format!("{why}: values that systemd does not take are not found");
-                Check::new(name, Verdict::Warn, message, "")
-            },
-            |_| Check::pass(name),
-        ))
+        if Programs::new(self.disk).find(ANALYZER).is_ok() {
+            return Some(Check::pass(name));
+        }
+        let message = format!(
+            "there is no `{ANALYZER}` here: an apply does not find values that systemd does not take"
+        );
+        Some(Check::new(name, Verdict::Warn, message, ""))
     }
 
     fn scheduler(&self) -> Check {
