@@ -596,6 +596,8 @@ pub fn service_status() -> ServiceStatus {
         next_runs: [1080, 2880, 86_400]
             .map(|ahead| now().plus_seconds(ahead))
             .to_vec(),
+        next_fires: Vec::new(),
+        next_in_zone: None,
         running_since: None,
         runs: vec![
             Run {

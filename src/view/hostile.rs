@@ -40,6 +40,7 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     one.schedule = Some(text());
     one.profile = Some(text());
     one.platform = Some(text());
+    one.next_in_zone = Some(text());
     one.user = Some(text());
     one.notes.push(text());
     for run in &mut one.runs {

@@ -7,7 +7,7 @@ mod status;
 mod trigger;
 mod verbs;
 
-pub use data::{SkipData, StatusData, TriggerData};
+pub use data::{FireData, SkipData, StatusData, TriggerData};
 pub use list::{List, ListRow, render as render_list};
 pub use logs::{LogLine, Logs, Stream, write as write_logs};
 pub use status::{

@@ -24,15 +24,16 @@ use crate::{
         definition::{Criticality, Schedule, Scheduler, Service},
         doctor::{Check, Verdict},
         notify::outbox,
-        plan::schedule as schedule_text,
+        plan::{fires, schedule as schedule_text},
         run::report::BREAKER,
+        schedule::Fire,
         status::{RunRecord, StageResult, State as Kept},
         worker,
     },
     view::{
         service::{
-            Backoff, Levels, List, ListRow, PlatformState, Run, ServiceStatus, SkipData, Stage,
-            Undelivered,
+            Backoff, FireData, Levels, List, ListRow, PlatformState, Run, ServiceStatus, SkipData,
+            Stage, Undelivered,
         },
         state::{RunOutcome, State},
     },
@@ -236,10 +237,6 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
     let next = known.next_runs(&service, now, 3);
     let mut notes: Vec<String> = known.fault.iter().cloned().collect();
     notes.extend(stale(&known, &service, now));
-    notes.extend(next.iter().filter_map(|fire| {
-        let what = fire.transition?;
-        Some(format!("the run at {}: {what}", fire.local))
-    }));
     notes.extend(observed.silent.clone());
     let undelivered = undelivered(context, &layout, &service, &mut notes);
     let kept = known.kept(&service, now);
@@ -264,6 +261,11 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
         platform_state: observed.platform(context, &service, &address),
         user: service.user.clone(),
         next_runs: next.iter().map(|fire| fire.at).collect(),
+        next_in_zone: match &service.schedule {
+            Schedule::Every(_) => None,
+            Schedule::Cron { .. } => fires(&next, now),
+        },
+        next_fires: next.into_iter().map(shown_fire).collect(),
         running_since: known.running_since,
         runs: last.chain(before).map(shown).collect(),
         consecutive_failures: known.status.consecutive_failures,
@@ -351,6 +353,8 @@ fn not_installed(layout: &Layout, name: &ResourceName, now: Timestamp) -> Servic
         platform_state: PlatformState::Unloaded,
         user: None,
         next_runs: Vec::new(),
+        next_fires: Vec::new(),
+        next_in_zone: None,
         running_since: None,
         runs: Vec::new(),
         consecutive_failures: 0,
@@ -422,6 +426,14 @@ fn stale(known: &Known, service: &Service, now: Timestamp) -> Option<String> {
             run.started_at, run.pid
         )
     })
+}
+
+fn shown_fire(fire: Fire) -> FireData {
+    FireData {
+        at: fire.at,
+        local: fire.local,
+        transition: fire.transition.map(str::to_owned),
+    }
 }
 
 fn shown(run: &RunRecord) -> Run {

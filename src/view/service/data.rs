@@ -91,6 +91,19 @@ impl From<&Run> for RunData {
     }
 }
 
+/// An instant at which a service will be due.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct FireData {
+    /// When, UTC.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The same in the schedule's zone, `2026-03-29 03:00 CEST`.
+    pub local: String,
+    /// What a change of the zone's offset does to it, or that there was one since the fire before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transition: Option<String>,
+}
+
 /// A run that did not take place.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SkipData {
@@ -144,6 +157,8 @@ pub struct StatusData {
     /// The next runs, UTC.
     #[schemars(with = "Vec<String>")]
     next_runs: Vec<Timestamp>,
+    /// The same in the schedule's zone.
+    next_fires: Vec<FireData>,
     /// Since when a run is under way, or was when its runner died, UTC.
     #[schemars(with = "Option<String>")]
     running_since: Option<Timestamp>,
@@ -192,6 +207,7 @@ impl From<ServiceStatus> for StatusData {
             paused_reason: status.paused_reason,
             backoff: status.backoff,
             next_runs: status.next_runs,
+            next_fires: status.next_fires,
             running_since: status.running_since,
             consecutive_failures: status.consecutive_failures,
             skipped: status.skipped,

@@ -11,7 +11,7 @@ use super::super::{
     style::{Paint, Style},
     text, time,
 };
-use super::data::{SkipData, StatusData};
+use super::data::{FireData, SkipData, StatusData};
 use crate::id::Timestamp;
 
 /// One service in full; as JSON it is [`StatusData`].
@@ -54,6 +54,10 @@ pub struct ServiceStatus {
     pub user: Option<String>,
     /// The next runs, UTC.
     pub next_runs: Vec<Timestamp>,
+    /// The same in the zone of the schedule, and what changes of its offset do to them.
+    pub next_fires: Vec<FireData>,
+    /// The same in words, where the schedule has a zone.
+    pub next_in_zone: Option<String>,
     /// Since when a run is under way, UTC.
     pub running_since: Option<Timestamp>,
     /// Runs, the latest first; the latest with its stages.
@@ -285,6 +289,11 @@ fn schedule(canvas: &mut Canvas<'_>, status: &ServiceStatus) {
     row(canvas, "schedule", &Line::new().plain(text));
     let mut next = Line::new();
     for (at, run) in status.next_runs.iter().enumerate() {
+        if let Some(text) = &status.next_in_zone {
+            let first = time::relative(status.at, *run);
+            next = next.plain(text).plain("; the first ").plain(first);
+            break;
+        }
         next = if at == 0 {
             next.whole(Paint::Plain, time::when(status.at, *run))
         } else {
@@ -416,6 +425,12 @@ mod tests {
             notes: Vec::new(),
             ..status
         };
-        snapshot("service-status-new", &render(&new, &Style::PLAIN));
+        let nightly = ServiceStatus {
+            schedule: Some("30 2 * * *   Europe/Paris".to_owned()),
+            next_in_zone: Some("Sat 02:30, Sun 02:30, Mon 02:30 CET".to_owned()),
+            ..new.clone()
+        };
+        let text = render(&new, &Style::PLAIN) + &render(&nightly, &Style::PLAIN);
+        snapshot("service-status-new", &text);
     }
 }

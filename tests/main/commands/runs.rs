@@ -187,7 +187,7 @@ fn what_forks_away_from_a_stage_is_ended_with_it() {
                     until [ -s \"$LORECTL_DATA_DIR/pids\" ]; do sleep 0.05; done";
     for (keys, end, status, says) in [
         ("", "exit 0", 0, "left behind were ended"),
-        ("timeout = \"2s\"\n", "sleep 600", 1, "its time was over"),
+        ("timeout = \"4s\"\n", "sleep 600", 1, "its time was over"),
     ] {
         let world = world(keys, &format!("{stubborn}\n{end}"));
         world.run("service trigger sync").exits(status);

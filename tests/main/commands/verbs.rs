@@ -301,3 +301,33 @@ fn a_command_under_the_lock_and_a_run_keep_out_of_each_other_s_way() {
         .run()
         .exits(7);
 }
+
+#[test]
+fn the_next_runs_are_in_the_zone_of_the_schedule() {
+    let world = World::with(
+        "\n[services.nightly]\nscheduler = \"worker\"\nrun = [\"true\"]\n\
+         schedule = { cron = \"30 2 * * *\", timezone = \"Europe/Paris\" }\n",
+    );
+    world.run("apply --yes").exits(0);
+    let words = ["service", "status", "nightly"];
+    let call = world
+        .command(words)
+        .env("LORECTL_NOW", "2026-03-28T12:00:00Z");
+    let ran = call.run().exits(0);
+    // In the gap, which ends at three; and a day later in another offset.
+    ran.says("03:00 (its local time is skipped that day)")
+        .says("CEST");
+    let words = ["service", "status", "nightly", "--json"];
+    let call = world
+        .command(words)
+        .env("LORECTL_NOW", "2026-10-24T12:00:00Z");
+    let json: Value = serde_json::from_str(&call.run().exits(0).stdout).unwrap();
+    let fires = &json["data"]["next_fires"];
+    assert_eq!(fires[0]["at"], "2026-10-25T00:30:00Z");
+    assert_eq!(fires[0]["local"], "2026-10-25 02:30 CEST");
+    assert_eq!(
+        fires[0]["transition"],
+        "its local time comes twice, this is the first"
+    );
+    assert_eq!(fires[1]["local"], "2026-10-26 02:30 CET");
+}
