@@ -579,6 +579,7 @@ pub fn service_status() -> ServiceStatus {
             consecutive_failures: 3,
             next_retry_iso: Some(now().plus_seconds(1080)),
             remaining_seconds: 1080,
+            backoff_reason: "drawn",
             circuit_breaker_cooldown_expired: false,
             message: "3 failures in a row".to_owned(),
         }),

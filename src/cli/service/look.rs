@@ -393,6 +393,11 @@ fn backoff(known: &Known, service: &Service, now: Timestamp) -> Option<Backoff> 
         consecutive_failures: status.consecutive_failures,
         next_retry_iso: at,
         remaining_seconds: at.map_or(0, |at| u64::try_from(at.seconds_since(now)).unwrap_or(0)),
+        backoff_reason: match (&status.breaker, status.retry_after) {
+            (Some(_), _) => "breaker",
+            (None, true) => "retry_after",
+            (None, false) => "drawn",
+        },
         circuit_breaker_cooldown_expired: false,
         message: message.to_owned(),
     };

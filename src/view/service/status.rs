@@ -127,6 +127,9 @@ pub struct Backoff {
     pub next_retry_iso: Option<Timestamp>,
     /// In how many seconds that is; 0 when it has passed.
     pub remaining_seconds: u64,
+    /// Why then: `retry_after`, where the job asked for that instant; `drawn` for the wait that grows;
+    /// `breaker`.
+    pub backoff_reason: &'static str,
     /// Whether a tripped breaker lets one probe through.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub circuit_breaker_cooldown_expired: bool,

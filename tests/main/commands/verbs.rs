@@ -184,6 +184,7 @@ fn scripts_read_why_a_service_does_not_run() {
         ("/backoff/consecutive_failures", json!(1)),
         ("/backoff/next_retry_iso", json!("2026-02-03T05:05:06Z")),
         ("/backoff/remaining_seconds", json!(3600)),
+        ("/backoff/backoff_reason", json!("drawn")),
         ("/skipped/backoff", json!(1)),
         ("/last_skip/reason", json!("backoff")),
     ];
