@@ -18,7 +18,7 @@ pub enum Action {
     RunCompleted,
     /// Nothing, for now.
     Skipped,
-    /// Nothing, or a run after which the service is paused: a person must act.
+    /// Nothing, or a run after which the service is paused, by the breaker for a time.
     Paused,
     /// Nothing: it was not due.
     NotDue,
@@ -170,8 +170,9 @@ impl RunReport {
                 let last = status.breaker.as_ref().map(|b| b.last_error.as_str());
                 let failures = status.consecutive_failures;
                 let last = last.unwrap_or_default();
+                report.action = Action::Paused;
                 report.reason = Some(BREAKER.to_owned());
-                let text = format!("{failures} transient failures in a row (last: {last})");
+                let text = format!("{failures} consecutive transient failures (last: {last})");
                 (text, Some(resume))
             }
             SkipReason::Backoff => (
@@ -254,6 +255,8 @@ impl RunReport {
         match (self.outcome, self.action) {
             (Some(Outcome::Success | Outcome::Degraded), _) => 0,
             (Some(Outcome::Failed), _) => 1,
+            // Time lifts an open breaker, and a person any other pause.
+            (None, Action::Paused) if self.next_retry_iso.is_some() => 75,
             (None, Action::Paused) => 3,
             (None, Action::Skipped | Action::NotDue | Action::RunCompleted) => 75,
         }

@@ -232,7 +232,7 @@ apart! {
         assert_eq!((report.consecutive_failures, report.trigger_status()), (3, 1));
         assert_eq!(world.state(), State::Paused);
         let report = world.later(1799).wake();
-        assert_eq!((report.action, report.reason.as_deref()), (Action::Skipped, Some("CIRCUIT_BREAKER")));
+        assert_eq!((report.action, report.reason.as_deref()), (Action::Paused, Some("CIRCUIT_BREAKER")));
         assert_eq!(report.remaining_seconds, Some(1));
 
         world.later(1);

@@ -227,7 +227,7 @@ pub struct TriggerData {
     /// When this was so, UTC.
     #[schemars(with = "String")]
     at: Timestamp,
-    /// What was done: `run_completed`, `skipped`, `paused` (a person must act), `not_due`.
+    /// What was done: `run_completed`, `skipped`, `paused` (by a person, an error or the breaker), `not_due`.
     action: String,
     /// How the run ended; `skipped` where there was none.
     outcome: RunOutcome,

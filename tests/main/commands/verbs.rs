@@ -202,6 +202,14 @@ fn scripts_read_why_a_service_does_not_run() {
         1,
         &tripped,
     );
+    // A time, not a person, lifts it.
+    let open = [
+        ("/action", json!("paused")),
+        ("/reason", json!("CIRCUIT_BREAKER")),
+        ("/next_retry_iso", json!("2026-02-03T04:35:06Z")),
+        ("/remaining_seconds", json!(1800)),
+    ];
+    has(&world, "service trigger sync --json", 75, &open);
     let resumed = [
         ("/was_paused", json!(true)),
         ("/previous_code", json!("CIRCUIT_BREAKER")),
