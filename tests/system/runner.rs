@@ -350,6 +350,7 @@ fn gitlore(_: &Host) {
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
     assert_eq!(host.residue(), [""; 0]);
     fs::remove_file(lore).unwrap();
+    fs::remove_file(token).unwrap();
 }
 
 /// The instants, within a time, at which a timer wakes its unit: as systemd reads its `OnCalendar=`.

@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs};
 use lorectl::id::Timestamp;
 use serde_json::Value;
 
-use crate::host::{Answer, Host, INSTALLED};
+use crate::host::{Answer, Host, INSTALLED, poll};
 
 /// What the units of a manager and our own commands take for the time; the machine's again when dropped.
 ///
@@ -71,6 +71,10 @@ impl<'a> Told<'a> {
     #[track_caller]
     pub fn wake(&self, name: &str) {
         let unit = self.host.unit(name, "service");
+        // A start would be taken for the one whose runner has said all and is about to end.
+        poll("the end of a run", || {
+            self.host.property(&unit, "ActiveState") != "activating"
+        });
         self.host.systemctl(&["start", &unit]);
         let result = self.host.property(&unit, "Result");
         assert_eq!(result, "success", "of a wake-up at {}", self.now());
