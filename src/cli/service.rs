@@ -527,6 +527,7 @@ async fn ask_and_wait(
     let mut start = Box::pin(manager.run(&units, patience));
     let mut starts = 1;
     let mut started = false;
+    let answer = || request::answer(disk, layout, service, id, context.now());
     let mut interrupts = Interrupts::listen()?;
     let mut ticks = tokio::time::interval(ASK_EVERY);
     let mut deadline = tokio::time::Instant::now() + patience;
@@ -547,6 +548,10 @@ async fn ask_and_wait(
                     continue;
                 }
                 started = true;
+                // That a unit is to fail as its run did is no news then.
+                if let Some(report) = answer() {
+                    return Ok(report);
+                }
                 for result in results? {
                     result.map_err(&failed)?;
                 }
@@ -557,10 +562,13 @@ async fn ask_and_wait(
                     .suggest(format!("`lorectl service status {}` shows what became of it", service.name)));
             }
             _ = ticks.tick() => {
-                if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
+                // A run that has said all still holds its lock for a moment: who asks for the next
+                // one then is not to be told that this one has not ended.
+                let late = tokio::time::Instant::now() > deadline;
+                if (started || late) && let Some(report) = answer() {
                     return Ok(report);
                 }
-                if tokio::time::Instant::now() > deadline {
+                if late {
                     return Err(failed("its run said nothing of the request".to_owned()));
                 }
             }

@@ -306,13 +306,24 @@ fn killed(host: &Host) {
 
 /// systemd by itself refuses the sixth start of a unit within ten seconds.
 fn again(host: &Host) {
-    host.spec(&[job(host)]);
+    let told = job(host)
+        .named("told")
+        .with("run", "[\"/bin/false\"]")
+        .with("exit", "\"outcome\"")
+        .with("timeout", "\"1s\"");
+    host.spec(&[job(host), told]);
     host.write(&host.dir.join("mode"), "0");
     host.apply();
     for time in 1..=8 {
         let answer = host.lorectl(&["service", "trigger", "sync"]);
         assert_eq!(answer.status, 0, "time {time}: {answer:?}");
     }
+    // One whose unit fails as its run does.
+    let answer = host.lorectl(&["service", "trigger", "told", "--json"]);
+    let data = answer.exits(1).json()["data"].clone();
+    assert_eq!(data["reason"], "EXIT_1", "{data}");
+    let unit = host.unit("told", "service");
+    assert_eq!(host.property(&unit, "ActiveState"), "failed");
 }
 
 /// `examples/gitlore` as its README has it, with a stand-in for `lore` on the PATH.
