@@ -212,6 +212,7 @@ impl Situation {
                 lineage: self.memory.state.lineage.clone(),
                 serial: self.memory.state.serial,
                 spec_digest: self.wish.digest,
+                observed_at: None,
             },
             now,
             desired: &self.wish.desired,

@@ -865,6 +865,8 @@ pub struct Subject {
     pub serial: u64,
     /// The digest of the spec's files; `None` for a command that reads none.
     pub spec_digest: Option<Digest>,
+    /// When the host was looked at, UTC, where a snapshot tells of it; `None` when the plan looked itself.
+    pub observed_at: Option<Timestamp>,
 }
 
 /// The ordered set of changes, with every choice, inverse and refusal made.

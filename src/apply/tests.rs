@@ -184,6 +184,7 @@ impl Story {
                 lineage: Lineage::derive("m", 0, &project),
                 serial: self.serial,
                 spec_digest: None,
+                observed_at: None,
             },
             now: at(),
             desired: &self.desired,

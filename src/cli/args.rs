@@ -86,6 +86,8 @@ pub enum Command {
     Destroy(DestroyArgs),
     /// Mend what drifted, towards what was applied; reads no spec, and is quiet when there is nothing to do
     Reconcile(ReconcileArgs),
+    /// Show a plan file or a snapshot
+    Show(ShowArgs),
     /// Show each resource: state, next run, last outcome
     Status {
         /// Only this one
@@ -224,6 +226,29 @@ pub struct ObserveArgs {
     /// Write the snapshot to a file; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// What `show` takes.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// What `plan --out` or `observe --out` wrote
+    pub file: PathBuf,
+    /// How a plan is shown
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// How a plan file is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// As `plan` prints it
+    Text,
+    /// A comment on a merge request, under 60 KB
+    Markdown,
+    /// The counts that GitLab shows as a Terraform report
+    Gitlab,
+    /// One page for a browser
+    Html,
 }
 
 /// What `destroy` takes.

@@ -11,6 +11,7 @@ mod plan;
 mod project;
 mod reconcile;
 mod service;
+mod show;
 mod state;
 mod status;
 mod worker;
@@ -107,6 +108,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Apply(args) => apply::run(context, &args).await,
             Command::Drift(args) => drift::run(context, &args).await,
             Command::Observe(args) => observe::run(context, &args).await,
+            Command::Show(args) => show::run(context, &args),
             Command::Destroy(args) => apply::destroy(context, &args).await,
             Command::Reconcile(args) => reconcile::run(context, &args).await,
             Command::Status { address } => status::run(context, address.as_ref()),

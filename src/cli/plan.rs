@@ -25,14 +25,14 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
         allow_deletes: args.allow_deletes,
         ..Options::default()
     };
-    let (plan, observation) = match &args.observed {
+    let plan = match &args.observed {
         Some(file) => elsewhere(context, args, file, options)?,
-        None => (here(context, options).await?, Observation::Live),
+        None => here(context, options).await?,
     };
     if let Some(out) = &args.out {
         write(context, &plan, &context.directory.join(out))?;
     }
-    show_as(context, &plan, observation, false)?;
+    show(context, &plan)?;
     Ok(outcome(&plan, args.detailed_exitcode))
 }
 
@@ -47,16 +47,10 @@ async fn here(context: &Context, options: Options) -> Result<Plan> {
 }
 
 /// Plans for the host of a snapshot.
-fn elsewhere(
-    context: &Context,
-    args: &PlanArgs,
-    file: &Path,
-    options: Options,
-) -> Result<(Plan, Observation)> {
+fn elsewhere(context: &Context, args: &PlanArgs, file: &Path, options: Options) -> Result<Plan> {
     let snapshot = super::observe::read(context, file)?;
     let spec = context.spec()?;
     snapshot.check_subject(&spec.project, args.host.as_deref())?;
-    let observation = Observation::Snapshot(snapshot.created_at);
     if let Some(most) = args.max_age {
         snapshot.check_age(most, context.now())?;
     }
@@ -70,8 +64,7 @@ fn elsewhere(
         ));
     }
     drop(spec);
-    let plan = project.plan_elsewhere(snapshot, wish, options)?;
-    Ok((plan, observation))
+    project.plan_elsewhere(snapshot, wish, options)
 }
 
 const fn action(deny: Deny) -> Action {
@@ -94,20 +87,15 @@ fn write(context: &Context, plan: &Plan, path: &Path) -> Result<()> {
 
 /// Shows a plan as text or as its document.
 pub fn show(context: &Context, plan: &Plan) -> Result<()> {
-    show_as(context, plan, Observation::Live, false)
+    show_as(context, plan, false)
 }
 
 /// The same, where the refusals are told by the error that the command ends with.
 pub fn show_before(context: &Context, plan: &Plan) -> Result<()> {
-    show_as(context, plan, Observation::Live, true)
+    show_as(context, plan, true)
 }
 
-fn show_as(
-    context: &Context,
-    plan: &Plan,
-    observation: Observation,
-    error_follows: bool,
-) -> Result<()> {
+fn show_as(context: &Context, plan: &Plan, error_follows: bool) -> Result<()> {
     if context.json() {
         return context
             .console
@@ -115,7 +103,10 @@ fn show_as(
     }
     let page = view::plan::PlanContext {
         detail: context.detail(),
-        observation,
+        observation: plan
+            .subject
+            .observed_at
+            .map_or(Observation::Live, Observation::Snapshot),
         error_follows,
     };
     context

@@ -82,6 +82,43 @@ fn invalid(message: impl Into<String>) -> Error {
 /// `PLAN_INVALID` when it is too large, cut short, no plan, of another major format, or was edited
 /// after it was made (its digest differs).
 pub fn read(bytes: &[u8]) -> Result<Approval> {
+    let mut members = verified(bytes)?;
+    let entries = members.remove("resource_changes").unwrap_or_default();
+    let head: Head = serde_json::from_value(Value::Object(members)).map_err(shape)?;
+    let entries: Vec<Entry> = serde_json::from_value(entries).map_err(shape)?;
+    let mut changes = BTreeMap::new();
+    for entry in entries {
+        let approved = Approved {
+            action: entry.change.actions,
+            before: entry.change.before,
+            after: entry.change.after,
+        };
+        if changes.insert(entry.address.clone(), approved).is_some() {
+            let message = format!("the plan file has {} twice", entry.address);
+            return Err(invalid(message));
+        }
+    }
+    Ok(Approval {
+        project: head.project,
+        host: head.host,
+        lineage: head.lineage,
+        serial: head.serial,
+        spec_digest: head.spec_digest,
+        created_at: head.created_at,
+        changes,
+    })
+}
+
+/// That a document of the right digest is not shaped like a plan.
+pub(super) fn shape(error: serde_json::Error) -> Error {
+    invalid("the plan file is no plan that this version reads").because(error)
+}
+
+/// The members of a plan document that is as it was written, but its digest.
+///
+/// # Errors
+/// `PLAN_INVALID`, as [`read`].
+pub(super) fn verified(bytes: &[u8]) -> Result<Map<String, Value>> {
     if bytes.len() > MAX_BYTES {
         return Err(invalid("the plan file is larger than 64 MiB"));
     }
@@ -106,33 +143,7 @@ pub fn read(bytes: &[u8]) -> Result<Approval> {
             "the plan file was edited or damaged after it was made: its digest is not that of its content",
         ));
     }
-    let entries = members.remove("resource_changes").unwrap_or_default();
-    let shape = |error: serde_json::Error| {
-        invalid("the plan file is no plan that this version reads").because(error)
-    };
-    let head: Head = serde_json::from_value(Value::Object(members)).map_err(shape)?;
-    let entries: Vec<Entry> = serde_json::from_value(entries).map_err(shape)?;
-    let mut changes = BTreeMap::new();
-    for entry in entries {
-        let approved = Approved {
-            action: entry.change.actions,
-            before: entry.change.before,
-            after: entry.change.after,
-        };
-        if changes.insert(entry.address.clone(), approved).is_some() {
-            let message = format!("the plan file has {} twice", entry.address);
-            return Err(invalid(message));
-        }
-    }
-    Ok(Approval {
-        project: head.project,
-        host: head.host,
-        lineage: head.lineage,
-        serial: head.serial,
-        spec_digest: head.spec_digest,
-        created_at: head.created_at,
-        changes,
-    })
+    Ok(members)
 }
 
 fn check_format(members: &Map<String, Value>) -> Result<()> {

@@ -104,6 +104,28 @@ impl Diff {
         diff
     }
 
+    /// The diff that [`Diff::text`] wrote. Any text is some diff: what begins with no sign is context.
+    pub fn of_text(text: &str) -> Self {
+        let mut diff = Self::default();
+        for line in text.split_terminator('\n') {
+            let (tag, rest) = if line.starts_with("@@") {
+                (Tag::Hunk, line)
+            } else if let Some(rest) = line.strip_prefix('+') {
+                diff.added += 1;
+                (Tag::Added, rest)
+            } else if let Some(rest) = line.strip_prefix('-') {
+                diff.removed += 1;
+                (Tag::Removed, rest)
+            } else if let Some(rest) = line.strip_prefix("\\ ") {
+                (Tag::NoNewline, rest)
+            } else {
+                (Tag::Context, line.strip_prefix(' ').unwrap_or(line))
+            };
+            diff.push(tag, rest);
+        }
+        diff
+    }
+
     /// The text of the diff, without a heading for the file.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -138,6 +160,7 @@ mod tests {
              +Persistent=true\n\\ No newline at end of file\n"
         );
         assert_eq!((diff.added, diff.removed), (2, 2));
+        assert_eq!(Diff::of_text(&diff.text()), diff);
     }
 
     #[test]

@@ -72,6 +72,10 @@ pub struct Document<'a> {
     /// What the host's state is the state of: 32 hex digits.
     #[schemars(with = "String")]
     lineage: &'a Lineage,
+    /// When the host was looked at, UTC, where a snapshot tells of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    observed_at: Option<Timestamp>,
     /// The project.
     project: &'a str,
     /// Why the plan may not be applied; empty when it may.
@@ -112,6 +116,7 @@ impl<'a> Document<'a> {
             holds: &plan.holds,
             host: &plan.subject.host,
             lineage: &plan.subject.lineage,
+            observed_at: plan.subject.observed_at,
             project: plan.subject.project.as_str(),
             refusals: &plan.refusals,
             resource_changes: &plan.changes,

@@ -11,6 +11,7 @@ pub mod document;
 mod guard;
 pub mod kinds;
 mod order;
+pub mod saved;
 #[cfg(test)]
 pub(crate) mod toy;
 

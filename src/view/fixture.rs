@@ -51,6 +51,7 @@ pub fn subject() -> Subject {
         host: "web1".to_owned(),
         serial: 41,
         spec_digest: Some(Digest::of(b"spec")),
+        observed_at: None,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod init;
 pub mod json;
 pub mod plan;
+pub mod report;
 pub mod service;
 pub mod snapshot;
 pub mod state;

@@ -3,12 +3,14 @@
 mod change;
 mod files;
 mod page;
+mod saved;
 mod summary;
 
 use std::io;
 
 pub(super) use change::drifted;
-use page::{Block, Page};
+use page::{Block, Files, Page};
+pub use saved::write_saved;
 
 use super::{
     canvas::{Canvas, Line},
@@ -40,6 +42,8 @@ pub enum Observation {
     Live,
     /// A snapshot that was taken at that instant, UTC.
     Snapshot(Timestamp),
+    /// The plan comes from a file; the host was looked at when it was made, or then, UTC.
+    File(Option<Timestamp>),
 }
 
 /// What a printed plan depends on besides the plan.
@@ -71,7 +75,17 @@ pub fn write(
     context: &PlanContext,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let page = Page::of(plan);
+    write_with(plan, None, style, context, out)
+}
+
+fn write_with<'a>(
+    plan: &'a Plan,
+    files: Option<&Files<'a>>,
+    style: &Style,
+    context: &PlanContext,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let page = Page::of(plan, files);
     let mut canvas = Canvas::new(style);
     if context.detail != Detail::Summary {
         if !page.blocks.is_empty() {
@@ -110,6 +124,8 @@ fn heading(canvas: &mut Canvas<'_>, plan: &Plan, context: &PlanContext) {
             time::clock(plan.created_at, plan.created_at)
         ),
         Observation::Snapshot(at) => format!("observed {}", time::when(plan.created_at, at)),
+        Observation::File(None) => format!("observed {}", time::full(plan.created_at)),
+        Observation::File(Some(at)) => format!("observed {}", time::full(at)),
     }];
     if let Some(digest) = &subject.spec_digest {
         parts.push(format!("spec {}", digest.short()));

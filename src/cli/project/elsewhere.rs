@@ -99,7 +99,10 @@ impl<'a> Project<'a> {
         options: Options,
     ) -> Result<Plan> {
         snapshot.applied = std::mem::take(&mut self.memory.state.resources);
-        self.decide(&snapshot.situation(wish), options)
+        let observed_at = snapshot.created_at;
+        let mut plan = self.decide(&snapshot.situation(wish), options)?;
+        plan.subject.observed_at = Some(observed_at);
+        Ok(plan)
     }
 
     /// Looks at this host, for a plan that is made elsewhere.

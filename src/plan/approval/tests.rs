@@ -88,6 +88,7 @@ pub fn plan() -> Plan {
             lineage,
             serial: 7,
             spec_digest: Some(Digest::of(b"spec")),
+            observed_at: None,
         },
         created_at: "2025-11-20T09:12:00Z".parse().unwrap(),
         changes,

@@ -27,7 +27,10 @@ pub fn draw(canvas: &mut Canvas<'_>, page: &Page<'_>, block: &Block<'_>, detail:
     if let Some(drift) = block.drift {
         draw_drift(canvas, drift, column);
     }
-    let files = files::Sorted::of(&block.change.files);
+    let files = match block.saved {
+        Some(saved) => files::Sorted::of_saved(saved),
+        None => files::Sorted::of(&block.change.files),
+    };
     files.draw_names(canvas, column);
     if let Some(reason) = block.never_undone {
         let line = Line::indented(INDENT).put(Paint::Grave, "! ").plain(reason);

@@ -1,5 +1,7 @@
 //! The files of a change: names and sizes, or a unified diff.
 
+use std::borrow::Cow;
+
 use super::{
     super::{
         canvas::{Canvas, Line},
@@ -10,18 +12,24 @@ use super::{
     change::{INDENT, named},
 };
 use crate::{
-    plan::diff::{Diff, DiffLine, Tag},
+    plan::{
+        diff::{Diff, DiffLine, Tag},
+        saved::SavedFile,
+    },
     resource::FileChange,
 };
 
 /// Lines of a diff that are shown unless everything is asked for.
 const SHOWN_LINES: usize = 60;
 
+/// A file that comes or goes: its path, its size, and its content where a plan still has that.
+type Whole<'a> = (&'a str, usize, Option<&'a str>);
+
 /// The files of a change by what becomes of them.
 pub struct Sorted<'a> {
-    come: Vec<(&'a str, &'a str)>,
-    go: Vec<(&'a str, &'a str)>,
-    change: Vec<&'a FileChange>,
+    come: Vec<Whole<'a>>,
+    go: Vec<Whole<'a>>,
+    change: Vec<(&'a str, Cow<'a, Diff>)>,
 }
 
 impl<'a> Sorted<'a> {
@@ -30,10 +38,37 @@ impl<'a> Sorted<'a> {
         let (mut come, mut go, mut change) = (Vec::new(), Vec::new(), Vec::new());
         for file in files {
             match (&file.before, &file.after) {
-                (None, Some(after)) => come.push((file.path.as_str(), &**after)),
-                (Some(before), None) => go.push((file.path.as_str(), &**before)),
-                (Some(before), Some(after)) if before != after => change.push(file),
+                (None, Some(after)) => come.push((file.path.as_str(), after.len(), Some(&**after))),
+                (Some(before), None) => {
+                    go.push((file.path.as_str(), before.len(), Some(&**before)));
+                }
+                (Some(before), Some(after)) if before != after => {
+                    change.push((file.path.as_str(), Cow::Owned(Diff::of(file))));
+                }
                 (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+        Self { come, go, change }
+    }
+
+    /// Sorts those of a plan file, which has sizes and diffs alone.
+    pub fn of_saved(files: &'a [SavedFile]) -> Self {
+        let (mut come, mut go, mut change) = (Vec::new(), Vec::new(), Vec::new());
+        for file in files {
+            let path = file.path.as_str();
+            match (file.size_before, file.size_after, &file.diff) {
+                (None, Some(size), _) => come.push((path, size, None)),
+                (Some(size), None, _) => go.push((path, size, None)),
+                (Some(_), Some(_), Some(diff)) => change.push((path, Cow::Borrowed(diff))),
+                // A diff that is too large is not kept.
+                (Some(_), Some(_), None) => {
+                    let diff = Diff {
+                        too_large: true,
+                        ..Diff::default()
+                    };
+                    change.push((path, Cow::Owned(diff)));
+                }
+                (None, None, _) => {}
             }
         }
         Self { come, go, change }
@@ -55,29 +90,31 @@ impl<'a> Sorted<'a> {
 
     /// Draws the diffs of those that change; under `-v` also all that is in those that come and go.
     pub fn draw_contents(&self, canvas: &mut Canvas<'_>, detail: Detail) {
-        for file in &self.change {
-            heading(canvas, &file.path);
-            draw_diff(canvas, &Diff::of(file), detail);
+        for (path, diff) in &self.change {
+            heading(canvas, path);
+            draw_diff(canvas, diff, detail);
         }
         if detail == Detail::Full {
             for (files, tag) in [(&self.come, Tag::Added), (&self.go, Tag::Removed)] {
-                for (path, content) in files {
-                    heading(canvas, path);
-                    whole(canvas, content, tag);
+                for (path, _, content) in files {
+                    if let Some(content) = content {
+                        heading(canvas, path);
+                        whole(canvas, content, tag);
+                    }
                 }
             }
         }
     }
 }
 
-fn names(canvas: &mut Canvas<'_>, name: &str, files: &[(&str, &str)], column: usize) {
+fn names(canvas: &mut Canvas<'_>, name: &str, files: &[Whole<'_>], column: usize) {
     if files.is_empty() {
         return;
     }
     let mut line = named(name, column);
-    for (at, (path, content)) in files.iter().enumerate() {
+    for (at, (path, size, _)) in files.iter().enumerate() {
         let base = path.rsplit('/').next().unwrap_or(path);
-        let size = text::size(content.len());
+        let size = text::size(*size);
         let comma = if at + 1 < files.len() { "," } else { "" };
         line = line
             .whole(Paint::Plain, format!("{base} ({size}){comma}"))

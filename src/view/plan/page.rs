@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::{
     id::Address,
+    plan::saved::SavedFile,
     resource::{Action, ActionReason, Change, Disruption, Drift, Plan, Step, Undo},
 };
+
+/// The files of changes that come from a plan file.
+pub type Files<'a> = BTreeMap<&'a Address, &'a [SavedFile]>;
 
 /// A plan, arranged for reading.
 pub struct Page<'a> {
@@ -27,6 +31,8 @@ pub const NOT_UNDONE: &str = "cannot be undone";
 pub struct Block<'a> {
     /// The change.
     pub change: &'a Change,
+    /// Its files as a plan file has them, in place of the change's own.
+    pub saved: Option<&'a [SavedFile]>,
     /// What drifted on the host, of the same resource.
     pub drift: Option<&'a Drift>,
     /// What its steps disturb, in a word; empty for nothing.
@@ -36,8 +42,8 @@ pub struct Block<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Arranges a plan.
-    pub fn of(plan: &'a Plan) -> Self {
+    /// Arranges a plan; where it comes from a file, with the files that this has.
+    pub fn of(plan: &'a Plan, files: Option<&Files<'a>>) -> Self {
         let mut steps: BTreeMap<&Address, Vec<&Step>> = BTreeMap::new();
         for step in &plan.steps {
             steps.entry(&step.address).or_default().push(step);
@@ -56,6 +62,7 @@ impl<'a> Page<'a> {
             let first = own.iter().map(|step| step.id.0).min().unwrap_or(u32::MAX);
             let block = Block {
                 change,
+                saved: files.map(|files| files.get(&change.address).copied().unwrap_or_default()),
                 drift: drift.remove(&change.address),
                 disruption: disruption(&own),
                 never_undone: own.iter().find_map(|step| never(&step.undo)),
@@ -88,7 +95,9 @@ impl Block<'_> {
     /// Whether its heading says all of it, so that it needs no room around it.
     pub fn is_one_line(&self) -> bool {
         self.change.fields.is_empty()
-            && self.change.files.is_empty()
+            && self
+                .saved
+                .map_or(self.change.files.is_empty(), <[_]>::is_empty)
             && self.change.notes.is_empty()
             && self.drift.is_none()
             && self.never_undone.is_none()

@@ -16,6 +16,7 @@ mod readme;
 mod reconcile;
 mod repeat;
 mod runs;
+mod show;
 mod state;
 mod tidings;
 mod tree;
