@@ -764,6 +764,10 @@ fn the_template_and_the_examples_load() {
     let mut found = Vec::new();
     for entry in fs::read_dir(root.join("examples")).unwrap() {
         let dir = entry.unwrap().path();
+        // The recipes are for a spec that is elsewhere.
+        if dir.ends_with("ci") {
+            continue;
+        }
         let request = Request {
             paths: std::slice::from_ref(&dir),
             stdin: None,

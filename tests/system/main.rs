@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod ci;
 mod cycle;
 mod drift;
 mod durable;
@@ -61,12 +62,8 @@ fn main() {
     } else if lorectl::effect::user::effective().uid != 0 {
         Some("needs root")
     } else {
-        NEEDS.iter().find_map(|(program, reason)| {
-            let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-                .iter()
-                .any(|dir| Path::new(dir).join(program).exists());
-            (!found).then_some(*reason)
-        })
+        let missing = NEEDS.iter().find(|(program, _)| !is_there(program));
+        missing.map(|(_, reason)| *reason)
     };
     if skip.is_none() && !args.list {
         host::prepare();
@@ -90,13 +87,16 @@ fn main() {
             trials.push(trial(name, manager, skip, test));
         }
     }
-    let system = [bad_input::SYSTEM, cycle::SYSTEM, runner::SYSTEM].concat();
+    let system = [bad_input::SYSTEM, cycle::SYSTEM, runner::SYSTEM, ci::SYSTEM].concat();
     for (name, test) in &system {
         trials.push(trial(name, Manager::System, skip, *test));
     }
     for (name, test) in runner::USER {
         trials.push(trial(name, Manager::User, skip, *test));
     }
+    let (name, test) = ci::BROWSER;
+    let skip_browser = skip.or((!is_there("chromium")).then_some("needs chromium"));
+    trials.push(trial(name, Manager::System, skip_browser, test));
     // Each wants a boot of its own: run by name alone, with `--ignored`.
     for (name, test) in reboot::BOOTS.iter().chain(runner_reboot::BOOTS) {
         let run = || {
@@ -112,6 +112,12 @@ fn main() {
         );
     }
     libtest_mimic::run(&args, trials).exit();
+}
+
+fn is_there(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|dir| Path::new(dir).join(program).exists())
 }
 
 fn trial(

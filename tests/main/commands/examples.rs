@@ -18,6 +18,32 @@ fn example(name: &str) -> PathBuf {
 }
 
 #[test]
+fn the_recipes_name_scripts_that_are_there_and_can_be_read() {
+    let dir = example("ci");
+    let mut named = std::collections::BTreeSet::new();
+    for recipe in ["gitlab-ci.yml", "github-actions.yml"] {
+        let text = fs::read_to_string(dir.join(recipe)).unwrap();
+        for rest in text.split("sh ci/").skip(1) {
+            named.insert(rest.lines().next().unwrap().to_owned());
+        }
+    }
+    let there: std::collections::BTreeSet<String> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "sh"))
+        .collect();
+    assert_eq!(named, there);
+    for name in there {
+        let path = dir.join(name);
+        let read = std::process::Command::new("sh")
+            .arg("-n")
+            .arg(&path)
+            .status();
+        assert!(read.unwrap().success(), "{}", path.display());
+    }
+}
+
+#[test]
 fn the_quickstart_is_what_the_readme_says() {
     let world = World::new();
     let path = example("quickstart");
