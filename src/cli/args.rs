@@ -3,7 +3,9 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 
+use super::completions::{addresses, codes, names, projects};
 use crate::id::{Address, ProjectName, ResourceName, Seconds};
 
 /// Reconciles a host's scheduled jobs with a TOML file in git.
@@ -32,7 +34,7 @@ pub struct Global {
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
     /// The project, for commands that read no spec
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, value_name = "NAME", global = true, add = ArgValueCompleter::new(projects))]
     pub project: Option<ProjectName>,
     /// Where states are kept [default: /var/lib/lorectl for root, else ~/.local/state/lorectl]
     #[arg(long, value_name = "DIR", global = true)]
@@ -91,6 +93,7 @@ pub enum Command {
     /// Show each resource: state, next run, last outcome
     Status {
         /// Only this one
+        #[arg(add = ArgValueCompleter::new(addresses))]
         address: Option<Address>,
     },
     /// Look at and mend what lorectl remembers of a project
@@ -106,6 +109,7 @@ pub enum Command {
     /// Run a command while holding a service's locks, so that no run of it comes between
     Lock {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
         /// How long to wait for the locks
         #[arg(long, default_value = "0s", value_name = "DURATION")]
@@ -119,8 +123,33 @@ pub enum Command {
     /// Explain an error code
     Explain {
         /// The code, as `SPEC_INVALID`; without it, all are listed
+        #[arg(add = ArgValueCompleter::new(codes))]
         code: Option<String>,
     },
+    /// Print what makes a shell complete commands, options and addresses
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Of this command, as `service trigger`
+        command: Vec<String>,
+        /// Write the pages of all commands to a directory that is there
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// A shell that completes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// `eval "$(lorectl completions bash)"` in ~/.bashrc
+    Bash,
+    /// `eval "$(lorectl completions zsh)"` in ~/.zshrc, after compinit
+    Zsh,
+    /// `lorectl completions fish | source` in config.fish
+    Fish,
 }
 
 /// What `plan` takes.
@@ -139,7 +168,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "DURATION", requires = "observed")]
     pub max_age: Option<Seconds>,
     /// Only this resource and what it depends on
-    #[arg(long = "target", value_name = "ADDR")]
+    #[arg(long = "target", value_name = "ADDR", add = ArgValueCompleter::new(addresses))]
     pub targets: Vec<Address>,
     /// Refuse a plan that holds one of these actions
     #[arg(long, value_name = "ACTIONS", value_delimiter = ',', value_enum)]
@@ -193,7 +222,7 @@ pub struct ApplyArgs {
     #[arg(short = 'y', long = "yes")]
     pub yes: bool,
     /// Only this resource and what it depends on
-    #[arg(long = "target", value_name = "ADDR")]
+    #[arg(long = "target", value_name = "ADDR", add = ArgValueCompleter::new(addresses))]
     pub targets: Vec<Address>,
     /// What to do with what is connected to a failure
     #[arg(long, value_enum, default_value_t = OnFailure::Rollback, value_name = "WHAT")]
@@ -270,6 +299,7 @@ pub enum StateCommand {
     /// Show the record of one resource, as JSON
     Show {
         /// The resource
+        #[arg(add = ArgValueCompleter::new(addresses))]
         address: Address,
     },
     /// Put the newest good backup in the place of a damaged or lost state, and take in what carries
@@ -285,11 +315,13 @@ pub enum ServiceCommand {
     /// Show one service: schedule, state, recent runs
     Status {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
     },
     /// Show what a service printed
     Logs {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
         /// How many lines [default: 100]; with --json none are shown without this, and at most 100
         #[arg(short = 'n', long, num_args = 0..=1, default_missing_value = "100", value_name = "LINES")]
@@ -304,6 +336,7 @@ pub enum ServiceCommand {
     /// Run a service no more until it is resumed; a run under way ends first
     Pause {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
         /// Why, for whoever finds it paused
         #[arg(long, value_name = "TEXT")]
@@ -312,11 +345,13 @@ pub enum ServiceCommand {
     /// Run a paused service again, and forget its failures
     Resume {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
     },
     /// Check what a service's runs need on this host
     Doctor {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
         /// Mend what is safe to mend
         #[arg(long)]
@@ -325,11 +360,13 @@ pub enum ServiceCommand {
     /// Set aside a status that cannot be read, and begin a new one
     Repair {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
     },
     /// Run a service now and wait for its end
     Trigger {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
         /// Do not wait for a backoff to end
         #[arg(long)]
@@ -339,6 +376,7 @@ pub enum ServiceCommand {
     #[command(hide = true)]
     Run {
         /// The service
+        #[arg(add = ArgValueCompleter::new(names))]
         name: ResourceName,
         /// Run nothing; deliver the notifications that wait
         #[arg(long)]

@@ -3,9 +3,11 @@
 
 mod apply;
 mod args;
+mod completions;
 mod context;
 mod drift;
 mod init;
+mod man;
 mod observe;
 mod plan;
 mod project;
@@ -58,6 +60,9 @@ impl Done {
 pub fn main(arguments: std::env::ArgsOs) -> ExitCode {
     let stopwatch = Stopwatch::start();
     let arguments: Vec<OsString> = arguments.collect();
+    if let Some(status) = completions::answer(&arguments) {
+        return status;
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && for_programs(&arguments) => {
@@ -120,6 +125,8 @@ fn run(context: &Context, command: Command) -> Result<Done> {
                 command,
             } => service::lock(context, &name, wait, &command).await,
             Command::Worker => worker::run(context).await,
+            Command::Completions { shell } => completions::run(context, shell),
+            Command::Man { command, out } => man::run(context, &command, out.as_deref()),
             Command::Explain { code } => explain(context, code.as_deref()),
         }
     });

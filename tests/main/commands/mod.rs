@@ -2,6 +2,7 @@
 
 mod approval;
 mod bad_spec;
+mod completions;
 mod examples;
 mod guards;
 mod hints;
