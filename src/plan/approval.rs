@@ -4,10 +4,14 @@
 //! document's `steps`, `holds` and words for readers count for nothing here, so a forged file can
 //! forbid, and allow what the spec asks for anyway, but adds nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value, value::RawValue};
+use sha2::{Digest as _, Sha256};
 
 use super::document::{self, FORMAT_VERSION};
 use crate::{
@@ -40,19 +44,22 @@ pub struct Approval {
     changes: BTreeMap<Address, Approved>,
 }
 
+/// Its values stay text until they are compared: as trees, those of ten thousand services take a
+/// dozen times as much.
 #[derive(Debug, Clone)]
 struct Approved {
     action: Action,
-    before: Value,
-    after: Value,
+    before: Box<RawValue>,
+    after: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct Document {
     created_at: Timestamp,
     host: String,
     lineage: Lineage,
     project: ProjectName,
+    resource_changes: Vec<Entry>,
     serial: u64,
     spec_digest: Option<Digest>,
 }
@@ -66,8 +73,16 @@ struct Entry {
 #[derive(Deserialize)]
 struct Values {
     actions: Action,
-    after: Value,
-    before: Value,
+    after: Box<RawValue>,
+    before: Box<RawValue>,
+}
+
+/// What tells a plan document from other JSON.
+#[derive(Deserialize)]
+struct Kind {
+    format_version: Option<Value>,
+    ok: Option<IgnoredAny>,
+    data: Option<IgnoredAny>,
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -82,12 +97,9 @@ fn invalid(message: impl Into<String>) -> Error {
 /// `PLAN_INVALID` when it is too large, cut short, no plan, of another major format, or was edited
 /// after it was made (its digest differs).
 pub fn read(bytes: &[u8]) -> Result<Approval> {
-    let mut members = verified(bytes)?;
-    let entries = members.remove("resource_changes").unwrap_or_default();
-    let head: Head = serde_json::from_value(Value::Object(members)).map_err(shape)?;
-    let entries: Vec<Entry> = serde_json::from_value(entries).map_err(shape)?;
+    let document: Document = serde_json::from_slice(&verified(bytes)?).map_err(shape)?;
     let mut changes = BTreeMap::new();
-    for entry in entries {
+    for entry in document.resource_changes {
         let approved = Approved {
             action: entry.change.actions,
             before: entry.change.before,
@@ -99,12 +111,12 @@ pub fn read(bytes: &[u8]) -> Result<Approval> {
         }
     }
     Ok(Approval {
-        project: head.project,
-        host: head.host,
-        lineage: head.lineage,
-        serial: head.serial,
-        spec_digest: head.spec_digest,
-        created_at: head.created_at,
+        project: document.project,
+        host: document.host,
+        lineage: document.lineage,
+        serial: document.serial,
+        spec_digest: document.spec_digest,
+        created_at: document.created_at,
         changes,
     })
 }
@@ -114,14 +126,49 @@ pub(super) fn shape(error: serde_json::Error) -> Error {
     invalid("the plan file is no plan that this version reads").because(error)
 }
 
-/// The members of a plan document that is as it was written, but its digest.
+/// The text of a plan document whose digest is that of its content.
 ///
 /// # Errors
 /// `PLAN_INVALID`, as [`read`].
-pub(super) fn verified(bytes: &[u8]) -> Result<Map<String, Value>> {
+pub(super) fn verified(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if bytes.len() > MAX_BYTES {
         return Err(invalid("the plan file is larger than 64 MiB"));
     }
+    if is_as_written(bytes) {
+        let kind: Kind = serde_json::from_slice(bytes).map_err(shape)?;
+        check_format(&kind)?;
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let members = reformatted(bytes)?;
+    let text = serde_json::to_vec(&members).map_err(shape)?;
+    Ok(Cow::Owned(text))
+}
+
+/// Whether the bytes are those that [`document::write`] wrote, so that no tree need be built of them
+/// to tell: the digest, their second member, is that of the rest.
+fn is_as_written(bytes: &[u8]) -> bool {
+    const FIRST: &[u8] = b"{\"created_at\":\"";
+    const MEMBER: &[u8] = b"\"digest\":\"";
+    const END: &[u8] = b"\",";
+    let text = bytes.trim_ascii_end();
+    let parts = || {
+        let rest = text.strip_prefix(FIRST)?;
+        let at = FIRST.len() + rest.iter().position(|byte| *byte == b'"')? + END.len();
+        let (before, rest) = text.split_at_checked(at)?;
+        let (hex, after) = rest.strip_prefix(MEMBER)?.split_at_checked(64)?;
+        Some((before, hex, after.strip_prefix(END)?))
+    };
+    parts().is_some_and(|(before, hex, after)| {
+        let mut hash = Sha256::new();
+        hash.update(before);
+        hash.update(after);
+        let digest = Digest::from_bytes(hash.finalize().into());
+        digest.to_string().as_bytes() == hex
+    })
+}
+
+/// The members, but the digest, of a document that someone wrote in another form.
+fn reformatted(bytes: &[u8]) -> Result<Map<String, Value>> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         let what = if error.is_eof() {
             "the plan file is cut short"
@@ -133,7 +180,11 @@ pub(super) fn verified(bytes: &[u8]) -> Result<Map<String, Value>> {
     let Value::Object(mut members) = value else {
         return Err(invalid("the plan file is no plan: it is no JSON object"));
     };
-    check_format(&members)?;
+    check_format(&Kind {
+        format_version: members.get("format_version").cloned(),
+        ok: members.get("ok").map(|_| IgnoredAny),
+        data: members.get("data").map(|_| IgnoredAny),
+    })?;
     let written = members.remove("digest");
     let digest = document::digest(&members).map_err(|error| {
         Error::new(Code::Internal, "a plan file that was read cannot be hashed").because(error)
@@ -146,13 +197,13 @@ pub(super) fn verified(bytes: &[u8]) -> Result<Map<String, Value>> {
     Ok(members)
 }
 
-fn check_format(members: &Map<String, Value>) -> Result<()> {
-    if members.contains_key("ok") && members.contains_key("data") {
+fn check_format(kind: &Kind) -> Result<()> {
+    if kind.ok.is_some() && kind.data.is_some() {
         return Err(invalid(
             "the file is what `--json` prints, not the plan document",
         ));
     }
-    let version = members.get("format_version").and_then(Value::as_str);
+    let version = kind.format_version.as_ref().and_then(Value::as_str);
     let Some(version) = version else {
         return Err(invalid(
             "the plan file is no plan of lorectl: it has no `format_version`",
@@ -285,10 +336,10 @@ fn refusal(approved: Option<&Approved>, fresh: &Change) -> Option<String> {
         ));
     }
     let mut found = Vec::new();
-    differences(&approved.after, &fresh.after, "", &mut found);
+    differences(&tree(&approved.after), &fresh.after, "", &mut found);
     if fresh.action.destroys() {
         let mut before = Vec::new();
-        differences(&approved.before, &fresh.before, "", &mut before);
+        differences(&tree(&approved.before), &fresh.before, "", &mut before);
         found.extend(
             before
                 .into_iter()
@@ -304,6 +355,11 @@ fn refusal(approved: Option<&Approved>, fresh: &Change) -> Option<String> {
         found.push(format!("{more} more"));
     }
     Some(format!("{address}: {}", found.join("; ")))
+}
+
+/// A value that was read as JSON before.
+fn tree(text: &RawValue) -> Value {
+    serde_json::from_str(text.get()).unwrap_or_default()
 }
 
 const fn words(action: Action) -> &'static str {

@@ -162,8 +162,7 @@ impl Saved {
     /// # Errors
     /// `PLAN_INVALID`, as [`approval::read`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let members = approval::verified(bytes)?;
-        serde_json::from_value(Value::Object(members)).map_err(approval::shape)
+        serde_json::from_slice(&approval::verified(bytes)?).map_err(approval::shape)
     }
 
     /// How many resources have that action.

@@ -369,9 +369,10 @@ fn steps_and_words_for_readers_approve_nothing() {
 /// Whether all that one approval allows, the other allows too.
 fn is_within(some: &Approval, all: &Approval) -> bool {
     some.changes.iter().all(|(address, a)| {
-        all.changes
-            .get(address)
-            .is_some_and(|b| a.action == b.action && a.after == b.after && a.before == b.before)
+        all.changes.get(address).is_some_and(|b| {
+            let equal = |a: &RawValue, b: &RawValue| tree(a) == tree(b);
+            a.action == b.action && equal(&a.after, &b.after) && equal(&a.before, &b.before)
+        })
     }) && (&some.host, &some.project, &some.lineage) == (&all.host, &all.project, &all.lineage)
 }
 
