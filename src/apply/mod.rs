@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod execute;
+pub mod history;
 pub mod record;
 pub mod session;
 pub mod settle;

@@ -32,6 +32,9 @@ pub struct Began {
     pub at: Timestamp,
     /// Who, for `history`: a user's name and where from.
     pub by: String,
+    /// The command, for `history`, as `apply --target service.sync`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// The serial of the state it began from. Once the state is past it, the journal says nothing new.
     pub serial: u64,
     /// The digest of the spec's files, where it read any.
@@ -93,7 +96,8 @@ pub struct Ended {
     pub at: Timestamp,
     /// The serial of the state that holds its result.
     pub serial: u64,
-    /// What the apply came to: `applied`, `failed`, `undo failed`, `interrupted`, `settled`.
+    /// What the apply came to: `applied`, `failed`, `undo failed`, `interrupted`, `settled`,
+    /// `edited` for what changed the state alone, `repaired`.
     pub result: String,
     /// Resources whose step is still in doubt.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -45,6 +45,8 @@ pub struct Session<'a> {
     pub on_failure: OnFailure,
     /// Who applies, for `history`.
     pub by: String,
+    /// The command, for `history`.
+    pub command: String,
     /// Tells apart applies of one millisecond.
     pub random: u32,
 }
@@ -131,6 +133,7 @@ impl Session<'_> {
         Record::Began(Began {
             at,
             by: self.by.clone(),
+            command: Some(self.command.clone()),
             serial: situation.memory.state.serial,
             spec_digest: plan.subject.spec_digest,
             changes: changes.collect(),

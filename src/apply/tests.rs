@@ -228,6 +228,7 @@ impl Story {
         let began = Record::Began(Began {
             at: at(),
             by: "test".to_owned(),
+            command: None,
             serial: self.serial,
             spec_digest: None,
             changes: changes.collect(),

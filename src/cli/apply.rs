@@ -57,6 +57,8 @@ pub(super) struct Order<'a> {
     pub(super) project: ProjectName,
     pub(super) options: Options,
     pub(super) on_failure: OnFailure,
+    /// What it is called in `history`.
+    pub(super) command: String,
 }
 
 /// Applies the spec.
@@ -76,6 +78,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Done> {
             OnFailureArg::Rollback => OnFailure::Rollback,
             OnFailureArg::Stop => OnFailure::Stop,
         },
+        command: called(args),
     };
     let wish = |project: &Project<'_>| project.wish(&spec);
     let approved = match approval {
@@ -83,6 +86,21 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Done> {
         None => args.yes.then_some(Approved::Beforehand),
     };
     order.carry_out(&wish, approved, "Apply this?").await
+}
+
+/// What an apply is called in `history`: all that decides what it does.
+fn called(args: &ApplyArgs) -> String {
+    let mut words = vec!["apply".to_owned()];
+    words.extend(args.plan_file.iter().map(|file| file.display().to_string()));
+    let targets = args.targets.iter();
+    words.extend(targets.map(|target| format!("--target {target}")));
+    if args.on_failure == OnFailureArg::Stop {
+        words.push("--on-failure stop".to_owned());
+    }
+    if args.allow_deletes {
+        words.push("--allow-deletes".to_owned());
+    }
+    words.join(" ")
 }
 
 /// Removes all of a project.
@@ -99,6 +117,12 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
             ..Options::default()
         },
         on_failure: OnFailure::Rollback,
+        command: if args.purge {
+            "destroy --purge"
+        } else {
+            "destroy"
+        }
+        .to_owned(),
     };
     let wish = |project: &Project<'_>| {
         let left = if args.purge {
@@ -200,7 +224,7 @@ impl Order<'_> {
         place::prepare_dirs(disk, &layout)?;
         let holder = Holder::this_process(self.context.now());
         let run = Run {
-            by: holder.user.clone(),
+            by: holder.who(),
             seed,
             since,
         };
@@ -361,6 +385,7 @@ impl Order<'_> {
             interrupt: &interrupt,
             on_failure: self.on_failure,
             by: run.by,
+            command: self.command.clone(),
             random: u32::try_from(run.seed >> 32).unwrap_or_default(),
         };
         let work = session.carry_out(situation, plan);

@@ -96,6 +96,14 @@ pub enum Command {
         #[arg(add = ArgValueCompleter::new(addresses))]
         address: Option<Address>,
     },
+    /// Show what was done: who, when, what became of each resource, how long it took
+    History {
+        /// Only what was done to this one
+        address: Option<Address>,
+        /// How many, the last first
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+        limit: usize,
+    },
     /// Look at and mend what lorectl remembers of a project
     State {
         #[command(subcommand)]

@@ -6,6 +6,7 @@ mod args;
 mod completions;
 mod context;
 mod drift;
+mod history;
 mod init;
 mod man;
 mod observe;
@@ -117,6 +118,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Destroy(args) => apply::destroy(context, &args).await,
             Command::Reconcile(args) => reconcile::run(context, &args).await,
             Command::Status { address } => status::run(context, address.as_ref()),
+            Command::History { address, limit } => history::run(context, address.as_ref(), limit),
             Command::State { command } => state::run(context, command).await,
             Command::Service { command } => service::run(context, command).await,
             Command::Lock {

@@ -42,6 +42,7 @@ pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
         project,
         options: Options::default(),
         on_failure: OnFailure::Rollback,
+        command: "reconcile".to_owned(),
     };
     let allows = |what: Allow| args.allow.is_empty() || args.allow.contains(&what);
     let mending = Mending {

@@ -72,6 +72,8 @@ pub struct Stat {
     pub owner: Owner,
     /// When it last changed, UTC.
     pub modified: Timestamp,
+    /// How many bytes a file has.
+    pub size: u64,
 }
 
 /// Everything lorectl does with files. Nothing follows a symbolic link in the last component unless it says so.
@@ -398,6 +400,7 @@ impl Disk for RealDisk {
                 mode: meta.mode() & 0o7777,
                 owner: owner_of(&meta),
                 modified: modified(&meta),
+                size: meta.len(),
             }),
         )
     }

@@ -265,6 +265,14 @@ impl Holder {
         }
     }
 
+    /// Who it is and where from, for the record: `alice (as root) from 10.0.0.7`.
+    pub fn who(&self) -> String {
+        match &self.from {
+            Some(from) => format!("{} from {from}", self.user),
+            None => self.user.clone(),
+        }
+    }
+
     fn sentence(&self) -> String {
         let from = self.from.as_ref().map(|from| format!(" from {from}"));
         format!(

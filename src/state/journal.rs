@@ -117,9 +117,16 @@ pub fn next_id(disk: &dyn Disk, layout: &Layout, now: Timestamp, random: u32) ->
     Ok(JournalId(format!("{stamp}-{after:08x}")))
 }
 
+/// How many journals are kept for `history` at least, as long as they are small.
+pub const KEPT: usize = 200;
+
+/// How many bytes of journals older than the oldest backup are kept for `history`.
+const KEPT_BYTES: u64 = 32 << 20;
+
 /// Removes journals that are older than the one which wrote the oldest backup, and says how many.
 ///
-/// None is removed while there are fewer backups than are kept, nor one that is `unfinished`.
+/// Of those, the newest stay for `history`: [`KEPT`] in all, and no more than 32 MiB of them. None is
+/// removed while there are fewer backups than are kept, nor one that is `unfinished`.
 ///
 /// # Errors
 /// What the disk says, and what is wrong with the oldest backup.
@@ -139,12 +146,25 @@ pub fn prune(
         format::decode_head(&bytes).map_err(|error| super::store::refusal(&oldest.path, error))?;
     let written = stamp(head.written_at);
     let mut earlier = list(disk, layout)?;
+    let all = earlier.len();
     earlier.retain(|id| id.as_str() < written.as_str());
     // The last that began before the oldest backup was written is the one that wrote it.
     earlier.pop();
+    let (mut room, mut bytes) = (KEPT.saturating_sub(all - earlier.len()), KEPT_BYTES);
     let mut removed = 0;
-    for id in earlier.iter().filter(|id| !unfinished(id)) {
+    for id in earlier.iter().rev().filter(|id| !unfinished(id)) {
         let path = path(layout, id);
+        let stat = disk.stat(&path);
+        let size = stat
+            .map_err(|error| Error::io("look at", &path, error))?
+            .map_or(0, |stat| stat.size);
+        if room > 0 && size <= bytes {
+            room -= 1;
+            bytes -= size;
+            continue;
+        }
+        // Those before it go too: a history has no holes.
+        room = 0;
         let gone = disk.remove(&path);
         removed += usize::from(gone.map_err(|error| Error::io("remove", &path, error))?);
     }

@@ -9,6 +9,7 @@ pub mod canvas;
 pub mod drift;
 pub mod error;
 pub mod explain;
+pub mod history;
 pub mod init;
 pub mod json;
 pub mod plan;

@@ -51,6 +51,10 @@ impl Disk for SimDisk {
                 mode: inode.mode,
                 owner: inode.owner,
                 modified: inode.modified,
+                size: match &inode.node {
+                    Node::File { now, .. } => now.len() as u64,
+                    Node::Dir { .. } | Node::Link(_) | Node::Special => 0,
+                },
             }
         }))
     }

@@ -233,37 +233,53 @@ fn the_next_name_sorts_last_whatever_the_clock_says() {
     assert_eq!(error.code, Code::Internal);
 }
 
+/// Apply n begins 10 n seconds after the first, writes so many bytes, and commits 5 seconds later.
+fn apply(disk: &SimDisk, n: i64, bytes: usize) {
+    let mut journal = Journal::create(disk, &layout(), &id(10 * n)).unwrap();
+    journal.append(&["x".repeat(bytes)]).unwrap();
+    let serial = u64::try_from(n).unwrap();
+    let later = now().plus_seconds(10 * n + 5);
+    store::write(disk, &layout(), &state(serial, 0), later).unwrap();
+}
+
 #[test]
-fn journals_are_kept_as_long_as_the_oldest_backup() {
+fn so_many_journals_are_kept_for_the_history() {
     let disk = prepared();
-    // Apply n begins 10 n seconds after the first and commits 5 seconds later.
-    let apply = |n: i64| {
-        let mut journal = Journal::create(&disk, &layout(), &id(10 * n)).unwrap();
-        journal.append(&["begin"]).unwrap();
-        let serial = u64::try_from(n).unwrap();
-        let later = now().plus_seconds(10 * n + 5);
-        store::write(&disk, &layout(), &state(serial, 0), later).unwrap();
-    };
     let all_finished = |_: &JournalId| false;
-    for n in 1..=10 {
-        apply(n);
+    let kept = i64::try_from(journal::KEPT).unwrap();
+    for n in 1..=kept {
+        apply(&disk, n, 1);
         assert_eq!(journal::prune(&disk, &layout(), &all_finished).unwrap(), 0);
     }
-    for n in 11..=13 {
-        apply(n);
-    }
-    put(&disk, &layout().journal().join("notes.txt"), b"");
-    let third = id(30);
-    // The oldest backup is serial 3, which the third apply wrote.
+    apply(&disk, kept + 1, 1);
+    apply(&disk, kept + 2, 1);
     let first = id(10);
-    assert_eq!(
-        journal::prune(&disk, &layout(), &|id| *id == first).unwrap(),
-        1
-    );
-    assert_eq!(journal::prune(&disk, &layout(), &all_finished).unwrap(), 1);
+    let prune = |keep: &dyn Fn(&JournalId) -> bool| journal::prune(&disk, &layout(), keep).unwrap();
+    assert_eq!(prune(&|id| *id == first), 1, "an unfinished one stays");
+    assert_eq!(prune(&all_finished), 1);
+    assert_eq!(prune(&all_finished), 0);
     let left = journal::list(&disk, &layout()).unwrap();
-    assert_eq!((left.len(), left.first()), (11, Some(&third)));
-    assert_eq!(journal::latest(&disk, &layout()).unwrap(), Some(id(130)));
+    assert_eq!((left.len(), left.first()), (journal::KEPT, Some(&id(30))));
+}
+
+#[test]
+fn large_journals_are_kept_as_long_as_the_oldest_backup() {
+    let disk = prepared();
+    let all_finished = |_: &JournalId| false;
+    put(&disk, &layout().journal().join("notes.txt"), b"");
+    for n in 1..=14 {
+        // The second alone is larger than what is kept for the history.
+        apply(&disk, n, if n == 2 { 33 << 20 } else { 1 });
+        let removed = journal::prune(&disk, &layout(), &all_finished).unwrap();
+        let left = journal::list(&disk, &layout()).unwrap();
+        // The oldest backup is serial n - 10, which that apply wrote.
+        match n {
+            ..13 => assert_eq!(removed, 0, "{n}"),
+            13 => assert_eq!((removed, left.first()), (2, Some(&id(30)))),
+            _ => assert_eq!(left.first(), Some(&id(30))),
+        }
+    }
+    assert_eq!(journal::latest(&disk, &layout()).unwrap(), Some(id(140)));
 }
 
 proptest! {

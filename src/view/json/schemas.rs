@@ -12,7 +12,9 @@ use super::{ApplyData, EventLine, Failure, Success};
 use crate::{
     plan::document::Document,
     service::notify::message::Message,
-    view::{drift, init::Initialised, service, status::Status, validate::Validated},
+    view::{
+        drift, history::History, init::Initialised, service, status::Status, validate::Validated,
+    },
 };
 
 fn schema<T: JsonSchema>() -> String {
@@ -34,6 +36,7 @@ fn the_schemas_are_those_of_the_types() {
         ("event", schema::<EventLine<'_>>()),
         ("drift", schema::<drift::Report<'_>>()),
         ("status", schema::<Status>()),
+        ("history", schema::<History>()),
         ("service-list", schema::<service::List>()),
         ("service-status", schema::<service::StatusData>()),
         ("service-logs", schema::<service::Logs>()),

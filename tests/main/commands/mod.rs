@@ -6,6 +6,7 @@ mod completions;
 mod examples;
 mod guards;
 mod hints;
+mod history;
 #[path = "../../../src/effect/http/listener.rs"]
 #[expect(dead_code, reason = "the unit tests of requests need all of it")]
 mod listener;
