@@ -109,6 +109,9 @@ codes! {
     /// The state is of another host or user.
     StateForeign = "STATE_FOREIGN", Data,
         "The state file belongs to another project or lineage than the one asked for. It was left untouched.";
+    /// A state is there already.
+    StateExists = "STATE_EXISTS", Refused,
+        "A state was to be imported where there is one, or where one was lost. Neither is given up without being asked to: what is applied here would be forgotten.\n\n`lorectl state list` shows what there is, `lorectl state repair` brings back a lost one, and `lorectl state import FILE --overwrite` puts the import in its place; the old state is kept in `backups/`.";
     /// Writing or reading failed.
     Io = "IO", Failed,
         "Reading or writing a file failed; the message names the file and the cause (a full disk, a permission, a read-only mount). Nothing was left half-written: every write is to a temporary file that replaces the old one whole.";

@@ -310,9 +310,43 @@ pub enum StateCommand {
         #[arg(add = ArgValueCompleter::new(addresses))]
         address: Address,
     },
+    /// Forget resources, and leave them on the host as they are
+    Rm {
+        /// The resources
+        #[arg(required = true, value_name = "ADDR")]
+        addresses: Vec<Address>,
+    },
+    /// Give a service another name, with its status and logs: the old one goes, the new one is made
+    Mv {
+        /// What it is called
+        from: Address,
+        /// What it is to be called
+        to: Address,
+    },
+    /// Write the state to one file, for a host that takes this one's place
+    Export {
+        /// The file; `-` is standard output [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Make an exported state the state of this host
+    Import(ImportArgs),
     /// Put the newest good backup in the place of a damaged or lost state, and take in what carries
     /// the project's marks and is in no state
     Repair,
+}
+
+/// What `state import` takes.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What `state export` wrote; `-` is standard input
+    pub file: PathBuf,
+    /// This host takes the place of the one that the file is of
+    #[arg(long)]
+    pub new_host: bool,
+    /// Put it in the place of a state that is here
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// The verbs of services.

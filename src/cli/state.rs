@@ -1,9 +1,14 @@
 //! `lorectl state …`: what lorectl remembers of a project.
 
+mod edit;
+mod export;
+mod remove;
+mod rename;
+
 use std::collections::BTreeMap;
 
 use crate::{
-    apply::record::{Ended, Record},
+    apply::record::{Began, Ended, Record},
     effect::{
         disk::EntryKind,
         lock::{Holder, ProjectLock},
@@ -42,6 +47,10 @@ const NOWHERE: &str = "(rebuilt from its marks)";
 
 /// Runs a verb.
 pub async fn run(context: &Context, command: StateCommand) -> Result<Done> {
+    if let StateCommand::Import(args) = &command {
+        // On a host that was rebuilt, nothing but the file tells the project.
+        return export::import(context, args);
+    }
     let layout = context.layout(context.project()?);
     match command {
         StateCommand::List => {
@@ -53,6 +62,10 @@ pub async fn run(context: &Context, command: StateCommand) -> Result<Done> {
             let record = state.resources.remove(&address);
             context.data(&record.ok_or_else(|| unknown(&address))?)
         }
+        StateCommand::Rm { addresses } => remove::run(context, &layout, &addresses),
+        StateCommand::Mv { from, to } => rename::run(context, &layout, &from, &to).await,
+        StateCommand::Export { out } => export::export(context, &layout, out.as_deref()),
+        StateCommand::Import(args) => export::import(context, &args),
         StateCommand::Repair => mend(context, &layout).await,
     }
 }
@@ -88,27 +101,53 @@ async fn mend(context: &Context, layout: &Layout) -> Result<Done> {
         }
         Err(error) => return Err(error),
     }
-    forget_doubts(context, layout)?;
+    let told = forget_doubts(context, layout, &holder)?;
     page.taken_in = take_in(context, layout).await?;
+    let mended =
+        page.restored_from.is_some() || page.set_aside.is_some() || !page.taken_in.is_empty();
+    if mended && !told {
+        let memory = Project::open_to_repair(context, layout.project().clone())?.memory;
+        // An end would hide an apply that has none yet.
+        if memory.open_journals.is_empty() {
+            note(context, layout, &holder, &memory)?;
+        }
+    }
     context.show(&page)
 }
 
 /// A person who repairs has looked: what was in doubt is taken as the host shows it.
-fn forget_doubts(context: &Context, layout: &Layout) -> Result<()> {
-    let disk = context.disk.as_ref();
-    let known = Project::open_to_repair(context, layout.project().clone())?.memory;
-    if known.unfinished.doubtful.is_empty() {
-        return Ok(());
+fn forget_doubts(context: &Context, layout: &Layout, holder: &Holder) -> Result<bool> {
+    let memory = Project::open_to_repair(context, layout.project().clone())?.memory;
+    let doubtful = !memory.unfinished.doubtful.is_empty();
+    if doubtful {
+        note(context, layout, holder, &memory)?;
     }
+    Ok(doubtful)
+}
+
+/// Records that there was a repair, after which nothing is in doubt.
+fn note(context: &Context, layout: &Layout, holder: &Holder, memory: &Memory) -> Result<()> {
+    let disk = context.disk.as_ref();
     let now = context.now();
     let random = u32::try_from(random::seed()? >> 32).unwrap_or_default();
     let id = journal::next_id(disk, layout, now, random)?;
-    Journal::create(disk, layout, &id)?.append(&[Record::Ended(Ended {
-        at: now,
-        serial: known.state.serial,
-        result: "repaired".to_owned(),
-        in_doubt: BTreeMap::new(),
-    })])
+    let serial = memory.state.serial;
+    Journal::create(disk, layout, &id)?.append(&[
+        Record::Began(Began {
+            at: now,
+            by: holder.who(),
+            command: Some("state repair".to_owned()),
+            serial,
+            spec_digest: None,
+            changes: BTreeMap::new(),
+        }),
+        Record::Ended(Ended {
+            at: now,
+            serial,
+            result: "repaired".to_owned(),
+            in_doubt: BTreeMap::new(),
+        }),
+    ])
 }
 
 /// Records what carries the project's marks and is in no state.

@@ -97,3 +97,163 @@ impl View for Repaired {
         canvas.finish()
     }
 }
+
+/// What was forgotten.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl state rm --json` prints as data")]
+pub struct Forgotten {
+    /// The project.
+    pub project: String,
+    /// The serial of the state that no longer has them.
+    pub serial: u64,
+    /// The resources.
+    pub resources: Vec<Left>,
+}
+
+/// What stays of one that was forgotten.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Left {
+    /// Which, as `service.sync`.
+    pub address: String,
+    /// The files that stay on the host.
+    pub files: Vec<String>,
+}
+
+impl View for Forgotten {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        for left in &self.resources {
+            let line = Line::new()
+                .put(Paint::Good, "Forgot")
+                .plain(" ")
+                .put(Paint::Strong, &left.address)
+                .plain("; it stays on the host as it is, and runs as before:");
+            canvas.line(&line, 2);
+            for file in &left.files {
+                canvas.line(&Line::indented(4).plain(file), 4);
+            }
+        }
+        canvas.gap();
+        let line = Line::new().plain(
+            "While the spec has it, the next apply takes it in again. `lorectl state repair` records what is left.",
+        );
+        canvas.line(&line, 0);
+        canvas.finish()
+    }
+}
+
+/// What was renamed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl state mv --json` prints as data")]
+pub struct Moved {
+    /// The project.
+    pub project: String,
+    /// What it was called.
+    pub from: String,
+    /// What it is called.
+    pub to: String,
+    /// Whether it is a service; else only data of one that was deleted was moved.
+    pub recorded: bool,
+}
+
+impl View for Moved {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        let line = Line::new()
+            .put(Paint::Strong, &self.from)
+            .plain(if self.recorded {
+                " is "
+            } else {
+                "'s status and logs are now those of "
+            })
+            .put(Paint::Good, &self.to)
+            .plain(if self.recorded {
+                " now, with its status and logs."
+            } else {
+                "."
+            });
+        canvas.line(&line, 2);
+        let rest = if self.recorded {
+            "Give it the new name in the spec too: `lorectl apply` would put the old one back."
+        } else {
+            "`lorectl apply` makes it, and goes on from them."
+        };
+        canvas.line(&Line::new().plain(rest), 2);
+        canvas.finish()
+    }
+}
+
+/// What was exported.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl state export --out --json` prints as data")]
+pub struct Exported {
+    /// The project.
+    pub project: String,
+    /// The serial of the state.
+    pub serial: u64,
+    /// How many resources it has.
+    pub resources: usize,
+    /// The file.
+    pub file: String,
+    /// Its size.
+    pub bytes: usize,
+}
+
+impl View for Exported {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        let line = Line::new()
+            .put(Paint::Good, "Wrote")
+            .plain(format!(" the state of {} to ", self.project))
+            .put(Paint::Strong, &self.file)
+            .plain(format!(
+                ": serial {}, {}, {}.",
+                self.serial,
+                text::count(self.resources, "resource"),
+                text::size(self.bytes)
+            ));
+        canvas.line(&line, 2);
+        canvas.finish()
+    }
+}
+
+/// What was imported.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl state import --json` prints as data")]
+pub struct Imported {
+    /// The project.
+    pub project: String,
+    /// The serial of the state now.
+    pub serial: u64,
+    /// How many resources it has.
+    pub resources: usize,
+    /// Whether it was another host's, and its records got ids of this one.
+    pub renewed: bool,
+    /// The serial of the state that it replaces, if it does; that one is in `backups/`.
+    pub replaced: Option<u64>,
+}
+
+impl View for Imported {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        let mut line = Line::new().put(Paint::Good, "Imported").plain(format!(
+            " {} of {}; the state has serial {} now.",
+            text::count(self.resources, "resource"),
+            self.project,
+            self.serial
+        ));
+        if let Some(serial) = self.replaced {
+            line = line.plain(format!(
+                " The one before, of serial {serial}, is in `backups/`."
+            ));
+        }
+        canvas.line(&line, 2);
+        let rest = if self.renewed {
+            "It was another host's and is this one's now. `lorectl plan` shows what is to be made here."
+        } else {
+            "`lorectl plan` shows what differs from the host and the spec."
+        };
+        canvas.line(&Line::new().plain(rest), 2);
+        canvas.finish()
+    }
+}

@@ -13,7 +13,13 @@ use crate::{
     plan::document::Document,
     service::notify::message::Message,
     view::{
-        drift, history::History, init::Initialised, service, status::Status, validate::Validated,
+        drift,
+        history::History,
+        init::Initialised,
+        service,
+        state_file::{Exported, Forgotten, Imported, Moved},
+        status::Status,
+        validate::Validated,
     },
 };
 
@@ -37,6 +43,10 @@ fn the_schemas_are_those_of_the_types() {
         ("drift", schema::<drift::Report<'_>>()),
         ("status", schema::<Status>()),
         ("history", schema::<History>()),
+        ("state-rm", schema::<Forgotten>()),
+        ("state-mv", schema::<Moved>()),
+        ("state-export", schema::<Exported>()),
+        ("state-import", schema::<Imported>()),
         ("service-list", schema::<service::List>()),
         ("service-status", schema::<service::StatusData>()),
         ("service-logs", schema::<service::Logs>()),

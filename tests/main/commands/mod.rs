@@ -20,6 +20,7 @@ mod repeat;
 mod runs;
 mod show;
 mod state;
+mod tending;
 mod tidings;
 mod tree;
 mod verbs;
