@@ -548,6 +548,25 @@ pub fn service_list() -> List {
     }
 }
 
+fn undelivered() -> Vec<Undelivered> {
+    vec![
+        Undelivered {
+            to: "ops".to_owned(),
+            waiting: 2,
+            given_up: 1,
+            last_error: Some("it answered 503".to_owned()),
+            next_try: Some(now().plus_seconds(240)),
+        },
+        Undelivered {
+            to: "ping".to_owned(),
+            waiting: 0,
+            given_up: 0,
+            last_error: Some("no answer in time".to_owned()),
+            next_try: None,
+        },
+    ]
+}
+
 /// One service with all that can be said of one.
 pub fn service_status() -> ServiceStatus {
     let stage = |name: &str, outcome, duration_ms, optional, items, error: Option<&str>| Stage {
@@ -644,22 +663,7 @@ pub fn service_status() -> ServiceStatus {
             command_drift: true,
         }),
         unit: Some("lorectl-acme.sync.timer".to_owned()),
-        undelivered: vec![
-            Undelivered {
-                to: "ops".to_owned(),
-                waiting: 2,
-                given_up: 1,
-                last_error: Some("it answered 503".to_owned()),
-                next_try: Some(now().plus_seconds(240)),
-            },
-            Undelivered {
-                to: "ping".to_owned(),
-                waiting: 0,
-                given_up: 0,
-                last_error: Some("no answer in time".to_owned()),
-                next_try: None,
-            },
-        ],
+        undelivered: undelivered(),
         notes: vec![
             "status.json could not be read and was set aside as status.json.bad".to_owned(),
         ],

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     super::state::{Held, RunOutcome},
-    status::{Backoff, Levels, PlatformState, Run, ServiceStatus, Stage},
+    status::{Backoff, Levels, PlatformState, Run, ServiceStatus, Stage, Undelivered},
     trigger::Trigger,
 };
 use crate::id::Timestamp;
@@ -175,6 +175,8 @@ pub struct StatusData {
     last_skip: Option<SkipData>,
     /// At which levels the host differs from what was applied; null where it could not be told.
     drift: Option<Levels>,
+    /// Whom of those that hear of it the last news has not reached.
+    undelivered: Vec<Undelivered>,
     /// What else should be known.
     notes: Vec<String>,
 }
@@ -213,6 +215,7 @@ impl From<ServiceStatus> for StatusData {
             skipped: status.skipped,
             last_skip: status.last_skip,
             drift: status.drift,
+            undelivered: status.undelivered,
             notes: status.notes,
         }
     }

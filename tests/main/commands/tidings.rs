@@ -194,7 +194,7 @@ fn the_worker_tells_what_waits_between_runs() {
     });
     let status: Value = serde_json::from_str(&world.ok("service status a --json")).unwrap();
     assert_eq!(
-        status["data"]["runs"].as_array().unwrap().len(),
+        status["data"]["recent_runs"].as_array().unwrap().len(),
         1,
         "{status}"
     );
