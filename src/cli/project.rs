@@ -239,8 +239,9 @@ impl<'a> Project<'a> {
             None => spec.dir_of(declared),
             Some(there) => there.dir_of(spec, declared),
         };
+        let there = (self.elsewhere.as_ref()).map(|there| there.declared(spec, declared));
         let resolved = service::spec::resolve(
-            declared,
+            there.as_deref().unwrap_or(declared),
             &service::spec::Context {
                 project: &spec.project,
                 lineage: &self.memory.state.lineage,

@@ -272,7 +272,12 @@ pub struct Service {
 impl Service {
     /// Whether something of it is only known on its host: see [`KNOWN_AT_APPLY`].
     pub fn has_unknowns(&self) -> bool {
-        let programs = self.stages.iter().filter_map(|stage| stage.run.first());
+        let stages = self.stages.iter().map(|stage| &stage.run);
+        let sinks = self.notify.iter().filter_map(|sink| match &sink.to {
+            Target::Command(run) => Some(run),
+            Target::Webhook { .. } => None,
+        });
+        let programs = stages.chain(sinks).filter_map(|run| run.first());
         let dir = self.working_dir.to_str();
         (programs.map(String::as_str).chain(dir)).any(|path| path.starts_with(KNOWN_AT_APPLY))
             || self.programs.values().any(|pin| *pin == DIGEST_AT_APPLY)
@@ -290,6 +295,16 @@ impl Service {
             let was = was.and_then(|was| was.run.first());
             if let Some(program) = stage.run.first_mut()
                 && let Some(known) = was.and_then(|was| known(program, was))
+            {
+                *program = known;
+            }
+        }
+        for sink in &mut self.notify {
+            let was = applied.notify.iter().find(|was| was.name == sink.name);
+            if let Target::Command(run) = &mut sink.to
+                && let Some(Target::Command(was)) = was.map(|was| &was.to)
+                && let (Some(program), Some(was)) = (run.first_mut(), was.first())
+                && let Some(known) = known(program, was)
             {
                 *program = known;
             }

@@ -205,6 +205,10 @@ fn unknowns(definition: &mut Value) -> bool {
     for stage in stages.into_iter().flatten() {
         replace(stage.pointer_mut("/run/0"));
     }
+    let sinks = definition.get_mut("notify").and_then(Value::as_array_mut);
+    for sink in sinks.into_iter().flatten() {
+        replace(sink.pointer_mut("/to/command/0"));
+    }
     found || pinned
 }
 
@@ -358,7 +362,7 @@ fn sinks(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> 
 
 fn sink_text(sink: &Sink) -> String {
     let to = match &sink.to {
-        Target::Command(run) => argv(run),
+        Target::Command(run) => command_text(run),
         Target::Webhook {
             url: source,
             format,
@@ -445,17 +449,22 @@ fn stage_text(stage: &Stage) -> String {
     let limit = stage
         .timeout
         .map_or_else(String::new, |timeout| format!("   (at most {timeout})"));
-    let unknown = match stage.run.first() {
+    format!("{}{optional}{limit}", command_text(&stage.run))
+}
+
+/// A command, and that its program is only known at apply.
+fn command_text(run: &[String]) -> String {
+    let unknown = match run.first() {
         Some(program) if program.starts_with(KNOWN_AT_APPLY) => "   (where it is: known at apply)",
         Some(_) | None => "",
     };
-    let run: Vec<String> = (stage.run.iter().enumerate())
+    let run: Vec<String> = (run.iter().enumerate())
         .map(|(at, word)| match word.strip_prefix(KNOWN_AT_APPLY) {
             Some(rest) if at == 0 => rest.trim_start_matches([':', '/']).to_owned(),
             Some(_) | None => word.clone(),
         })
         .collect();
-    format!("{}{unknown}{optional}{limit}", argv(&run))
+    format!("{}{unknown}", argv(&run))
 }
 
 /// An argument vector as one would type it: quoted where a shell would split or change it.

@@ -1,9 +1,11 @@
 //! A project on another host, as a snapshot tells of it.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{
@@ -159,7 +161,28 @@ impl<'a> Project<'a> {
 impl Elsewhere {
     /// The directory, on the host, of the file that declares a service.
     pub fn dir_of(&self, spec: &Spec, declared: &DeclaredService) -> PathBuf {
-        let here = spec.dir_of(declared);
+        self.there(spec, &spec.dir_of(declared))
+    }
+
+    /// A service as it is declared, with the directories of its sinks on the host.
+    pub fn declared<'s>(
+        &self,
+        spec: &Spec,
+        declared: &'s DeclaredService,
+    ) -> Cow<'s, DeclaredService> {
+        if declared.sinks.is_empty() {
+            return Cow::Borrowed(declared);
+        }
+        let mut moved = declared.clone();
+        for sink in &mut moved.sinks {
+            let dir = self.there(spec, &sink.dir);
+            Arc::make_mut(sink).dir = dir;
+        }
+        Cow::Owned(moved)
+    }
+
+    /// A directory of the spec's, on the host.
+    fn there(&self, spec: &Spec, here: &Path) -> PathBuf {
         let below = here.strip_prefix(&spec.root).unwrap_or(Path::new(""));
         match &self.machine.spec_dir {
             Some(dir) => dir.join(below).components().collect(),
