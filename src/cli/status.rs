@@ -7,6 +7,7 @@ use crate::{
     layout::Layout,
     observe::Memory,
     resource::Applied,
+    retry::Gate,
     service::{
         definition::Service,
         schedule::{self, Fire, Past},
@@ -162,7 +163,7 @@ impl Known {
     }
 
     /// Why it does not run as scheduled, if it does not.
-    pub fn held(&self, service: &Service) -> Option<Held> {
+    pub fn held(&self, service: &Service, now: Timestamp) -> Option<Held> {
         let resume = format!("`lorectl service resume {}`", service.name);
         if let Some(paused) = &self.status.paused {
             return Some(Held {
@@ -172,16 +173,15 @@ impl Known {
             });
         }
         if let Some(breaker) = &self.status.breaker {
+            let failures = self.status.consecutive_failures;
+            let last = &breaker.last_error;
+            let (until, next) = match self.status.gate(service, now) {
+                Gate::Open { until } => (Some(until), ""),
+                Gate::HalfOpen | Gate::Closed => (None, "; the next run is a probe"),
+            };
             return Some(Held {
-                reason: format!(
-                    "{} failures in a row (last: {})",
-                    self.status.consecutive_failures, breaker.last_error
-                ),
-                until: Some(
-                    breaker
-                        .opened_at
-                        .plus_seconds(service.breaker.cooldown.signed()),
-                ),
+                reason: format!("{failures} failures in a row (last: {last}){next}"),
+                until,
                 lifted_by: Some(resume),
             });
         }
@@ -212,7 +212,7 @@ impl Known {
             state: self.state(service, now),
             next_run: self.next_runs(service, now, 1).first().map(|fire| fire.at),
             last_run: self.last_run(),
-            held: self.held(service),
+            held: self.held(service, now),
             why: self.fault.clone().or(error),
         }
     }

@@ -237,7 +237,7 @@ impl Runner<'_> {
             let noted = skip.clone();
             let change = |status: &mut Status| {
                 status.adopt(&service.schedule, loaded.modified);
-                record::miss(status, missed);
+                record::miss(status, loaded, missed);
                 status.skip(noted);
             };
             let born = status.created_at;

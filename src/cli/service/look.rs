@@ -251,7 +251,7 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
         description: service.description.clone(),
         state: known.state(&service, now),
         scheduler_state: kept.as_str().to_owned(),
-        held: known.held(&service),
+        held: known.held(&service, now),
         paused_reason: paused_reason(&known, &service, now),
         backoff: backoff(&known, &service, now),
         schedule: Some(schedule_text(&service.schedule)),

@@ -1,11 +1,12 @@
 //! How a run changes the status: pure.
 
 use crate::{
-    id::Timestamp,
+    id::{Seconds, Timestamp},
     service::{
-        definition::Service,
+        definition::{CatchUp, Schedule, Service},
         notify::{decide, sink::Event},
         run::{classify::Failure, load::Loaded},
+        schedule::{self, Due, Past},
         status::{CurrentRun, LastError, Outcome, Paused, RunRecord, SkipReason, Status, Tripped},
     },
 };
@@ -47,10 +48,10 @@ pub fn begin(
         );
     }
     status.adopt(&loaded.service.schedule, loaded.modified);
+    miss(status, loaded, missed);
     if let Some(instant) = instant {
         status.consume(instant);
     }
-    miss(status, missed);
     status.current_run = Some(run);
     Begun { stale, events }
 }
@@ -71,11 +72,40 @@ fn tell(
     };
 }
 
-/// Counts scheduled instants that nobody was awake for.
-pub fn miss(status: &mut Status, missed: u64) {
-    if missed > 0 {
-        let count = status.skipped.entry(SkipReason::Off).or_default();
-        *count = count.saturating_add(missed);
+/// Counts scheduled instants that passed: while the run before went on, or while nobody was awake.
+/// What was dealt with last must not have been noted yet.
+pub fn miss(status: &mut Status, loaded: &Loaded, missed: u64) {
+    let overlapped = overlapped(status, loaded).min(missed);
+    for (reason, more) in [
+        (SkipReason::Overlap, overlapped),
+        (SkipReason::Off, missed - overlapped),
+    ] {
+        if more > 0 {
+            let count = status.skipped.entry(reason).or_default();
+            *count = count.saturating_add(more);
+        }
+    }
+}
+
+/// How many scheduled instants had come when the last run ended.
+fn overlapped(status: &Status, loaded: &Loaded) -> u64 {
+    let Some(run) = &status.last_run else {
+        return 0;
+    };
+    let service = &loaded.service;
+    let lead = match service.schedule {
+        Schedule::Every(every) => schedule::lead(every),
+        Schedule::Cron { .. } => Seconds(0),
+    };
+    let took = i64::try_from(run.duration_ms).unwrap_or(i64::MAX);
+    let ended = run
+        .started_at
+        .plus_millis(took)
+        .plus_seconds(-lead.signed());
+    let past = Past::of(status, &service.schedule, loaded.modified);
+    match schedule::due(&service.schedule, past, CatchUp::Once, service.splay, ended) {
+        Due::Now { missed, .. } => missed.saturating_add(1),
+        Due::NotYet(_) | Due::TooLate { .. } => 0,
     }
 }
 

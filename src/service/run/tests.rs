@@ -752,3 +752,39 @@ fn a_failed_probe_opens_the_breaker_whatever_its_limit_is_by_now() {
         assert_eq!(status.next_retry_at.is_none(), opens);
     }
 }
+
+#[test]
+fn what_passed_during_a_run_was_no_time_off() {
+    let mut service = fixture::service("sync", &["true"]);
+    let at = |time: &str| -> Timestamp { format!("2026-02-09T{time}:00Z").parse().unwrap() };
+    let nightly = Schedule::Cron {
+        expression: "0,30 * * * *".to_owned(),
+        timezone: "UTC".to_owned(),
+    };
+    for schedule in [Schedule::Every(Seconds(1800)), nightly] {
+        service.schedule = schedule;
+        let loaded = Loaded {
+            service: service.clone(),
+            modified: at("08:00"),
+        };
+        // From ten on for an hour and forty minutes; then the host was off until two.
+        let mut status = Status::new(at("08:00"));
+        status.adopt(&service.schedule, at("08:00"));
+        status.consume(at("10:00"));
+        status.record(RunRecord {
+            id: String::new(),
+            trigger: Trigger::Schedule,
+            request: None,
+            started_at: at("10:00"),
+            duration_ms: 100 * 60 * 1000,
+            outcome: Outcome::Success,
+            stages: Vec::new(),
+            error: None,
+            error_code: None,
+        });
+        record::miss(&mut status, &loaded, 7);
+        let counted = |reason| status.skipped.get(&reason).copied();
+        assert_eq!(counted(SkipReason::Overlap), Some(3), "10:30, 11:00, 11:30");
+        assert_eq!(counted(SkipReason::Off), Some(4));
+    }
+}

@@ -210,6 +210,12 @@ fn scripts_read_why_a_service_does_not_run() {
         ("/remaining_seconds", json!(1800)),
     ];
     has(&world, "service trigger sync --json", 75, &open);
+    let later = world.command(["service", "status", "sync"]);
+    let half_open = later
+        .env("LORECTL_NOW", "2026-02-03T04:35:06Z")
+        .run()
+        .exits(0);
+    half_open.says("half-open").says("the next run is a probe");
     let resumed = [
         ("/was_paused", json!(true)),
         ("/previous_code", json!("CIRCUIT_BREAKER")),
