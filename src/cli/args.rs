@@ -86,7 +86,7 @@ pub enum Command {
     Observe(ObserveArgs),
     /// Remove all of a project from the host
     Destroy(DestroyArgs),
-    /// Mend what drifted, towards what was applied; reads no spec, and is quiet when there is nothing to do
+    /// Put back what drifted from what was applied; reads no spec
     Reconcile(ReconcileArgs),
     /// Show a plan file or a snapshot
     Show(ShowArgs),

@@ -141,7 +141,10 @@ fn drift_is_planned_elsewhere_too() {
     );
     let plan = runner.ok("plan --observed ../snapshot.json");
     assert!(plan.contains("Plan: 1 to change; 1 unchanged."), "{plan}");
-    assert!(plan.contains("run.json: applied as applied"), "{plan}");
+    assert!(
+        plan.contains("run.json: differs from what was applied"),
+        "{plan}"
+    );
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn who_triggers_during_a_run_waits_or_is_told_by_overlap() {
         "\"$LORECTL\" service trigger a; echo \"exit $?\"; touch go",
     )
     .exits(0);
-    told.says("the run before it has not ended").says("exit 75");
+    told.says("a run of it").says("exit 75");
     let queued = script(
         "b",
         "(sleep 0.3; touch go) & \"$LORECTL\" service trigger b; echo \"exit $?\"",
