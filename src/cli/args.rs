@@ -99,6 +99,7 @@ pub enum Command {
     /// Show what was done: who, when, what became of each resource, how long it took
     History {
         /// Only what was done to this one
+        #[arg(add = ArgValueCompleter::new(addresses))]
         address: Option<Address>,
         /// How many, the last first
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
@@ -313,12 +314,13 @@ pub enum StateCommand {
     /// Forget resources, and leave them on the host as they are
     Rm {
         /// The resources
-        #[arg(required = true, value_name = "ADDR")]
+        #[arg(required = true, value_name = "ADDR", add = ArgValueCompleter::new(addresses))]
         addresses: Vec<Address>,
     },
     /// Give a service another name, with its status and logs: the old one goes, the new one is made
     Mv {
         /// What it is called
+        #[arg(add = ArgValueCompleter::new(addresses))]
         from: Address,
         /// What it is to be called
         to: Address,

@@ -32,6 +32,8 @@ fn bash_completes_commands_options_and_addresses() {
             "service.applied service.both service.written",
         ),
         ("status service.w", "service.written"),
+        ("history service.a", "service.applied"),
+        ("state mv service.a", "service.applied"),
         ("service logs b", "both"),
         ("explain spec_n", "SPEC_NOT_FOUND"),
         ("--project a", "acme"),
