@@ -133,8 +133,7 @@ impl<'a> Project<'a> {
             None => applier,
             Some(name) => match self.account(name)? {
                 Some(account) => account.owner,
-                // Who owns what is no value of the plan; the host knows, at apply.
-                None if self.elsewhere.is_some() => applier,
+                None if self.elsewhere.is_some() => desired::KNOWN_AT_APPLY,
                 None => {
                     let message = format!("this host has no user {name}");
                     return Err(Error::new(Code::SpecInvalid, message));

@@ -20,6 +20,12 @@ pub struct Owners {
     pub runner: Owner,
 }
 
+/// Stands for the ids of a user whom only another host knows: `(uid_t) -1`, which belongs to nobody.
+pub const KNOWN_AT_APPLY: Owner = Owner {
+    uid: u32::MAX,
+    gid: u32::MAX,
+};
+
 /// What a text takes at first, in bytes: few are longer.
 const ROOM: usize = 2048;
 

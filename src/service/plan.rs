@@ -16,6 +16,7 @@ use super::{
     definition::{
         Criticality, DIGEST_AT_APPLY, KNOWN_AT_APPLY, PATH, Schedule, Scheduler, Service, Stage,
     },
+    desired,
     notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
     schedule::Fire,
 };
@@ -147,11 +148,13 @@ fn value(
     let mut parts = BTreeMap::new();
     let mut written = definition.read::<Value>()?;
     let unknown = unknowns(&mut written);
+    let unknown_owner = super::image::data(super::image::DATA_MODE, desired::KNOWN_AT_APPLY);
     for (name, part) in image.into_iter().flat_map(Image::iter) {
         let shown = match part {
             Part::File(file) if unknown && holds_unknown(file) => unknown_value(),
             Part::File(file) => json!(file.digest),
             Part::Flag(on) => json!(on),
+            Part::Text(_) if *part == unknown_owner => unknown_value(),
             Part::Text(text) => json!(text),
         };
         parts.insert(name.as_str(), shown);
