@@ -481,10 +481,10 @@ async fn through(
     let now = context.now();
     let id = request::leave(disk, layout, name, &id, ignore_backoff, wait, now).await?;
     let answered = ask_and_wait(context, layout, service, whose, &id).await;
-    if answered.is_err() {
+    if !matches!(answered, Ok(Some(_))) {
         request::withdraw(disk, layout, name, &id);
     }
-    answered
+    Ok(answered?.unwrap_or_else(|| overlapped(context, layout, service, &ask)))
 }
 
 /// What is said of a request that came while a run was under way.
@@ -504,14 +504,15 @@ const GRACE: Duration = Duration::from_secs(2);
 /// that began before the request was left does not answer it.
 const STARTS: u32 = 3;
 
-/// Starts the unit, and looks for the answer until there is one, or there can be none any more.
+/// Starts the unit, and looks for the answer until there is one, or there can be none any more;
+/// `None` when each start was taken for that of a run under way, which the request does not wait out.
 async fn ask_and_wait(
     context: &Context,
     layout: &Layout,
     service: &Service,
     whose: Whose,
     id: &str,
-) -> Result<RunReport> {
+) -> Result<Option<RunReport>> {
     let disk = context.disk.as_ref();
     let units: Vec<String> = unit_name(service).into_iter().collect();
     let hint = format!(
@@ -534,24 +535,27 @@ async fn ask_and_wait(
     loop {
         tokio::select! {
             results = &mut start, if !started => {
-                if let Some(report) = request::answer(disk, layout, service, id, context.now()) {
-                    return Ok(report);
+                // That a unit is to fail as its run did is no news then.
+                if let Some(report) = answer() {
+                    return Ok(Some(report));
                 }
                 // The runner that we were given had taken its requests already: it ran, or was telling
                 // others of its run.
-                if request::waits(disk, layout, &service.name, Some(id)) && starts < STARTS {
+                if request::waits(disk, layout, &service.name, Some(id)) {
                     // How the run ended that was not for us says nothing.
-                    results?;
-                    starts += 1;
-                    start = Box::pin(manager.run(&units, patience));
-                    deadline = tokio::time::Instant::now() + patience;
-                    continue;
+                    if starts < STARTS {
+                        results?;
+                        starts += 1;
+                        start = Box::pin(manager.run(&units, patience));
+                        deadline = tokio::time::Instant::now() + patience;
+                        continue;
+                    }
+                    // Others keep it running.
+                    if service.overlap == Overlap::Skip {
+                        return Ok(None);
+                    }
                 }
                 started = true;
-                // That a unit is to fail as its run did is no news then.
-                if let Some(report) = answer() {
-                    return Ok(report);
-                }
                 for result in results? {
                     result.map_err(&failed)?;
                 }
@@ -566,7 +570,7 @@ async fn ask_and_wait(
                 // one then is not to be told that this one has not ended.
                 let late = tokio::time::Instant::now() > deadline;
                 if (started || late) && let Some(report) = answer() {
-                    return Ok(report);
+                    return Ok(Some(report));
                 }
                 if late {
                     return Err(failed("its run said nothing of the request".to_owned()));
