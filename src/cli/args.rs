@@ -129,6 +129,8 @@ pub enum Command {
     },
     /// Run due services in the foreground, where there is no systemd
     Worker,
+    /// Check all that a project needs on this host, and say what mends it
+    Doctor(DoctorArgs),
     /// Explain an error code
     Explain {
         /// The code, as `SPEC_INVALID`; without it, all are listed
@@ -336,6 +338,17 @@ pub enum StateCommand {
     /// Put the newest good backup in the place of a damaged or lost state, and take in what carries
     /// the project's marks and is in no state
     Repair,
+}
+
+/// What `doctor` takes.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Mend what is safe to mend
+    #[arg(long)]
+    pub fix: bool,
+    /// Ask no scheduler
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// What `state import` takes.

@@ -5,6 +5,7 @@ mod apply;
 mod args;
 mod completions;
 mod context;
+mod doctor;
 mod drift;
 mod history;
 mod init;
@@ -127,6 +128,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
                 command,
             } => service::lock(context, &name, wait, &command).await,
             Command::Worker => worker::run(context).await,
+            Command::Doctor(args) => doctor::run(context, &args).await,
             Command::Completions { shell } => completions::run(context, shell),
             Command::Man { command, out } => man::run(context, &command, out.as_deref()),
             Command::Explain { code } => explain(context, code.as_deref()),

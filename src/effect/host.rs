@@ -65,3 +65,25 @@ pub fn lingers(user: &str) -> bool {
 pub fn runtime_dir(uid: u32) -> PathBuf {
     PathBuf::from(format!("/run/user/{uid}"))
 }
+
+/// What a file system has left for this user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files; `None` where the file system counts none.
+    pub files: Option<u64>,
+}
+
+/// What the file system of a path has left.
+///
+/// # Errors
+/// As statvfs(3) fails.
+pub fn free_space(path: &Path) -> std::io::Result<FreeSpace> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    let counted = stat.files() > 0;
+    Ok(FreeSpace {
+        bytes: stat.blocks_available().saturating_mul(stat.fragment_size()),
+        files: counted.then(|| stat.files_available()),
+    })
+}

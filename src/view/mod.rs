@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod canvas;
+pub mod doctor;
 pub mod drift;
 pub mod error;
 pub mod explain;

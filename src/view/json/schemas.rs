@@ -13,6 +13,7 @@ use crate::{
     plan::document::Document,
     service::notify::message::Message,
     view::{
+        doctor::Doctor,
         drift,
         history::History,
         init::Initialised,
@@ -42,6 +43,7 @@ fn the_schemas_are_those_of_the_types() {
         ("event", schema::<EventLine<'_>>()),
         ("drift", schema::<drift::Report<'_>>()),
         ("status", schema::<Status>()),
+        ("doctor", schema::<Doctor>()),
         ("history", schema::<History>()),
         ("state-rm", schema::<Forgotten>()),
         ("state-mv", schema::<Moved>()),
