@@ -56,6 +56,15 @@ pub struct Global {
     pub color: Color,
 }
 
+/// A language of graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz: `lorectl graph | dot -Tsvg`
+    Dot,
+    /// For Markdown, in which forges draw it
+    Mermaid,
+}
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -129,6 +138,12 @@ pub enum Command {
     },
     /// Run due services in the foreground, where there is no systemd
     Worker,
+    /// Draw what depends on what, and what the next apply does to each
+    Graph {
+        /// The language to draw in
+        #[arg(long, value_enum, default_value_t = GraphFormat::Dot, value_name = "FORMAT")]
+        format: GraphFormat,
+    },
     /// Check all that a project needs on this host, and say what mends it
     Doctor(DoctorArgs),
     /// Explain an error code

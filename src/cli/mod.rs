@@ -7,6 +7,7 @@ mod completions;
 mod context;
 mod doctor;
 mod drift;
+mod graph;
 mod history;
 mod init;
 mod man;
@@ -128,6 +129,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
                 command,
             } => service::lock(context, &name, wait, &command).await,
             Command::Worker => worker::run(context).await,
+            Command::Graph { format } => graph::run(context, format).await,
             Command::Doctor(args) => doctor::run(context, &args).await,
             Command::Completions { shell } => completions::run(context, shell),
             Command::Man { command, out } => man::run(context, &command, out.as_deref()),

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod drift;
 pub mod error;
 pub mod explain;
+pub mod graph;
 pub mod history;
 pub mod init;
 pub mod json;

@@ -15,6 +15,7 @@ use crate::{
     view::{
         doctor::Doctor,
         drift,
+        graph::Graph,
         history::History,
         init::Initialised,
         service,
@@ -44,6 +45,7 @@ fn the_schemas_are_those_of_the_types() {
         ("drift", schema::<drift::Report<'_>>()),
         ("status", schema::<Status>()),
         ("doctor", schema::<Doctor>()),
+        ("graph", schema::<Graph>()),
         ("history", schema::<History>()),
         ("state-rm", schema::<Forgotten>()),
         ("state-mv", schema::<Moved>()),

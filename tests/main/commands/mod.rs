@@ -5,6 +5,7 @@ mod bad_spec;
 mod completions;
 mod doctor;
 mod examples;
+mod graph;
 mod guards;
 mod hints;
 mod history;
