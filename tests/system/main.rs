@@ -25,6 +25,7 @@ mod reading;
 mod reboot;
 mod runner;
 mod runner_reboot;
+mod tending;
 mod tidings;
 mod told;
 mod trace;
@@ -79,6 +80,7 @@ fn main() {
         bad_input::BOTH,
         runner::BOTH,
         tidings::BOTH,
+        tending::BOTH,
     ]
     .concat();
     let mut trials = Vec::new();
