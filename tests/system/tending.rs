@@ -4,12 +4,13 @@ use std::fs;
 
 use crate::{
     Test,
-    host::{Host, poll},
+    host::{Host, poll, run},
 };
 
 /// On either manager.
 pub const BOTH: &[Test] = &[
     ("a_rename_waits_for_a_run_and_keeps_what_it_did", renamed),
+    ("a_rename_that_cannot_be_done_leaves_all_as_it_was", stuck),
     ("an_export_rebuilds_a_host_that_lost_everything", rebuilt),
 ];
 
@@ -17,11 +18,11 @@ fn renamed(host: &Host) {
     let began = host.dir.join("began");
     let lines = format!("touch {}\nsleep 2", began.display());
     let program = host.script("slow", &lines);
-    let run = format!(r#"["{}"]"#, program.display());
+    let argv = format!(r#"["{}"]"#, program.display());
     let paths = format!(r#"["{}"]"#, host.dir.display());
     let slow = host
         .job("old")
-        .with("run", &run)
+        .with("run", &argv)
         .with("write_paths", &paths);
     let needs = |name: &str| {
         host.job("needs")
@@ -55,6 +56,34 @@ fn renamed(host: &Host) {
         history["entries"][0]["command"],
         "state mv service.old service.new"
     );
+}
+
+fn stuck(host: &Host) {
+    host.spec(&[host.job("old")]);
+    host.apply();
+    host.lorectl(&["service", "trigger", "old"]).exits(0);
+    let before = host.status("old").unwrap();
+    // What stands in the way is found before anything is touched.
+    let foreign = host.path("new", "service");
+    host.write(&foreign, "[Service]\nExecStart=/bin/true\n");
+    let answer = host.lorectl(&["state", "mv", "service.old", "service.new", "--json"]);
+    assert_eq!(answer.exits(3).error().0, "CONFLICT");
+    fs::remove_file(&foreign).unwrap();
+    host.converged();
+    // And what fails half-way is put back.
+    let services = host.root().join("services").display().to_string();
+    run("chattr", &["+i", &services]);
+    let answer = host.lorectl(&["state", "mv", "service.old", "service.new"]);
+    run("chattr", &["-i", &services]);
+    assert!([1, 77].contains(&answer.status), "{answer:?}");
+    assert_eq!(host.status("old").unwrap()["last_run"], before["last_run"]);
+    assert_eq!(
+        host.property(&host.unit("old", "timer"), "ActiveState"),
+        "active"
+    );
+    host.converged();
+    host.lorectl(&["state", "mv", "service.old", "service.new"])
+        .exits(0);
 }
 
 fn rebuilt(host: &Host) {

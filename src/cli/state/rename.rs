@@ -69,6 +69,8 @@ pub async fn run(context: &Context, layout: &Layout, from: &Address, to: &Addres
     check(context, layout, &known.state.resources, from, to)?;
     let record = known.state.resources.get(from);
     if let Some(record) = record {
+        // What stands in the way of the new one is said while the old one is still there.
+        renaming.create(record, to, Do::LookOnly).await?;
         renaming.delete(from).await?;
         if let Err(error) = renaming.make(record, from, to).await {
             return Err(renaming.back(record, from, to, error).await);
@@ -155,6 +157,13 @@ fn rename(layout: &Layout, from: &Address, to: &Address) -> Result<()> {
     Ok(())
 }
 
+/// Whether something is done, or only whether it could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Do {
+    LookOnly,
+    It,
+}
+
 struct Renaming<'a> {
     context: &'a Context,
     layout: &'a Layout,
@@ -166,7 +175,8 @@ impl Renaming<'_> {
     /// Removes the one from the host, and keeps its data.
     async fn delete(&self, address: &Address) -> Result<()> {
         let mut project = Project::open(self.context, self.layout.project().clone())?;
-        self.carry_out(&mut project, Wish::default(), address, Action::Delete)
+        let change = (address, Action::Delete);
+        self.carry_out(&mut project, Wish::default(), change, Do::It)
             .await
     }
 
@@ -177,10 +187,10 @@ impl Renaming<'_> {
             .disk
             .sync_fs(&self.layout.services())
             .map_err(|error| Error::io("sync", &self.layout.services(), error))?;
-        self.create(record, to).await
+        self.create(record, to, Do::It).await
     }
 
-    async fn create(&self, record: &Applied, address: &Address) -> Result<()> {
+    async fn create(&self, record: &Applied, address: &Address, act: Do) -> Result<()> {
         let mut project = Project::open(self.context, self.layout.project().clone())?;
         let mut wish = Wish::default();
         let mut service: Service = record.definition.read()?;
@@ -189,14 +199,14 @@ impl Renaming<'_> {
         let definition = Definition::of(&service)?;
         let desired = desired(&project, address, record, &service, definition)?;
         wish.desired.insert(address.clone(), desired);
-        self.carry_out(&mut project, wish, address, Action::Create)
+        self.carry_out(&mut project, wish, (address, Action::Create), act)
             .await
     }
 
     /// The new one could not be made: the old one as it was, as far as that goes.
     async fn back(&self, record: &Applied, from: &Address, to: &Address, error: Error) -> Error {
         let restored = match rename(self.layout, to, from) {
-            Ok(()) => self.create(record, from).await,
+            Ok(()) => self.create(record, from, Do::It).await,
             Err(error) => Err(error),
         };
         match restored {
@@ -218,8 +228,8 @@ impl Renaming<'_> {
         &self,
         project: &mut Project<'_>,
         wish: Wish,
-        address: &Address,
-        action: Action,
+        (address, action): (&Address, Action),
+        act: Do,
     ) -> Result<()> {
         let backends = project.backends(&wish)?;
         let all = project.memory.state.resources.keys();
@@ -256,6 +266,9 @@ impl Renaming<'_> {
         if let Some(hold) = plan.holds.first() {
             let message = format!("{}: {}", hold.address, hold.reason);
             return Err(Error::new(hold.code.unwrap_or(Code::HeldForNow), message));
+        }
+        if act == Do::LookOnly {
+            return Ok(());
         }
         let interrupt = Interrupt::default();
         let context = self.context;
