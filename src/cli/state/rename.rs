@@ -49,7 +49,7 @@ use super::{
 /// it was, or the error says what became of it.
 pub async fn run(context: &Context, layout: &Layout, from: &Address, to: &Address) -> Result<Done> {
     let known = memory(context, layout)?;
-    let moved = check(context, layout, &known.state.resources, from, to)?;
+    check(context, layout, &known.state.resources, from, to)?;
     place::prepare_dirs(context.disk.as_ref(), layout)?;
     let holder = Holder::this_process(context.now());
     let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
@@ -76,13 +76,8 @@ pub async fn run(context: &Context, layout: &Layout, from: &Address, to: &Addres
             return Err(renaming.back(record, from, to, error).await);
         }
     } else {
-        rename(layout, from, to)?;
+        rename(context, layout, from, to)?;
     }
-    debug_assert_eq!(
-        moved,
-        record.is_some(),
-        "nobody else changes it under the lock"
-    );
     context.show(&Moved {
         project: layout.project().to_string(),
         from: from.to_string(),
@@ -91,14 +86,14 @@ pub async fn run(context: &Context, layout: &Layout, from: &Address, to: &Addres
     })
 }
 
-/// Whether there is a record to move; `false` for data alone.
+/// Refuses a move that cannot be: of nothing, or onto something.
 fn check(
     context: &Context,
     layout: &Layout,
     records: &BTreeMap<Address, Applied>,
     from: &Address,
     to: &Address,
-) -> Result<bool> {
+) -> Result<()> {
     let disk = context.disk.as_ref();
     if from.kind != Kind::Service || to.kind != Kind::Service {
         let message = format!("{from} cannot become {to}: only services can be renamed");
@@ -132,19 +127,14 @@ fn check(
         );
     }
     match records.get(from) {
-        Some(record) => {
-            refuse_protected(from, record)?;
-            Ok(true)
-        }
-        None if there(&layout.data(&from.name))? && !there(&layout.run_file(&from.name))? => {
-            Ok(false)
-        }
+        Some(record) => refuse_protected(from, record),
+        None if there(&layout.data(&from.name))? && !there(&layout.run_file(&from.name))? => Ok(()),
         None => Err(unknown(from)),
     }
 }
 
 /// Gives a service's directory another name; it survives a power failure.
-fn rename(layout: &Layout, from: &Address, to: &Address) -> Result<()> {
+fn rename(context: &Context, layout: &Layout, from: &Address, to: &Address) -> Result<()> {
     let services = layout.services();
     let failed = |error| Error::io("rename a directory in", &services, error);
     let Some(dir) = Dir::open(&services).map_err(failed)? else {
@@ -152,6 +142,7 @@ fn rename(layout: &Layout, from: &Address, to: &Address) -> Result<()> {
     };
     if dir.dir(from.name.as_str()).map_err(failed)?.is_some() {
         dir.rename(from.name.as_str(), to.name.as_str())
+            .and_then(|()| context.disk.sync_fs(&services))
             .map_err(failed)?;
     }
     Ok(())
@@ -182,11 +173,7 @@ impl Renaming<'_> {
 
     /// Moves the data, and makes the one from it.
     async fn make(&self, record: &Applied, from: &Address, to: &Address) -> Result<()> {
-        rename(self.layout, from, to)?;
-        self.context
-            .disk
-            .sync_fs(&self.layout.services())
-            .map_err(|error| Error::io("sync", &self.layout.services(), error))?;
+        rename(self.context, self.layout, from, to)?;
         self.create(record, to, Do::It).await
     }
 
@@ -205,7 +192,7 @@ impl Renaming<'_> {
 
     /// The new one could not be made: the old one as it was, as far as that goes.
     async fn back(&self, record: &Applied, from: &Address, to: &Address, error: Error) -> Error {
-        let restored = match rename(self.layout, to, from) {
+        let restored = match rename(self.context, self.layout, to, from) {
             Ok(()) => self.create(record, from, Do::It).await,
             Err(error) => Err(error),
         };
