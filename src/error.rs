@@ -264,6 +264,18 @@ impl Error {
         self
     }
 
+    /// The same once more, for another whom it stopped; the causes become part of its message.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            code: self.code,
+            message: self.chain(),
+            suggestion: self.suggestion.clone(),
+            details: self.details.clone(),
+            source: None,
+        }
+    }
+
     /// The message and each cause after it, on one line: for records that have no room for a chain.
     pub fn chain(&self) -> String {
         let mut text = self.message.clone();

@@ -62,6 +62,16 @@ impl Layout {
         self.root().join("services")
     }
 
+    /// What services took the place of, and how it was before. 0700.
+    pub fn replaced_dir(&self) -> PathBuf {
+        self.root().join("replaced")
+    }
+
+    /// The same of one service. 0600.
+    pub fn replaced(&self, name: &ResourceName) -> PathBuf {
+        self.replaced_dir().join(format!("{name}.json"))
+    }
+
     /// One service. Owned by whoever applies, 0711.
     pub fn service(&self, name: &ResourceName) -> PathBuf {
         self.services().join(name.as_str())

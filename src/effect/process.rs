@@ -438,6 +438,80 @@ pub async fn listen(
     })
 }
 
+/// What a short command answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// How it ended.
+    pub end: End,
+    /// Its standard output.
+    pub output: Vec<u8>,
+    /// Its standard error, at most [`MOST_SAID`] bytes of it.
+    pub error_text: String,
+}
+
+/// Runs a command with `input` on standard input, for what it writes: with no environment but `env`,
+/// and killed when it takes longer than `patience` or writes more than 16 [`MOST_SAID`].
+///
+/// # Errors
+/// As [`listen`].
+pub async fn converse(
+    argv: &[std::ffi::OsString],
+    env: &[(&str, std::ffi::OsString)],
+    input: &[u8],
+    patience: Duration,
+) -> io::Result<Answered> {
+    use tokio::io::AsyncWriteExt as _;
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (mut output, mut said) = (Vec::new(), Vec::new());
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // Whoever does not read its input says why on its own.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let hear = async {
+        if let Some(stdout) = stdout {
+            stdout.take(16 * MOST_SAID).read_to_end(&mut output).await?;
+        }
+        Ok::<(), io::Error>(())
+    };
+    let listen = async {
+        if let Some(stderr) = stderr {
+            stderr.take(MOST_SAID).read_to_end(&mut said).await?;
+        }
+        Ok::<(), io::Error>(())
+    };
+    let whole = async {
+        let ((), heard, listened) = tokio::join!(feed, hear, listen);
+        heard.and(listened)?;
+        child.wait().await
+    };
+    let end = match timeout(patience, whole).await {
+        Ok(status) => end_of(status?),
+        Err(_) => End::TimedOut,
+    };
+    if end == End::TimedOut {
+        let _ = child.kill().await;
+    }
+    Ok(Answered {
+        end,
+        output,
+        error_text: String::from_utf8_lossy(&said).into_owned(),
+    })
+}
+
 /// Asks a process to end (SIGTERM). One that is gone already is no error.
 pub fn ask_to_end(pid: u32) {
     send(pid, signal::Signal::SIGTERM);

@@ -271,7 +271,13 @@ fn service_drafts(render: &dyn service::plan::Render, case: &Case<'_>) -> Result
             },
             phase: Phase::Making,
             disruption: service::plan::disruption(&desired.backend),
-            undo: Undo::RestoreBefore,
+            undo: if retires(desired, case, before) {
+                Undo::Verb {
+                    verb: service::image::WITHDRAW,
+                }
+            } else {
+                Undo::RestoreBefore
+            },
             before: before.map(|found| found.image.without_bytes()),
             after: Some(with_bytes(
                 goal,
@@ -344,6 +350,20 @@ fn service_drafts(render: &dyn service::plan::Render, case: &Case<'_>) -> Result
             ) => Vec::new(),
         },
     )
+}
+
+/// Whether making it retires what it takes the place of, so that its undo is to put that back.
+fn retires(desired: &Desired, case: &Case<'_>, before: Option<&Found>) -> bool {
+    let name = service::image::REPLACES;
+    let Some(wanted) = desired.image.get(name.as_str()) else {
+        return false;
+    };
+    let known = match (case.action, before) {
+        // What is deleted and made anew keeps what it took over.
+        (Action::Replace, None) => case.found.map(|found| &found.image),
+        (_, found) => found.map(|found| &found.image),
+    };
+    known.and_then(|image| image.get(name.as_str())) != Some(wanted)
 }
 
 /// Gives the files of `image` the bytes of those in `rendered` that are equal.

@@ -234,6 +234,9 @@ pub struct Service {
     /// What the job may write besides its own data. Absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_paths: Vec<PathBuf>,
+    /// What it takes the place of, as [`super::adopt::id::Replaced`] is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// The lock it shares with services that name the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<ResourceName>,

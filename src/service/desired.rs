@@ -68,6 +68,9 @@ fn parts(
         Part::File(file(run_text(service)?, mode, owner)),
     );
     image.set(image::DATA, image::data(image::DATA_MODE, owners.runner));
+    if let Some(replaced) = &service.replaces {
+        image.set(image::REPLACES, Part::Text(image::retired(replaced)));
+    }
     match service.scheduler {
         Scheduler::Worker => {}
         Scheduler::SystemdSystem | Scheduler::SystemdUser => {

@@ -24,6 +24,13 @@ pub const LOAD_STATE: PartName = PartName::from_static("load-state");
 /// The load state of a service whose files are newer than what the manager has read: whoever wrote them
 /// did not reload it, so that what runs may be something else than what the files say.
 pub const STALE: &str = "changed on disk";
+/// What the service takes the place of, and how that stands: a text, as [`retired`] writes it where it
+/// runs no more. Every scheduler.
+pub const REPLACES: PartName = PartName::from_static("replaces");
+/// The text of [`REPLACES`] where what is replaced is retired.
+pub fn retired(replaced: &str) -> String {
+    format!("{replaced} is retired")
+}
 /// Prefix of drop-ins in `UNIT.d/`: `drop-in/service/NAME.conf` and `drop-in/timer/NAME.conf`, and `drop-in/timer/TAG/NAME.conf`
 /// in another directory than that of our units; files or, for links, texts; never desired.
 pub const DROP_IN: &str = "drop-in/";
@@ -40,6 +47,9 @@ pub const RESTORE: Verb = Verb::from_static("restore");
 pub const REMOVE: Verb = Verb::from_static("remove");
 /// Removes a service and its `data/`.
 pub const PURGE: Verb = Verb::from_static("purge");
+/// The inverse of what made a service in the place of something else, or made it take that place: that
+/// is put back, once all else is as it was.
+pub const WITHDRAW: Verb = Verb::from_static("withdraw");
 
 /// The part for a `data/` of that mode and owner.
 pub fn data(mode: u32, owner: Owner) -> Part {

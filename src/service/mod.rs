@@ -1,5 +1,6 @@
 //! Services: scheduled jobs.
 
+pub mod adopt;
 pub mod backend;
 pub mod definition;
 pub mod desired;

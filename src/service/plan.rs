@@ -13,6 +13,7 @@ use crate::{
 };
 
 use super::{
+    adopt::id::Replaced,
     definition::{
         Criticality, DIGEST_AT_APPLY, KNOWN_AT_APPLY, PATH, Schedule, Scheduler, Service, Stage,
     },
@@ -133,6 +134,8 @@ pub fn tell(render: &dyn Render, case: &Case<'_>) -> Result<Told> {
         .extend(next_runs(render, case, before.as_ref(), after.as_ref()));
     told.files = files(render, case, before.as_ref(), after.as_ref())?;
     told.notes = notes(case);
+    told.notes
+        .extend(replaced_notes(case, before.as_ref(), after.as_ref()));
     Ok(told)
 }
 
@@ -263,6 +266,7 @@ const READERS: &[Reader] = &[
             .collect();
         (!paths.is_empty()).then(|| paths.join(", "))
     }),
+    ("replaces", |s| s.replaces.clone()),
     ("lock", |s| s.lock.as_ref().map(ToString::to_string)),
     ("profile", |s| s.profile.clone()),
     ("retry", |s| {
@@ -297,6 +301,7 @@ const SHOWN_ON_CREATE: &[&str] = &[
     "schedule",
     "profile",
     "write_paths",
+    "replaces",
 ];
 
 fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> {
@@ -639,6 +644,35 @@ fn applied_bytes(case: &Case<'_>, rendered: &Image) -> Image {
         }
     }
     image
+}
+
+/// What becomes of what a service took the place of.
+fn replaced_notes(
+    case: &Case<'_>,
+    before: Option<&Service>,
+    after: Option<&Service>,
+) -> Vec<String> {
+    let id = |service: Option<&Service>| -> Option<Replaced> {
+        service?.replaces.as_ref()?.parse().ok()
+    };
+    let (old, new) = (id(before), id(after));
+    let mut notes = Vec::new();
+    if let Some(old) = old.as_ref().filter(|_| old != new) {
+        let told = old.told();
+        notes.push(format!("{told} stays retired; {}", old.by_hand()));
+    }
+    if let Some(new) = new {
+        let wanted = super::image::retired(&new.to_string());
+        let found = case.found.and_then(|found| {
+            let part = found.image.get(super::image::REPLACES.as_str());
+            part.cloned()
+        });
+        if case.action == Action::Create || found != Some(Part::Text(wanted)) {
+            let told = new.told();
+            notes.push(format!("retires {told} first; an undo puts it back"));
+        }
+    }
+    notes
 }
 
 fn notes(case: &Case<'_>) -> Vec<String> {

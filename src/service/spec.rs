@@ -155,6 +155,9 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         note(problem);
         BTreeMap::new()
     });
+    if let Err(problem) = check::reach(raw, context) {
+        note(problem);
+    }
     let mut env = BTreeMap::new();
     for (name, value) in &raw.env {
         match value {
@@ -192,6 +195,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         write_paths: (raw.write_paths.iter().flatten())
             .map(|path| Path::new(path).components().collect())
             .collect(),
+        replaces: raw.replaces.clone(),
         lock: raw.lock.clone(),
         profile: raw.profile.as_ref().map(ToString::to_string),
         stages,

@@ -340,6 +340,7 @@ mod tests {
             working_dir: PathBuf::from("/srv/spec"),
             env: [].into(),
             write_paths: vec![PathBuf::from("/srv/mirror")],
+            replaces: None,
             lock: None,
             profile: None,
             stages: vec![Stage {

@@ -28,7 +28,6 @@ pub const ABSENT: &[Absent] = &[
         &["services", "*", "ping", "credential"],
         "has no credentials",
     ),
-    absent(&["services", "*", "replaces"], "takes over no other timers"),
     absent(
         &["services", "*", "env", "*", "credential"],
         "has no credentials",

@@ -285,7 +285,6 @@ mod tests {
             keys.keys().cloned().collect::<BTreeSet<_>>()
         };
         let service = keys("/$defs/Service/properties");
-        assert!(!service.contains("replaces"));
         assert!(service.contains("schedule") && service.contains("protect"));
         assert!(!keys("/properties").contains("routers"));
         assert!(!json_schema().contains("credential\""));

@@ -494,7 +494,6 @@ notify = ["ops"]
 [services.a]
 schedule = { every = "1h" }
 run = ["true"]
-replaces = "cron"
 env = { A = { credential = "gitlab", as = "path" } }
 "#,
     );

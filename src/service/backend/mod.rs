@@ -2,6 +2,7 @@
 
 mod hand_over;
 pub mod named_lock;
+mod retire;
 mod sweep;
 pub mod systemd;
 pub mod worker;
@@ -20,6 +21,7 @@ use crate::{
     },
 };
 
+use retire::Retiring;
 pub use sweep::sweep;
 use systemd::{Places, Systemd};
 use worker::Worker;
@@ -42,6 +44,13 @@ pub struct Host {
 /// # Errors
 /// `NOT_IN_THIS_BUILD` for a name that this build does not know.
 pub fn open(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
+    let inner = open_scheduler(id, host)?;
+    let (layout, disk) = (host.layout.clone(), &host.disk);
+    let retiring = Retiring::new(inner, id.clone(), &host.account, layout, disk);
+    Ok(Box::new(retiring))
+}
+
+fn open_scheduler(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
     let (layout, disk) = (host.layout.clone(), Rc::clone(&host.disk));
     let seed = host.clone();
     let seed = Rc::new(move |service: &Service| {

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     id::{ResourceName, Seconds},
     service::{
-        definition::{Criticality, Schedule},
+        adopt::id::{Replaced, Table},
+        definition::{Criticality, Schedule, Scheduler},
         image,
     },
 };
@@ -32,7 +33,7 @@ pub struct Limits {
 type Check = fn(&RawService, Option<Limits>) -> Vec<Problem>;
 
 /// Every check, by what it holds to be true.
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 15] = [
     ("one schedule, not under the guard rail", schedules),
     ("something to run, once, with a core stage", stages),
     ("profiles choose stages that are there", profiles),
@@ -47,6 +48,7 @@ const CHECKS: [(&str, Check); 14] = [
     ("parts of drift that there are", drift_parts),
     ("a user where one is needed", users),
     ("tidings that can be sent", tidings),
+    ("something that can be replaced", replaced),
 ];
 
 /// All that is wrong with a service. Without `limits`, what they forbid is let through.
@@ -112,6 +114,42 @@ fn schedules(raw: &RawService, limits: Option<Limits>) -> Vec<Problem> {
         }
         (Ok(Schedule::Every(_) | Schedule::Cron { .. }), _) => Vec::new(),
     }
+}
+
+fn replaced(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
+    let parsed = raw.replaces.as_ref().map(|text| text.parse::<Replaced>());
+    let faulty = parsed.and_then(Result::err);
+    faulty
+        .map(|invalid| Problem::at("/replaces", invalid.to_string()))
+        .into_iter()
+        .collect()
+}
+
+/// Whether who applies may retire what a service replaces.
+///
+/// # Errors
+/// That it is somebody else's.
+pub fn reach(raw: &RawService, context: &super::Context<'_>) -> Result<(), Problem> {
+    let Some(Ok(replaced)) = raw.replaces.as_ref().map(|text| text.parse()) else {
+        return Ok(());
+    };
+    let reachable = match &replaced {
+        Replaced::SystemTimer(_) => context.privileged,
+        Replaced::UserTimer(_) => context.scheduler != Scheduler::SystemdSystem,
+        Replaced::Line(line) => match &line.table {
+            Table::File(_) => context.privileged,
+            Table::User(user) => context.privileged || user == context.current_user,
+        },
+    };
+    if reachable {
+        return Ok(());
+    }
+    let (told, user) = (replaced.told(), context.current_user);
+    let message = format!("{told} cannot be retired by what `{user}` applies here");
+    Err(Problem::at("/replaces", message).suggest(match replaced {
+        Replaced::UserTimer(_) => "apply as the user whose timer it is",
+        Replaced::SystemTimer(_) | Replaced::Line(_) => "apply as root, or leave `replaces` out",
+    }))
 }
 
 fn is_core(stage: &RawStage) -> bool {
@@ -459,6 +497,7 @@ fn drift_parts(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
         image::DATA,
         image::ENABLED,
         image::ACTIVE,
+        image::REPLACES,
     ];
     for (index, part) in raw.ignore_drift.iter().flatten().enumerate() {
         let known = parts.iter().any(|known| known.as_str() == part);

@@ -73,14 +73,15 @@ pub struct RawService {
     pub depends_on: Option<Vec<Address>>,
     /// Not destroyed and not replaced, until an apply of `protect = false`.
     pub protect: Option<bool>,
-    /// Parts whose drift is left alone: `service`, `timer`, `run.json`, `data`, `enabled`, `active`, `drop-in/…`.
+    /// Parts whose drift is left alone: `service`, `timer`, `run.json`, `data`, `enabled`, `active`, `replaces`, `drop-in/…`.
     pub ignore_drift: Option<Vec<String>>,
     /// The entries of `[notify]` that hear of it.
     pub notify: Option<Vec<ResourceName>>,
     /// A dead-man's switch: the URL is asked with `/start` at its end when a run begins, as it is when
     /// the run did its work, and with `/fail` when it did not.
     pub ping: Option<RawUrl>,
-    /// The timer or crontab line that it takes the place of.
+    /// What it takes the place of, and retires: `systemd:NAME.timer`, `systemd-user:NAME.timer`, or
+    /// `crontab:FILE#LINE` and `crontab:USER#LINE` as `lorectl init --from-host` names lines.
     pub replaces: Option<String>,
     /// Whether a changed program file is drift.
     pub pin_program: Option<bool>,
