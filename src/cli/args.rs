@@ -81,6 +81,8 @@ pub enum Color {
 pub enum Command {
     /// Write a first lore.toml
     Init(super::init::InitArgs),
+    /// Write a service into the spec that takes the place of a timer or a line of a crontab
+    Import(super::import::ImportArgs),
     /// Check the spec; print all that is wrong with it
     Validate,
     /// Print the JSON Schema of the spec

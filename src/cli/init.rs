@@ -1,13 +1,16 @@
 //! `lorectl init`: a first spec.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use crate::{
     effect::disk::Durability,
     error::{Code, Error, Result},
     id::ProjectName,
+    service::adopt::{found, host, text},
     spec,
-    view::init::Initialised,
+    view::init::{Found, Initialised, LeftAlone},
 };
 
 use super::{Done, context::Context};
@@ -18,10 +21,13 @@ pub struct InitArgs {
     /// Replace a lore.toml that is there
     #[arg(long)]
     pub force: bool,
+    /// Write what timers and crontabs run here, so that applying it takes their place
+    #[arg(long)]
+    pub from_host: bool,
 }
 
 /// Writes `lore.toml`.
-pub fn run(context: &Context, args: &InitArgs) -> Result<Done> {
+pub async fn run(context: &Context, args: &InitArgs) -> Result<Done> {
     let path = context.directory.join("lore.toml");
     let there = context
         .disk
@@ -37,9 +43,30 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Done> {
         Some(project) => project.clone(),
         None => name_of(context),
     };
-    // Root's services are the system manager's, which runs none without a user.
-    let user = (context.account.owner.uid == 0).then_some("nobody");
-    let text = spec::template(&project, user);
+    let (text, found) = if args.from_host {
+        let survey = host::survey(&context.disk, &context.account).await?;
+        let named = found::name_all(survey.candidates, BTreeSet::new());
+        let text = text::spec(
+            &project,
+            &crate::effect::host::name()?,
+            &named,
+            &survey.left,
+        );
+        let found = Found {
+            services: named.len(),
+            left: (survey.left.into_iter())
+                .map(|left| LeftAlone {
+                    what: left.what,
+                    why: left.why,
+                })
+                .collect(),
+        };
+        (text, Some(found))
+    } else {
+        // Root's services are the system manager's, which runs none without a user.
+        let user = (context.account.owner.uid == 0).then_some("nobody");
+        (spec::template(&project, user), None)
+    };
     context
         .disk
         .write(&path, text.as_bytes(), 0o644, None, Durability::Now)
@@ -47,6 +74,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Done> {
     let written = Initialised {
         path: path.display().to_string(),
         project: project.to_string(),
+        found,
     };
     context.show(&written)
 }

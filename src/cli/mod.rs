@@ -9,6 +9,7 @@ mod doctor;
 mod drift;
 mod graph;
 mod history;
+mod import;
 mod init;
 mod man;
 mod observe;
@@ -109,7 +110,8 @@ fn run(context: &Context, command: Command) -> Result<Done> {
         .map_err(|error| Error::new(Code::Internal, "cannot start the runtime").because(error))?;
     let done = runtime.block_on(async {
         match command {
-            Command::Init(args) => init::run(context, &args),
+            Command::Init(args) => init::run(context, &args).await,
+            Command::Import(args) => import::run(context, &args).await,
             Command::Validate => validate(context),
             Command::Schema => context.text(&spec::json_schema()),
             Command::Plan(args) => plan::run(context, &args).await,

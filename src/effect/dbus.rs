@@ -5,6 +5,7 @@
 //! unit files and their links are read from disk.
 
 mod jobs;
+mod timers;
 
 use std::{cell::Cell, path::PathBuf, time::Duration};
 
@@ -13,6 +14,7 @@ use tokio::{sync::OnceCell, time};
 use zbus::{Connection, Message, ObjectPath, Variant};
 
 use self::jobs::{Inbox, Jobs};
+pub use self::timers::TimerFacts;
 use crate::{
     effect::host,
     error::{Code, Error, Result},

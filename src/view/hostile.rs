@@ -65,6 +65,7 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     let written = Initialised {
         path: text(),
         project: text(),
+        found: None,
     };
     let validated = Validated {
         project: text(),

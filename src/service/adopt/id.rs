@@ -49,6 +49,11 @@ impl LineId {
         }
     }
 
+    /// Whether both name the same line.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.table, &self.digest) == (&other.table, &other.digest)
+    }
+
     /// Whether a line is the one that is meant.
     pub fn is(&self, line: &str) -> bool {
         digest(line) == self.digest

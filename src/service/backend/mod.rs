@@ -2,7 +2,7 @@
 
 mod hand_over;
 pub mod named_lock;
-mod retire;
+pub mod retire;
 mod sweep;
 pub mod systemd;
 pub mod worker;

@@ -179,7 +179,9 @@ impl Stages<'_> {
         let wanted = failure
             .not_before
             .map_or(0, |at| at.seconds_since(self.now()));
-        (failure.retry_at_once && wanted.saturating_mul(1000) <= millis).then_some(pause)
+        // Where one failure trips the breaker, nothing is tried twice.
+        let tries = self.service.breaker.failures > 1 && failure.retry_at_once;
+        (tries && wanted.saturating_mul(1000) <= millis).then_some(pause)
     }
 
     fn interruption(&self) -> Option<Failure> {

@@ -17,7 +17,7 @@ use crate::{
         drift,
         graph::Graph,
         history::History,
-        init::Initialised,
+        init::{Imported as Adopted, Initialised},
         service,
         state_file::{Exported, Forgotten, Imported, Moved},
         status::Status,
@@ -56,6 +56,7 @@ fn the_schemas_are_those_of_the_types() {
         ("service-logs", schema::<service::Logs>()),
         ("service-trigger", schema::<service::TriggerData>()),
         ("init", schema::<Initialised>()),
+        ("import", schema::<Adopted>()),
         ("validate", schema::<Validated>()),
         ("notification", schema::<Message>()),
     ] {

@@ -10,7 +10,7 @@ use std::{
 use super::{Now, record::Prior};
 use crate::{
     effect::{
-        disk::{Disk, Durability, ReadFile},
+        disk::{Disk, Durability, EntryKind, ReadFile},
         process::{self, End},
         user::Account,
     },
@@ -25,15 +25,45 @@ use crate::{
 const LIMIT: u64 = 4 << 20;
 
 /// Where crons keep what users edit with `crontab -e`: Debian's and its kin, then cronie's.
-pub(super) const SPOOLS: [&str; 2] = ["/var/spool/cron/crontabs", "/var/spool/cron"];
+const SPOOLS: [&str; 2] = ["/var/spool/cron/crontabs", "/var/spool/cron"];
 
 /// How long crontab(1) may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The crontabs of this host.
-pub(super) struct Crontabs {
+pub struct Crontabs {
     disk: Rc<dyn Disk>,
     account: Account,
+}
+
+/// The entries of a directory, whoever keeps it behind a link.
+///
+/// # Errors
+/// What the disk says.
+pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, EntryKind)>> {
+    let listed = disk.list_behind_links(dir);
+    listed.map_err(|error| Error::io("list", dir, error))
+}
+
+/// The users who have a crontab of their own.
+///
+/// # Errors
+/// What the disk says.
+pub fn spooled(disk: &dyn Disk) -> Result<Vec<String>> {
+    let mut users = std::collections::BTreeSet::new();
+    for spool in SPOOLS {
+        let entries = list(disk, Path::new(spool))?;
+        let files = entries
+            .into_iter()
+            .filter(|(_, kind)| *kind == EntryKind::File);
+        // What begins with a dot, or is being written, is nobody's.
+        users.extend(
+            files
+                .map(|(name, _)| name)
+                .filter(|name| !name.starts_with('.') && !name.starts_with("tmp.")),
+        );
+    }
+    Ok(users.into_iter().collect())
 }
 
 /// A crontab as it was read.
@@ -44,7 +74,8 @@ enum Read {
 }
 
 impl Crontabs {
-    pub(super) fn new(disk: Rc<dyn Disk>, account: Account) -> Self {
+    /// As `account` may read and change them.
+    pub fn new(disk: Rc<dyn Disk>, account: Account) -> Self {
         Self { disk, account }
     }
 
@@ -104,6 +135,14 @@ impl Crontabs {
         }
     }
 
+    /// What a table says; `None` when there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is not UTF-8.
+    pub async fn text(&self, table: &Table) -> Result<Option<String>> {
+        Ok(self.read(table).await?.map(|(_, text)| text))
+    }
+
     /// The table; `None` when there is none.
     async fn read(&self, table: &Table) -> Result<Option<(Read, String)>> {
         let path = match table {
@@ -135,7 +174,7 @@ impl Crontabs {
             let path = Path::new(spool).join(user);
             let stat = self.disk.stat(&path);
             let stat = stat.map_err(|error| Error::io("look at", &path, error))?;
-            if stat.is_some_and(|stat| stat.kind == crate::effect::disk::EntryKind::File) {
+            if stat.is_some_and(|stat| stat.kind == EntryKind::File) {
                 return Ok(Some(path));
             }
         }

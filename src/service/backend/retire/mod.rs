@@ -32,7 +32,7 @@ use crate::{
         image::{self, REPLACES},
     },
 };
-use lines::Crontabs;
+pub use lines::{Crontabs, list, spooled};
 use record::{Prior, Records};
 use timers::{Timers, standing};
 
