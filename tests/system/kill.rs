@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Test,
+    Test, adopt,
     host::{Answer, Host, Manager, list, run},
     trace,
 };
@@ -21,6 +21,9 @@ pub const BOTH: &[Test] = &[
     ("a_kill_anywhere_in_a_first_apply_is_mended", first),
     ("a_kill_anywhere_in_a_destroy_is_mended", purge),
 ];
+
+/// On the system's manager.
+pub const SYSTEM: &[Test] = &[("a_kill_anywhere_in_a_take_over_is_mended", takes_over)];
 
 /// Where an apply is ended.
 #[derive(Debug, Clone)]
@@ -90,6 +93,8 @@ struct Story<'a> {
     least: usize,
     /// The most that are tried: past this every second, third … is.
     most: usize,
+    /// What else must be as it was, once the command was given again.
+    also: &'a dyn Fn() -> String,
 }
 
 impl Story<'_> {
@@ -98,7 +103,7 @@ impl Story<'_> {
         (self.prepare)();
         let (answer, calls) = trace::traced(host, self.command);
         answer.exits(0);
-        let wanted = self.look();
+        let (wanted, also) = (self.look(), (self.also)());
         let all = points(&calls);
         assert!(
             all.len() >= self.least,
@@ -114,7 +119,12 @@ impl Story<'_> {
                 Ok(false) => continue,
                 Ok(true) => {
                     hit += 1;
-                    self.mend(&wanted)
+                    let mut wrong = self.mend(&wanted);
+                    let found = (self.also)();
+                    if found != also {
+                        wrong.push(format!("there is {found} and not {also}"));
+                    }
+                    wrong
                 }
                 Err(what) => vec![what],
             };
@@ -233,6 +243,7 @@ fn changes(host: &Host) {
             Manager::System => 150,
             Manager::User => 70,
         },
+        also: &String::new,
     }
     .run();
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
@@ -267,10 +278,66 @@ fn first(host: &Host) {
         names: &names,
         least: 60,
         most: 35,
+        also: &String::new,
     }
     .run();
     nothing(host);
     host.forgotten();
+}
+
+/// The first apply of a project whose services take the place of a timer and of a line.
+fn takes_over(host: &Host) {
+    let names = ["line", "timer"];
+    let (timer, table) = adopt::story(host, false);
+    let text = fs::read_to_string(&table).unwrap();
+    let prepare = || {
+        nothing(host);
+        fs::write(&table, &text).unwrap();
+        host.systemctl(&["enable", "--now", &timer]);
+    };
+    let also = || {
+        let (enabled, active) = adopt::stands(host, &timer);
+        format!(
+            "{enabled} {active}\n{}",
+            fs::read_to_string(&table).unwrap()
+        )
+    };
+    Story {
+        host,
+        prepare: &prepare,
+        command: &["apply", "-y"],
+        names: &names,
+        least: 60,
+        most: 40,
+        also: &also,
+    }
+    .run();
+
+    // Whoever thinks better of it after a kill has what was there before.
+    let (_, calls) = {
+        prepare();
+        trace::traced(host, &["apply", "-y"])
+    };
+    prepare();
+    let before = also();
+    let spec = fs::read_to_string(host.dir.join("lore.toml")).unwrap();
+    let all = points(&calls);
+    for point in all.iter().step_by(all.len().div_ceil(30)) {
+        prepare();
+        host.write(&host.dir.join("lore.toml"), &spec);
+        let struck = point.strike(host, &["apply", "-y"]);
+        let state = host.root().join("state.json").exists();
+        host.spec(&[host.job("other")]);
+        let answer = host.lorectl(&["apply", "-y", "--allow-deletes"]).exits(0);
+        let found = also();
+        let made = answer.stdout.contains("deleted") || state;
+        assert!(
+            made || found == before,
+            "{struck:?} {}: {found}\n{answer:?}",
+            point.name()
+        );
+    }
+    nothing(host);
 }
 
 /// The end of a project, whose services have run.
@@ -292,6 +359,7 @@ fn purge(host: &Host) {
         names: &names,
         least: 40,
         most: 35,
+        also: &String::new,
     }
     .run();
     nothing(host);

@@ -9,6 +9,7 @@
     reason = "tests tamper with files and processes as an administrator would, and fail by panicking"
 )]
 
+mod adopt;
 mod bad_input;
 mod ci;
 mod cycle;
@@ -89,7 +90,14 @@ fn main() {
             trials.push(trial(name, manager, skip, test));
         }
     }
-    let system = [bad_input::SYSTEM, cycle::SYSTEM, runner::SYSTEM, ci::SYSTEM].concat();
+    let system = [
+        bad_input::SYSTEM,
+        cycle::SYSTEM,
+        kill::SYSTEM,
+        runner::SYSTEM,
+        ci::SYSTEM,
+    ]
+    .concat();
     for (name, test) in &system {
         trials.push(trial(name, Manager::System, skip, *test));
     }
@@ -99,6 +107,11 @@ fn main() {
     let (name, test) = ci::BROWSER;
     let skip_browser = skip.or((!is_there("chromium")).then_some("needs chromium"));
     trials.push(trial(name, Manager::System, skip_browser, test));
+    let cron = Path::new("/usr/sbin/cron").exists();
+    for (name, test) in adopt::SYSTEM {
+        let skip = skip.or((!cron).then_some("needs cron"));
+        trials.push(trial(name, Manager::System, skip, *test));
+    }
     // Each wants a boot of its own: run by name alone, with `--ignored`.
     for (name, test) in reboot::BOOTS.iter().chain(runner_reboot::BOOTS) {
         let run = || {
