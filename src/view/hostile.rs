@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     View, apply, drift, error, fixture,
-    init::Initialised,
+    init::{Found, Initialised, LeftAlone},
     service::{self, LogLine, Stream, Trigger},
     state::RunOutcome,
     style::Style,
@@ -65,7 +65,13 @@ fn views(hostile: &str, style: &Style) -> Vec<String> {
     let written = Initialised {
         path: text(),
         project: text(),
-        found: None,
+        found: Some(Found {
+            services: 1,
+            left: vec![LeftAlone {
+                what: text(),
+                why: text(),
+            }],
+        }),
     };
     let validated = Validated {
         project: text(),

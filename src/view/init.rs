@@ -91,7 +91,7 @@ impl View for Initialised {
                 1 => "1 service takes".to_owned(),
                 count => format!("{count} services take"),
             };
-            let line = Line::new().plain(&format!(
+            let line = Line::new().plain(format!(
                 "{services} the place of what runs here. Left alone: {}.",
                 found.left.len()
             ));
@@ -100,7 +100,7 @@ impl View for Initialised {
                 let line = Line::new()
                     .plain("  ")
                     .put(Paint::Strong, &left.what)
-                    .plain(&format!(" {}", left.why));
+                    .plain(format!(" {}", left.why));
                 canvas.line(&line, 6);
             }
         }

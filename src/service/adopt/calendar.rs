@@ -81,15 +81,15 @@ pub fn to_cron(event: &str) -> Result<Cron, String> {
 }
 
 /// `Mon..Fri,Sun` as `1-5,0`.
-fn days(list: &str) -> Option<String> {
+fn days(text: &str) -> Option<String> {
     let number = |word: &str| {
         let lower = word.to_ascii_lowercase();
         let at = DAYS.iter().position(|day| lower.starts_with(day))?;
         // Cron's Sunday is 0 or 7: as 7 it ends a range that begins earlier.
         Some(at + 1)
     };
-    let items = list.split(',').map(|item| match item.split_once("..") {
-        Some((first, last)) => Some(format!("{}-{}", number(first)?, number(last)?)),
+    let items = text.split(',').map(|item| match item.split_once("..") {
+        Some((from, to)) => Some(format!("{}-{}", number(from)?, number(to)?)),
         None => Some(number(item)?.to_string()),
     });
     let items: Option<Vec<String>> = items.collect();

@@ -202,7 +202,8 @@ async fn crontabs(
             }
         };
         let (candidates, left) = found::of_crontab(&table, &text, zone, &home_of);
-        if !cron_runs && !(candidates.is_empty() && left.is_empty()) {
+        let runs_nothing = candidates.is_empty() && left.is_empty();
+        if !cron_runs && !runs_nothing {
             survey.leave(found::told(&table), "runs nothing, since no cron runs here");
             continue;
         }

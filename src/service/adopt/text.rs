@@ -11,6 +11,13 @@ use crate::{
 /// The shortest `every` that a project has without saying so.
 const MIN_INTERVAL: Seconds = Seconds(300);
 
+/// Whether a character is one that a reader would not see as what it is: a control character, or one of
+/// those that turn or hide text (UAX #9 and the like).
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// A string as TOML has it.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -21,7 +28,7 @@ fn quoted(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => {
+            c if hides(c) => {
                 let _ = write!(quoted, "\\u{:04X}", u32::from(c));
             }
             c => quoted.push(c),
@@ -35,7 +42,7 @@ fn quoted(text: &str) -> String {
 fn comment(text: &str) -> String {
     let shown: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if hides(c) { ' ' } else { c })
         .collect();
     format!("# {}\n", shown.trim_end())
 }
@@ -114,7 +121,7 @@ pub fn block(name: &ResourceName, candidate: &Candidate, policy: bool) -> String
         let _ = writeln!(text, "{key} = {value}");
     };
     if let Some(description) = &candidate.description {
-        let line: String = (description.chars().filter(|c| !c.is_control()))
+        let line: String = (description.chars().filter(|c| !hides(*c)))
             .take(200)
             .collect();
         put("description", quoted(&line));

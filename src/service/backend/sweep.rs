@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Host, systemd::Places};
+use super::{Host, retire, systemd::Places};
 use crate::{
     effect::{
         disk::{self, EntryKind},
@@ -43,6 +43,16 @@ pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
             }
         }
     }
+    let units = if host.account.owner.uid == 0 {
+        Places::system().units
+    } else {
+        Places::user(
+            &host.account.home,
+            &host::runtime_dir(host.account.owner.uid),
+        )
+        .units
+    };
+    retire::sweep(&host.disk, &host.layout, &units)?;
     let services = host.layout.services();
     sweep_dir(host, &services, &|_| true)?;
     for (name, kind) in list(host, &services)? {

@@ -228,12 +228,12 @@ fn a_timer_that_cannot_be_expressed_is_left_with_the_reason() {
 
 #[test]
 fn every_service_has_a_name_of_its_own() {
-    let named = |name: &str| Candidate {
+    let called = |name: &str| Candidate {
         name: name.to_owned(),
         ..only("* * * * * x\n")
     };
     let found = ["pg_dump@15-main", "Weird.Name", "", "---", "x", "x", "x-2"];
-    let found = found.map(named).to_vec();
+    let found = found.map(called).to_vec();
     let taken = ["x".parse().unwrap()].into();
     let names: Vec<String> = (name_all(found, taken).iter())
         .map(|(name, _)| name.to_string())

@@ -66,6 +66,14 @@ pub fn spooled(disk: &dyn Disk) -> Result<Vec<String>> {
     Ok(users.into_iter().collect())
 }
 
+/// Where a table may be.
+pub(super) fn paths(table: &Table) -> Vec<PathBuf> {
+    match table {
+        Table::File(path) => vec![PathBuf::from(path)],
+        Table::User(user) => SPOOLS.map(|spool| Path::new(spool).join(user)).into(),
+    }
+}
+
 /// A crontab as it was read.
 enum Read {
     File(PathBuf, ReadFile),

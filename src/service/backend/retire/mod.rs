@@ -10,6 +10,7 @@ mod timers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     rc::Rc,
 };
 
@@ -287,6 +288,49 @@ fn now_of(found: &Result<BTreeMap<String, Now>>, unit: &str) -> Result<Now> {
         Ok(found) => Ok(found.get(unit).cloned().unwrap_or(Now::Retired)),
         Err(error) => Err(error.again()),
     }
+}
+
+/// Removes temporary files that an apply which was cut short left where it retired something, or put
+/// it back.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn sweep(disk: &Rc<dyn Disk>, layout: &Layout, units: &Path) -> Result<()> {
+    let clear = |dir: &Path, ours: &dyn Fn(&str) -> bool| {
+        let swept = crate::effect::disk::sweep(disk.as_ref(), dir, ours);
+        swept
+            .map(drop)
+            .map_err(|(path, error)| Error::io("sweep", &path, error))
+    };
+    clear(&layout.replaced_dir(), &|_| true)?;
+    let records = Records::new(Rc::clone(disk), layout.clone());
+    for name in records.names()? {
+        // One that is damaged is told of where it is needed.
+        let Ok(Some(record)) = records.read(&name) else {
+            continue;
+        };
+        for (id, prior) in &record.before {
+            let mut paths: Vec<PathBuf> = match (record::named(id), prior) {
+                (Ok(Replaced::Line(line)), _) => lines::paths(&line.table),
+                (Ok(Replaced::SystemTimer(unit) | Replaced::UserTimer(unit)), _) => {
+                    vec![units.join(unit)]
+                }
+                (Err(_), _) => Vec::new(),
+            };
+            if let Prior::Timer(timer) = prior {
+                paths.extend(timer.links.iter().map(|(path, _)| path.clone()));
+            }
+            for path in paths {
+                let target = path.file_name().and_then(|name| name.to_str());
+                if let (Some(dir), Some(target)) = (path.parent(), target)
+                    && disk.stat(dir).is_ok_and(|stat| stat.is_some())
+                {
+                    clear(dir, &|of| of == target)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The image without what this backend sees to.

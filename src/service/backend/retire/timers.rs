@@ -90,7 +90,8 @@ impl Timers {
         for (dir, mine) in ours.chain(others) {
             let error = |error| Error::io("list", dir, error);
             for (entry, kind) in self.disk.list_behind_links(dir).map_err(error)? {
-                let pulls = entry.ends_with(".wants") || entry.ends_with(".requires");
+                let suffix = entry.rsplit_once('.').map(|(_, suffix)| suffix);
+                let pulls = matches!(suffix, Some("wants" | "requires"));
                 if !pulls || kind != EntryKind::Dir {
                     continue;
                 }
