@@ -16,7 +16,7 @@ use super::{
     locate::{Located, locate},
     node::Node,
     raw::{RawAllowed, RawProject, RawReconcile, Requirement},
-    schema,
+    rivals, schema,
     source::{Bytes, Request, Source, Sources},
     walk::Fault,
 };
@@ -496,6 +496,7 @@ impl Loader {
                     .map(|(a, p)| (a.name, p)),
             );
         }
+        problems.extend(rivals::twice(services));
         problems.extend(graph::cycles(&edges).into_iter().map(|(a, p)| (a.name, p)));
         problems
     }

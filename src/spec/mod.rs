@@ -13,6 +13,7 @@ mod load;
 mod locate;
 mod node;
 pub mod raw;
+mod rivals;
 pub mod schema;
 pub mod source;
 mod template;

@@ -899,3 +899,25 @@ proptest! {
         prop_assert!(load(&request, &RealDisk).is_err());
     }
 }
+
+#[test]
+fn what_is_replaced_is_named_once_and_as_it_is_written() {
+    let service = |name: &str, rest: &str| {
+        format!("[services.{name}]\nschedule = {{ every = \"1h\" }}\nrun = [\"true\"]\n{rest}\n")
+    };
+    let timer = r#"replaces = "systemd:logrotate.timer""#;
+    let hosts = "[hosts.web1]\n[hosts.web2]\n";
+    let told = [
+        service("a", r#"replaces = "logrotate""#),
+        service("a", r#"replaces = "crontab:/etc/passwd#0123abcd""#),
+        service("a", timer) + &service("b", timer),
+        hosts.to_owned()
+            + &service("a", &format!("{timer}\non = [\"web1\"]"))
+            + &service("b", &format!("{timer}\non = [\"web2\"]")),
+        hosts.to_owned()
+            + &service("a", &format!("{timer}\non = [\"web1\"]"))
+            + &service("b", timer),
+    ]
+    .map(|text| fault(&with_head(&text)));
+    snapshot("replaces", &told.join("\n"));
+}

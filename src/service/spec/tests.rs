@@ -236,3 +236,37 @@ fn paths_are_absolute_and_plain() {
         .unwrap_err();
     assert_eq!(problems.len(), 1);
 }
+
+#[test]
+fn what_is_somebody_elses_is_not_retired() {
+    let host = Host::new();
+    let refused = |id: &str, scheduler: Scheduler, privileged: bool| {
+        let text = format!(
+            "schedule = {{ every = \"1h\" }}\nrun = [\"/bin/sh\"]\nuser = \"joe\"\nreplaces = \"{id}\""
+        );
+        let resolved = host.resolve(&text, |context| {
+            context.scheduler = scheduler;
+            context.privileged = privileged;
+            context.current_user = "joe";
+        });
+        match resolved {
+            Ok(_) => false,
+            Err(problems) => problems.iter().any(|problem| problem.at == "/replaces"),
+        }
+    };
+    let (system, user) = (Scheduler::SystemdSystem, Scheduler::SystemdUser);
+    for (id, scheduler, privileged, expected) in [
+        ("systemd:x.timer", system, true, false),
+        ("systemd:x.timer", user, false, true),
+        ("systemd-user:x.timer", user, false, false),
+        ("systemd-user:x.timer", system, true, true),
+        ("crontab:/etc/crontab#0123abcd", system, true, false),
+        ("crontab:/etc/crontab#0123abcd", user, false, true),
+        ("crontab:joe#0123abcd", user, false, false),
+        ("crontab:root#0123abcd", user, false, true),
+        ("crontab:root#0123abcd", system, true, false),
+    ] {
+        let found = refused(id, scheduler, privileged);
+        assert_eq!(found, expected, "{id} {scheduler:?} {privileged}");
+    }
+}
