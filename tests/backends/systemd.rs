@@ -173,7 +173,6 @@ pub fn service(project: &ProjectName, name: &str, scheduler: Scheduler) -> Servi
         unit: [].into(),
         notify: Vec::new(),
         ping: None,
-        replaces: None,
     }
 }
 
