@@ -29,8 +29,13 @@ pub fn url(disk: &dyn Disk, source: &UrlSource, reader: Owner) -> Result<HttpUrl
         UrlSource::Url(text) => HttpUrl::parse(text).map_err(|fault| fault.to_string()),
         UrlSource::File(path) => {
             let file = secret_file(disk, path, reader)?;
-            HttpUrl::parse(file.expose_secret().trim())
-                .map_err(|fault| format!("{} holds no URL to send to: {fault}", path.display()))
+            // What a fault says of a text could be part of the secret.
+            HttpUrl::parse(file.expose_secret().trim()).map_err(|_| {
+                format!(
+                    "{} holds no URL to send to: nothing but `https://…` or `http://…`, to no link-local address",
+                    path.display()
+                )
+            })
         }
     }
 }
@@ -91,4 +96,34 @@ fn secret_file(disk: &dyn Disk, path: &Path, reader: Owner) -> Result<SecretStri
 /// Why they cannot be read.
 pub fn certificates(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, String> {
     Ok(read(disk, path, CA_LIMIT)?.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::disk::RealDisk;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_a_file_holds_is_in_no_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hook");
+        let source = UrlSource::File(path.clone());
+        for text in [
+            "xoxb-s3cret:443/path",
+            "joe:s3cret@host",
+            "s3cret",
+            "https://169.254.1.1/s3cret",
+            "https://s3cret host/",
+            "http://joe:s3cret@",
+        ] {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let said = url(&RealDisk, &source, user::effective()).unwrap_err();
+            assert!(
+                !said.contains("s3cret") && said.contains("holds no URL"),
+                "{said}"
+            );
+        }
+    }
 }
