@@ -2,12 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use secrecy::SecretString;
 
 use super::{
@@ -201,15 +201,25 @@ impl<'a> Courier<'a> {
         };
         let mut said = BTreeMap::new();
         outbox.keep_known(&self.service.notify, self.service.ping.is_some());
-        while watch.elapsed() < LAST_START {
+        let mut sending = FuturesUnordered::new();
+        let mut busy: BTreeSet<ResourceName> = BTreeSet::new();
+        let mut is_stuck = false;
+        loop {
             let now = now_by();
-            let due: Vec<Waiting> = outbox.due(now).into_iter().cloned().collect();
-            if due.is_empty() {
+            if watch.elapsed() < LAST_START && !is_stuck {
+                for waiting in outbox.due(now) {
+                    if self.may_begin(&waiting.sink, &busy) {
+                        busy.insert(waiting.sink.clone());
+                        sending.push(self.send(waiting.clone()));
+                    }
+                }
+            }
+            if sending.is_empty() {
                 let left = LINGER.saturating_sub(watch.elapsed());
                 let wait = (outbox.next_try()).map(|next| next.millis() - now.millis());
                 let wait = wait.and_then(|wait| u64::try_from(wait).ok());
                 match wait.map(Duration::from_millis) {
-                    Some(wait) if wait <= left && !self.is_wanted() => {
+                    Some(wait) if wait <= left && !is_stuck && !self.is_wanted() => {
                         let wait = wait.min(GLANCE);
                         tokio::time::sleep(wait).await;
                         slept.set(slept.get() + wait);
@@ -218,36 +228,41 @@ impl<'a> Courier<'a> {
                 }
                 continue;
             }
-            let results = self.send_all(&due, watch).await;
+            // Each is kept as it ends: one that hangs keeps nobody else's from being remembered, nor
+            // from being tried again.
+            let (sink, id, attempt) = tokio::select! {
+                Some(sent) = sending.next() => sent,
+                () = tokio::time::sleep(GLANCE) => {
+                    slept.set(slept.get() + GLANCE);
+                    continue;
+                }
+            };
+            busy.remove(&sink);
             let now = now_by();
             let sinks = &self.service.notify;
             let updated = (self.writer())
                 .update(now, |outbox| {
                     outbox.keep_known(sinks, self.service.ping.is_some());
-                    for (sink, id, attempt) in &results {
-                        let seed = retry::derive(self.seed, u64::from(sink_number(sinks, sink)));
-                        outbox.settle(sink, id, attempt.clone(), now, seed);
-                    }
+                    let seed = retry::derive(self.seed, u64::from(sink_number(sinks, &sink)));
+                    outbox.settle(&sink, &id, attempt.clone(), now, seed);
                 })
                 .await;
-            for (sink, _, attempt) in results {
-                let what = match attempt {
-                    Attempt::Delivered => {
-                        said.remove(&sink);
-                        continue;
-                    }
-                    Attempt::Later(why, _) => format!("{why}; it is tried again"),
-                    Attempt::Never(why) => format!("{why}; it is given up"),
-                };
-                said.insert(sink, what);
+            match attempt {
+                Attempt::Delivered => drop(said.remove(&sink)),
+                Attempt::Later(why, _) => {
+                    said.insert(sink, format!("{why}; it is tried again"));
+                }
+                Attempt::Never(why) => drop(said.insert(sink, format!("{why}; it is given up"))),
             }
-            if !updated.kept {
+            if updated.kept {
+                outbox = updated.outbox;
+            } else {
                 warnings.extend(updated.warnings);
                 // Nothing remembers what was tried: once is enough.
-                break;
+                is_stuck = true;
             }
-            outbox = updated.outbox;
         }
+        drop(sending);
         drop(lock);
         warnings.extend(
             said.into_iter()
@@ -261,50 +276,34 @@ impl<'a> Courier<'a> {
         request::waits(self.disk, self.layout, &self.service.name, None)
     }
 
-    /// Tries each once: webhooks side by side, commands one after the other, since whatever is below
-    /// us while a command runs is taken for its own.
-    async fn send_all(
-        &self,
-        due: &[Waiting],
-        watch: Stopwatch,
-    ) -> Vec<(ResourceName, String, Attempt)> {
-        let find = |waiting: &Waiting| {
-            let mut sinks = self.service.notify.iter();
-            sinks.find(|sink| sink.name == waiting.sink)
-        };
-        let told = |waiting: &Waiting, attempt| {
-            (waiting.sink.clone(), waiting.message.id.clone(), attempt)
-        };
-        let mut webhooks = Vec::new();
-        let mut commands: Vec<(&Waiting, &[String])> = Vec::new();
-        for waiting in due {
-            match find(waiting).map(|sink: &Sink| &sink.to) {
-                Some(Target::Webhook {
-                    url,
-                    format,
-                    ca_file,
-                }) => webhooks.push(async move {
-                    let ca = ca_file.as_deref();
-                    let attempt = self.request(url, *format, ca, &waiting.message).await;
-                    told(waiting, attempt)
-                }),
-                Some(Target::Command(argv)) => commands.push((waiting, argv)),
-                None => {}
+    fn target(&self, sink: &ResourceName) -> Option<&Target> {
+        let mut sinks = self.service.notify.iter();
+        sinks.find(|own| own.name == *sink).map(|own| &own.to)
+    }
+
+    /// Whether a sink's turn has come while others are busy: webhooks go side by side, commands one
+    /// after the other, since whatever is below us while a command runs is taken for its own.
+    fn may_begin(&self, sink: &ResourceName, busy: &BTreeSet<ResourceName>) -> bool {
+        let is_command = |name| matches!(self.target(name), Some(Target::Command(_)));
+        !busy.contains(sink) && !(is_command(sink) && busy.iter().any(is_command))
+    }
+
+    /// Tries a message once.
+    async fn send(&self, waiting: Waiting) -> (ResourceName, String, Attempt) {
+        let message = &waiting.message;
+        let attempt = match self.target(&waiting.sink) {
+            Some(Target::Webhook {
+                url,
+                format,
+                ca_file,
+            }) => {
+                self.request(url, *format, ca_file.as_deref(), message)
+                    .await
             }
-        }
-        let commands = async {
-            let mut results = Vec::new();
-            for (waiting, argv) in commands {
-                if watch.elapsed() >= LAST_START {
-                    break;
-                }
-                results.push(told(waiting, self.command(argv, &waiting.message).await));
-            }
-            results
+            Some(Target::Command(argv)) => self.command(argv, message).await,
+            None => Attempt::Never("the spec does not name it any more".to_owned()),
         };
-        let (mut results, commands) = tokio::join!(join_all(webhooks), commands);
-        results.extend(commands);
-        results
+        (waiting.sink, waiting.message.id, attempt)
     }
 
     async fn request(

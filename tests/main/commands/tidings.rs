@@ -90,6 +90,26 @@ fn what_was_not_told_is_shown_and_warned_of() {
 }
 
 #[test]
+fn one_that_hangs_keeps_nobody_else_from_being_told() {
+    let listener = Listener::start([Answer::status(503), Answer::status(200)]);
+    let world = World::new();
+    let go = world.path().join("go");
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
+    let rest = format!("[notify.slow]\ncommand = [\"/bin/sh\", \"-c\", \"{wait}\"]\n");
+    let spec = spec(&quoted(&listener.url("/hook")), &rest);
+    world.spec(&spec.replace("[\"ops\"]", "[\"slow\", \"ops\"]"));
+    world.ok("apply --yes");
+    thread::scope(|scope| {
+        let run = scope.spawn(|| world.run("service trigger a"));
+        // Tried again and taken, while the other still hangs.
+        listener.wait_for(2);
+        fs::write(&go, "").unwrap();
+        run.join().unwrap().exits(1);
+    });
+    assert_eq!(undelivered(&world), Value::Array(Vec::new()));
+}
+
+#[test]
 fn a_url_of_a_file_is_written_nowhere() {
     let listener = Listener::start([Answer::status(503)]);
     let world = World::new();
