@@ -27,6 +27,7 @@ use crate::{
     plan::Options,
     resource::{Action, Applied, Declared, Definition, Desired},
     service::{definition::Service, plan::Render},
+    spec::RECONCILE,
     state::place,
     view::state_file::Moved,
 };
@@ -100,6 +101,11 @@ fn check(
         return Err(
             Error::new(Code::Usage, message).suggest("`lorectl state list` lists the addresses")
         );
+    }
+    if [from, to].iter().any(|one| one.name.as_str() == RECONCILE) {
+        let message =
+            format!("{from} cannot become {to}: `{RECONCILE}` is the name of lorectl's own timer");
+        return Err(Error::new(Code::Usage, message).suggest("choose another name"));
     }
     let there = |path: &Path| {
         let stat = disk.stat(path);
