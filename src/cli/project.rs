@@ -196,7 +196,7 @@ impl<'a> Project<'a> {
     }
 
     /// The directories of services that were removed, with the data that stayed. One is ours that stands
-    /// in the project's own directory, belongs to who applies, and defines nothing any more.
+    /// in the project's own directory, belongs to who applies, has a `data/`, and defines nothing any more.
     ///
     /// # Errors
     /// What the disk says.
@@ -219,7 +219,9 @@ impl<'a> Project<'a> {
                 || self.memory.unfinished.touched.contains_key(&address);
             let applier = self.context.account.owner.uid;
             let ours = look(&dir)?.is_some_and(|stat| stat.owner.uid == applier);
-            if kind == EntryKind::Dir && !known && ours && look(&run)?.is_none() {
+            let data = look(&self.layout.data(&address.name))?;
+            let made = data.is_some_and(|stat| stat.kind == EntryKind::Dir);
+            if kind == EntryKind::Dir && !known && ours && made && look(&run)?.is_none() {
                 left.insert(address, dir);
             }
         }
