@@ -104,3 +104,24 @@ fn its_timer_is_a_service_of_the_project() {
     world.spec(&format!("{}{}", service("a", ""), service("b", "")));
     world.run("plan").exits(0).says("- service.reconcile");
 }
+
+#[test]
+fn what_stands_in_the_place_of_data_is_a_conflict_and_stays() {
+    let world = world();
+    let data = world.state().join("services/a/data");
+    fs::remove_dir_all(&data).unwrap();
+    let before = fs::read(world.state().join("state.json")).unwrap();
+    let stays = || {
+        for command in ["reconcile", "apply --yes"] {
+            world.run(command).exits(3);
+        }
+        assert_eq!(fs::read(world.state().join("state.json")).unwrap(), before);
+    };
+    fs::write(&data, "theirs").unwrap();
+    stays();
+    assert_eq!(fs::read(&data).unwrap(), b"theirs");
+    fs::remove_file(&data).unwrap();
+    symlink("/etc", &data).unwrap();
+    stays();
+    assert_eq!(fs::read_link(&data).unwrap(), std::path::Path::new("/etc"));
+}

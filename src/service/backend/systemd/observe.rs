@@ -345,6 +345,9 @@ impl Reading<'_> {
             let path = self.reader.paths.layout.data(name);
             let stat = self.reader.disk.stat(&path);
             if let Some(stat) = stat.map_err(|error| unreadable(&path, &error))? {
+                if stat.kind != EntryKind::Dir {
+                    return Err(foreign(&path, "is not a directory"));
+                }
                 self.image.set(image::DATA, image::data_found(&stat));
             }
         }

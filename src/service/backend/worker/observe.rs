@@ -7,7 +7,7 @@ use std::{
 
 use super::{Mark, Worker};
 use crate::{
-    effect::disk::ReadFile,
+    effect::disk::{EntryKind, ReadFile},
     error::Result,
     id::{Address, Kind, ResourceName},
     resource::{
@@ -109,6 +109,10 @@ impl Worker {
         image.set(image::RUN, Part::File(file));
         let data = self.layout.data(name);
         match self.disk.stat(&data) {
+            Ok(Some(stat)) if stat.kind != EntryKind::Dir => {
+                let reason = format!("{} is not a directory", data.display());
+                return Some(Seen::Foreign { reason });
+            }
             Ok(Some(stat)) => image.set(image::DATA, image::data_found(&stat)),
             Ok(None) => {}
             Err(error) => return Some(unreadable(&data, &error)),
