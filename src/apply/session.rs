@@ -156,9 +156,15 @@ impl Session<'_> {
         let now = self.clock.now();
         let memory = &situation.memory;
         let stored = memory.is_stored.then_some(&memory.state);
-        let serial = store::next_serial(self.disk, self.layout, stored)?;
-        let state = successor(situation, plan, records, serial, now);
-        store::write(self.disk, self.layout, &state, now)?;
+        let mut state = successor(situation, plan, records, memory.state.serial, now);
+        // What only puts back what is recorded replaces no state: each one replaced pushes out a backup.
+        let replaced =
+            !memory.open_journals.is_empty() || stored.is_none_or(|old| differs(old, &state));
+        if replaced {
+            state.serial = store::next_serial(self.disk, self.layout, stored)?;
+            store::write(self.disk, self.layout, &state, now)?;
+        }
+        let serial = state.serial;
         report.serial = serial;
         (self.events)(&Event::Committed { serial });
         let ended = Record::Ended(Ended {
@@ -182,6 +188,11 @@ impl Session<'_> {
         journal::prune(self.disk, self.layout, &|_| false)?;
         Ok(report)
     }
+}
+
+/// Whether two states say different things; when and in which order they were written aside.
+fn differs(old: &State, new: &State) -> bool {
+    (&old.resources, &old.origin, &old.files) != (&new.resources, &new.origin, &new.files)
 }
 
 /// The state after the records that an apply leaves behind.

@@ -125,3 +125,43 @@ fn what_stands_in_the_place_of_data_is_a_conflict_and_stays() {
     stays();
     assert_eq!(fs::read_link(&data).unwrap(), std::path::Path::new("/etc"));
 }
+
+#[test]
+fn however_often_it_mends_the_old_states_are_kept() {
+    let world = world();
+    world.spec(&format!(
+        "{RECONCILE}{}",
+        service("a", "timeout = \"9m\"\n")
+    ));
+    world.ok("apply --yes");
+    let backups = || {
+        let listed = fs::read_dir(world.state().join("backups")).unwrap();
+        let mut names: Vec<_> = listed.map(|entry| entry.unwrap().file_name()).collect();
+        // Beside them is kept what was not ours.
+        names.retain(|name| name != "foreign");
+        names.sort();
+        names
+    };
+    let state = || fs::read(world.state().join("state.json")).unwrap();
+    let (kept, before) = (backups(), state());
+    assert!(!kept.is_empty());
+    let applied = fs::read(run_file(&world, "a")).unwrap();
+    for _ in 0..12 {
+        fs::write(run_file(&world, "a"), "{}").unwrap();
+        world.ok("reconcile");
+        assert_eq!(fs::read(run_file(&world, "a")).unwrap(), applied);
+    }
+    assert_eq!(backups(), kept);
+    assert!(state() == before, "the state was replaced");
+    // What was mended is in the history, and nothing of it is unfinished.
+    world.ok("history");
+    world.run("plan --detailed-exitcode").exits(0);
+    fs::remove_file(run_file(&world, "a")).unwrap();
+    world.ok("reconcile");
+    world.spec(&format!(
+        "{RECONCILE}{}",
+        service("a", "timeout = \"8m\"\n")
+    ));
+    world.ok("apply --yes");
+    assert_eq!(backups().len(), kept.len() + 1);
+}
