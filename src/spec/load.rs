@@ -362,10 +362,13 @@ impl Loader {
             });
         }
         let file = sources.files.get(place.file)?;
+        let sinks = self.sinks(sources);
+        let named = self.defaults.notify.iter().flatten();
         let all = || vec![RawAllowed::Drift, RawAllowed::Rotation, RawAllowed::Rollout];
         Some(Reconcile {
             every: raw.every,
             allow: raw.allow.unwrap_or_else(all),
+            sinks: named.filter_map(|name| sinks.get(name).cloned()).collect(),
             declared: Declaration {
                 file: Arc::clone(&file.name),
                 line: place.line,

@@ -31,19 +31,21 @@ use crate::{
     error::{Code, Error, Result},
     id::{Digest, ProjectName, Seconds},
     resource::Declared,
-    service::spec::{DeclaredService, Problem},
+    service::spec::{DeclaredService, Problem, sink::DeclaredSink},
 };
 
 /// The name of our own timer, which no service may have.
 pub const RECONCILE: &str = "reconcile";
 
 /// The timer of our own that mends between applies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reconcile {
     /// How often, in seconds; not under the guard rail.
     pub every: Seconds,
     /// What it may do.
     pub allow: Vec<raw::RawAllowed>,
+    /// The sinks of `[defaults.services]`: who hears of what needs a person.
+    pub sinks: Vec<Arc<DeclaredSink>>,
     /// Where it is declared.
     pub declared: Declared,
 }

@@ -11,13 +11,16 @@ use crate::{
         desired,
         spec::{
             DeclaredService,
-            raw::{RawClassify, RawFailure, RawSchedule, RawService},
+            raw::{RawBreaker, RawClassify, RawFailure, RawRetry, RawSchedule, RawService},
         },
     },
     spec::{RECONCILE, Reconcile, Spec},
 };
 
 use super::{Project, Resolved};
+
+/// The failures in a row that trip its breaker: the most that a spec may say, 28 years of failing every 15 minutes.
+const MOST_FAILURES: u32 = 1_000_000;
 
 impl Project<'_> {
     /// The service of `[reconcile]`: lorectl itself, woken and run like any other service.
@@ -30,7 +33,7 @@ impl Project<'_> {
             line: own.declared.line,
             raw: RawService::default(),
             meta: Meta::default(),
-            sinks: Vec::new(),
+            sinks: own.sinks.clone(),
             on: Vec::new(),
         };
         let scheduler = self.scheduler(&declared, &address);
@@ -66,6 +69,16 @@ impl Project<'_> {
             working_dir: Some("/".to_owned()),
             // It writes units and calls the manager.
             sandbox: Some(Sandbox::Off),
+            notify: Some(own.sinks.iter().map(|sink| sink.name.clone()).collect()),
+            // One thing that waits for a person keeps it from mending neither the rest nor later.
+            retry: Some(RawRetry {
+                base: Some(own.every),
+                max: Some(own.every),
+            }),
+            breaker: Some(RawBreaker {
+                failures: Some(MOST_FAILURES),
+                ..RawBreaker::default()
+            }),
             // It never pauses itself: what stands in its way now may be gone at the next time.
             classify: Some(RawClassify {
                 transient: Some([64, 77, 78].map(RawFailure::Status).to_vec()),

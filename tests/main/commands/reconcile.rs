@@ -165,3 +165,18 @@ fn however_often_it_mends_the_old_states_are_kept() {
     world.ok("apply --yes");
     assert_eq!(backups().len(), kept.len() + 1);
 }
+
+#[test]
+fn what_waits_for_a_person_is_told_and_does_not_slow_its_timer() {
+    let world = World::with(&format!(
+        "{RECONCILE}[notify.ops]\ncommand = [\"true\"]\n[defaults.services]\nnotify = [\"ops\"]\n{}",
+        service("a", "")
+    ));
+    world.ok("apply --yes");
+    let run = fs::read_to_string(run_file(&world, "reconcile")).unwrap();
+    let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+    let retry = serde_json::json!({"base": "15m", "max": "15m"});
+    assert_eq!(run["retry"], retry, "{run:#}");
+    assert_eq!(run["breaker"]["failures"], 1_000_000, "{run:#}");
+    assert_eq!(run["notify"][0]["name"], "ops", "{run:#}");
+}
