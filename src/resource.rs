@@ -643,6 +643,29 @@ pub struct Drift {
     pub notes: Vec<String>,
 }
 
+impl Drift {
+    /// The field that stands for a resource of which nothing of ours is there.
+    pub const WHOLE: &str = "all of it";
+    /// What is found where nothing is.
+    pub const GONE: &str = "gone";
+    /// How the fields of pinned programs begin.
+    pub const PROGRAM: &str = "program ";
+
+    /// Whether a pinned program is not the one that was applied: to apply takes in what is there.
+    pub fn has_other_program(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| !field.ignored && field.field.starts_with(Self::PROGRAM))
+    }
+
+    /// Whether something that is not ours stands in its place: no apply touches that.
+    pub fn is_in_conflict(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| {
+            field.field == Self::WHOLE && field.observed.as_deref() != Some(Self::GONE)
+        })
+    }
+}
+
 /// One line of a change: a field before and after, in the kind's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldChange {

@@ -21,6 +21,10 @@ use super::{
     project::Project,
 };
 
+/// Why the drift of a pinned program stays.
+const OTHER_PROGRAM: &str = "a program that it pins is not the one that was applied: put the old one back, \
+     or take the new one in with `lorectl apply`";
+
 /// What `reconcile` may do, and what it had to leave to a person.
 pub struct Mending {
     /// Whether drift is mended at all.
@@ -99,6 +103,13 @@ impl Mending {
                 });
                 leave.insert(address.clone());
             }
+        }
+        let swapped = plan.drift.iter().filter(|drift| drift.has_other_program());
+        for drift in swapped.filter(|drift| self.drift && !leave.contains(&drift.address)) {
+            why.push(Failure {
+                address: drift.address.clone(),
+                message: OTHER_PROGRAM.to_owned(),
+            });
         }
         self.unmended.replace(why);
         Ok(leave)

@@ -29,7 +29,7 @@ pub fn drift(
 ) -> Result<Option<Drift>> {
     let found = match seen {
         Some(Seen::Unknown { .. }) => return Ok(None),
-        None => return Ok(Some(gone(address, "nothing"))),
+        None => return Ok(Some(gone(address, Drift::GONE))),
         Some(Seen::Foreign { reason }) => return Ok(Some(gone(address, reason))),
         Some(Seen::Ours(found)) => found,
     };
@@ -80,9 +80,9 @@ fn programs(applied: &Applied, found: &Found) -> Result<Vec<DriftField>> {
     let service: Service = applied.definition.read()?;
     let differing = service.programs.iter().filter_map(|(path, was)| {
         let is = found.programs.get(path)?;
-        let shown = is.map_or_else(|| "gone".to_owned(), |is| is.short());
+        let shown = is.map_or_else(|| Drift::GONE.to_owned(), |is| is.short());
         (*is != Some(*was)).then(|| {
-            let name = format!("program {path}");
+            let name = format!("{}{path}", Drift::PROGRAM);
             field(Level::Command, &name, Some(&was.short()), Some(&shown))
         })
     });
@@ -92,12 +92,7 @@ fn programs(applied: &Applied, found: &Found) -> Result<Vec<DriftField>> {
 fn gone(address: &Address, there: &str) -> Drift {
     Drift {
         address: address.clone(),
-        fields: vec![field(
-            Level::Platform,
-            "all of it",
-            Some("applied"),
-            Some(there),
-        )],
+        fields: vec![field(Level::Platform, Drift::WHOLE, None, Some(there))],
         notes: Vec::new(),
     }
 }
@@ -137,7 +132,7 @@ fn part_fields(
     let file_level = Level::Definition;
     match (applied, observed) {
         (Some(Part::File(was)), Some(Part::File(is))) => file_fields(name, was, is, bytes),
-        (Some(Part::File(_)), None) => vec![field(file_level, name, None, Some("gone"))],
+        (Some(Part::File(_)), None) => vec![field(file_level, name, None, Some(Drift::GONE))],
         (Some(Part::File(_)), Some(Part::Text(target))) => {
             let link = format!("a link to {target}");
             vec![field(file_level, name, Some("a file"), Some(&link))]

@@ -193,12 +193,35 @@ fn summary(canvas: &mut Canvas<'_>, report: &Report<'_>) {
         ))
     } else {
         Line::new().put(Paint::Change, "Drift:").plain(format!(
-            " {drifted} of {}, {}{rest}. `lorectl apply` puts it right.",
+            " {drifted} of {}, {}{rest}. {}",
             text::count(report.resources, "resource"),
             text::count(fields, "field"),
+            remedy(report, drifted),
         ))
     };
     canvas.line(&line, 2);
+}
+
+/// What a person does about the drift; each kind of it has its own way.
+fn remedy(report: &Report<'_>, drifted: usize) -> String {
+    let count = |is: fn(&Drift) -> bool| report.drift.iter().filter(|drift| is(drift)).count();
+    let conflicts = count(Drift::is_in_conflict);
+    let programs = count(Drift::has_other_program);
+    let mut parts = Vec::new();
+    if conflicts > 0 {
+        parts.push("What is not lorectl's is left alone: remove or rename it by hand.");
+    }
+    if programs > 0 {
+        parts.push("`lorectl apply` takes the changed program in.");
+    }
+    if drifted > conflicts.saturating_add(programs) {
+        parts.push(if parts.is_empty() {
+            "`lorectl apply` puts it right."
+        } else {
+            "`lorectl apply` puts the rest right."
+        });
+    }
+    parts.join(" ")
 }
 
 impl super::View for Report<'_> {

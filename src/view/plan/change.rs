@@ -8,7 +8,10 @@ use super::{
     },
     Block, Detail, Page, files, section,
 };
-use crate::resource::{Action, ActionReason, Drift, DriftField, FieldChange};
+use crate::{
+    resource::{Action, ActionReason, Drift, DriftField, FieldChange},
+    service::image::LOAD_STATE,
+};
 
 /// Where a block's rows begin.
 pub const INDENT: usize = 6;
@@ -196,6 +199,13 @@ pub fn drifted(line: Line, field: &DriftField) -> Line {
         (Some(applied), None) => line
             .put(Paint::Dim, format!("applied {applied}, "))
             .plain("gone"),
+        // What these say is of the resource or the part as a whole, which was applied.
+        (None, Some(observed))
+            if observed == Drift::GONE
+                || [Drift::WHOLE, LOAD_STATE.as_str()].contains(&&*field.field) =>
+        {
+            line.plain(observed)
+        }
         (None, Some(observed)) => line.plain(format!("not applied, found {observed}")),
         (None, None) => line.plain("differs from what was applied"),
     };

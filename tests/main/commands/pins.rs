@@ -31,6 +31,14 @@ fn a_pinned_program_that_changes_is_drift_and_is_taken_in() {
     let change = &plan["data"]["resource_changes"][0];
     assert_eq!(change["address"], "service.a");
     assert_eq!(change["cause"], "drift", "{change:#}");
+    drift.says("`lorectl apply` takes the changed program in");
+    // What is not ours cannot be put back, and is told each time.
+    world
+        .run("reconcile")
+        .exits(3)
+        .says("service.a")
+        .says("pins");
+    world.run("drift --detailed-exitcode").exits(2);
     // What runs is not kept from it.
     world.ok("service trigger a");
     world.ok("apply --yes");

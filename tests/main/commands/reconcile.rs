@@ -180,3 +180,19 @@ fn what_waits_for_a_person_is_told_and_does_not_slow_its_timer() {
     assert_eq!(run["breaker"]["failures"], 1_000_000, "{run:#}");
     assert_eq!(run["notify"][0]["name"], "ops", "{run:#}");
 }
+
+#[test]
+fn drift_says_what_helps() {
+    let world = world();
+    fs::remove_file(run_file(&world, "a")).unwrap();
+    let gone = world.ok("drift");
+    assert!(gone.contains("all of it: gone"), "{gone}");
+    assert!(gone.contains("`lorectl apply` puts it right."), "{gone}");
+    symlink("/etc/passwd", run_file(&world, "a")).unwrap();
+    let foreign = world.ok("drift");
+    assert!(foreign.contains("is left alone: remove"), "{foreign}");
+    assert!(!foreign.contains("lorectl apply"), "{foreign}");
+    fs::write(run_file(&world, "b"), "{}").unwrap();
+    let both = world.ok("drift");
+    assert!(both.contains("puts the rest right"), "{both}");
+}
