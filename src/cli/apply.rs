@@ -177,7 +177,7 @@ fn read_plan(context: &Context, shown: &Path) -> Result<Approval> {
 }
 
 /// Whose plan files are believed: root's, those of whoever applies, and of whoever called `sudo` to.
-fn trusted(applier: u32) -> Vec<u32> {
+pub(super) fn trusted(applier: u32) -> Vec<u32> {
     let sudo = environment::variable("SUDO_UID").filter(|_| applier == 0);
     let sudo = sudo.and_then(|uid| uid.to_str()?.parse().ok());
     [0, applier].into_iter().chain(sudo).collect()

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     effect::{
         clock::{Clock, SystemClock},
-        disk::{Disk, RealDisk},
+        disk::{Disk, Durability, EntryKind, RealDisk},
         environment,
         process::Stopwatch,
         user::{self, Account},
@@ -178,6 +178,42 @@ impl Context {
                 .suggest("name one with `--project`, or the spec with `-f`"));
         }
         Ok(projects.remove(0))
+    }
+
+    /// Writes what `--out` asks for, whole or not at all, readable to its owner alone. A link is
+    /// followed; a device (`/dev/null`) or pipe is written to as it stands, and never replaced.
+    ///
+    /// # Errors
+    /// `IO` for a directory, for a link that leads nowhere, and for what the disk says.
+    pub fn write_out(&self, shown: &Path, bytes: &[u8]) -> Result<()> {
+        let path = self.directory.join(shown);
+        let failed = |error| Error::io("write", shown, error);
+        let refused = |why: &str| {
+            Err(
+                Error::new(Code::Io, format!("cannot write {}: {why}", shown.display()))
+                    .suggest("name a file, or `-` for standard output"),
+            )
+        };
+        let stat = |path: &Path| self.disk.stat(path).map_err(failed);
+        let real = match stat(&path)?.map(|stat| stat.kind) {
+            Some(EntryKind::Link) => match self.disk.resolve(&path).map_err(failed)? {
+                Some(real) => real,
+                None => return refused("it is a link that leads to no file"),
+            },
+            Some(EntryKind::File | EntryKind::Dir | EntryKind::Special) | None => path,
+        };
+        match stat(&real)?.map(|stat| stat.kind) {
+            Some(EntryKind::Dir) => refused("it is a directory"),
+            Some(EntryKind::Link) => refused("it is a link that leads to no file"),
+            Some(EntryKind::Special) => {
+                let written = self.disk.append(&real, bytes, 0o600, Durability::Batch);
+                written.map_err(failed)
+            }
+            Some(EntryKind::File) | None => {
+                let written = self.disk.write(&real, bytes, 0o600, None, Durability::Now);
+                written.map_err(failed)
+            }
+        }
     }
 
     /// How much an apply says while it works.

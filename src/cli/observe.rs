@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::{
-    effect::{disk::Durability, environment},
+    effect::environment,
     error::{Code, Error, Result},
     observe::snapshot::{self, Snapshot},
     view::{self, snapshot::Observed},
@@ -24,11 +24,7 @@ pub async fn run(context: &Context, args: &ObserveArgs) -> Result<Done> {
             return Ok(Done::Fine);
         }
         if let Some(out) = args.out.as_deref().filter(|_| !to_stdout) {
-            let path = context.directory.join(out);
-            context
-                .disk
-                .write(&path, &bytes, 0o600, None, Durability::Now)
-                .map_err(|error| Error::io("write", &path, error))?;
+            context.write_out(out, &bytes)?;
         }
         if context.json() {
             context.console.print(|out| {

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::{
-    effect::disk::Durability,
     error::{Code, Error, Result},
     plan::{Options, document},
     resource::{Action, Hold, Lift, Plan},
@@ -30,7 +29,12 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
         None => here(context, options).await?,
     };
     if let Some(out) = &args.out {
-        write(context, &plan, &context.directory.join(out))?;
+        let bytes = encoded(&plan, out)?;
+        if out.as_os_str() == "-" {
+            context.console.print(|to| to.write_all(&bytes))?;
+            return Ok(outcome(&plan, args.detailed_exitcode));
+        }
+        context.write_out(out, &bytes)?;
     }
     show(context, &plan)?;
     Ok(outcome(&plan, args.detailed_exitcode))
@@ -76,13 +80,10 @@ const fn action(deny: Deny) -> Action {
     }
 }
 
-fn write(context: &Context, plan: &Plan, path: &Path) -> Result<()> {
+fn encoded(plan: &Plan, shown: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    document::write(plan, &mut bytes).map_err(|error| Error::io("write", path, error))?;
-    context
-        .disk
-        .write(path, &bytes, 0o600, None, Durability::Now)
-        .map_err(|error| Error::io("write", path, error))
+    document::write(plan, &mut bytes).map_err(|error| Error::io("write", shown, error))?;
+    Ok(bytes)
 }
 
 /// Shows a plan as text or as its document.

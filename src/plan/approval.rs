@@ -59,6 +59,7 @@ struct Document {
     host: String,
     lineage: Lineage,
     project: ProjectName,
+    refusals: Vec<Refused>,
     resource_changes: Vec<Entry>,
     serial: u64,
     spec_digest: Option<Digest>,
@@ -68,6 +69,11 @@ struct Document {
 struct Entry {
     address: Address,
     change: Values,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -95,9 +101,16 @@ fn invalid(message: impl Into<String>) -> Error {
 ///
 /// # Errors
 /// `PLAN_INVALID` when it is too large, cut short, no plan, of another major format, or was edited
-/// after it was made (its digest differs).
+/// after it was made (its digest differs); `NOT_APPROVED` for a plan that was refused when it was made.
 pub fn read(bytes: &[u8]) -> Result<Approval> {
     let document: Document = serde_json::from_slice(&verified(bytes)?).map_err(shape)?;
+    if !document.refusals.is_empty() {
+        let message = "the plan was refused when it was made, so its file approves nothing";
+        let why = document.refusals.into_iter().map(|refused| refused.message);
+        return Err(Error::new(Code::NotApproved, message)
+            .suggest(AGAIN)
+            .with_details(why.collect()));
+    }
     let mut changes = BTreeMap::new();
     for entry in document.resource_changes {
         let approved = Approved {

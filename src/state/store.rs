@@ -102,12 +102,19 @@ fn check_lineage(path: &Path, found: &Lineage, own: &Lineage) -> Result<()> {
 /// The serial of the next state: higher than that of `current` and of every backup.
 ///
 /// # Errors
-/// What the disk says of `backups/`.
+/// What the disk says of `backups/`; `STATE_CORRUPT` for a serial beyond which there is none.
 pub fn next_serial(disk: &dyn Disk, layout: &Layout, current: Option<&State>) -> Result<u64> {
     let kept = backups::list(disk, layout)?;
     let highest = kept.last().map_or(0, |backup| backup.serial);
     let current = current.map_or(0, |state| state.serial);
-    Ok(current.max(highest).saturating_add(1))
+    let last = current.max(highest);
+    last.checked_add(1).ok_or_else(|| {
+        Error::new(
+            Code::StateCorrupt,
+            format!("the serial {last} of the state is the last there is"),
+        )
+        .suggest("`lorectl state repair` brings back an older one")
+    })
 }
 
 /// Replaces the state: the old one is kept in `backups/`, the new one takes its place whole.

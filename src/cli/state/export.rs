@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     apply::record::Transition,
-    effect::{disk::Durability, environment},
+    effect::environment,
     error::{Code, Error, Result},
-    id::{Address, Lineage, ResourceId},
+    id::{Address, Kind, Lineage, ResourceId},
     layout::Layout,
     resource::{Action, Applied, Definition},
     service::{definition::Service, plan::Render},
@@ -25,7 +25,9 @@ use crate::{
 };
 
 use super::{
-    super::{Done, args::ImportArgs, context::Context, project::Project, status::memory},
+    super::{
+        Done, apply::trusted, args::ImportArgs, context::Context, project::Project, status::memory,
+    },
     edit::Edit,
 };
 
@@ -59,11 +61,7 @@ pub fn export(context: &Context, layout: &Layout, out: Option<&Path>) -> Result<
         })?;
         return Ok(Done::Fine);
     };
-    let path = context.directory.join(out);
-    context
-        .disk
-        .write(&path, &bytes, 0o600, None, Durability::Now)
-        .map_err(|error| Error::io("write", &path, error))?;
+    context.write_out(out, &bytes)?;
     context.show(&Exported {
         project: layout.project().to_string(),
         serial: memory.state.serial,
@@ -90,6 +88,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Done> {
             "a project is not renamed by moving its state; name its own with `--project`",
         ));
     }
+    fits(&state, &args.file)?;
     let layout = context.layout(state.project.clone());
     let own = context.lineage(&state.project)?;
     if state.lineage != own && !args.new_host {
@@ -125,6 +124,36 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Done> {
     })
 }
 
+/// Serials beyond this are none that a project comes to: JSON readers keep whole numbers up to it.
+const LAST_SERIAL: u64 = 1 << 53;
+
+/// Whether each record is of the service at its address, so that every later plan can go by it.
+fn fits(state: &State, shown: &Path) -> Result<()> {
+    let odd = |what: String| {
+        Error::new(
+            Code::StateCorrupt,
+            format!("{}: {what}; nothing was imported", shown.display()),
+        )
+        .suggest("`lorectl state export --out FILE` makes one")
+    };
+    if state.serial >= LAST_SERIAL {
+        return Err(odd(format!("its serial is {}", state.serial)));
+    }
+    for (address, record) in &state.resources {
+        let known: Result<Service> = record.definition.read();
+        let service =
+            known.map_err(|error| odd(format!("{address} cannot be read")).because(error))?;
+        let same = service.name == address.name
+            && service.project == state.project
+            && service.id == record.id
+            && service.scheduler.backend() == record.backend;
+        if address.kind != Kind::Service || !same {
+            return Err(odd(format!("the record of {address} is of something else")));
+        }
+    }
+    Ok(())
+}
+
 /// Reads an export; `-` is standard input. No more of it than any has is read.
 fn read(context: &Context, shown: &Path) -> Result<State> {
     let none = |message: String| {
@@ -154,6 +183,16 @@ fn read(context: &Context, shown: &Path) -> Result<State> {
             let message = format!("{shown} can be written by anyone, so it is not believed");
             return Err(Error::new(Code::StateCorrupt, message)
                 .suggest(format!("look at it, then `chmod o-w {shown}`")));
+        }
+        if !trusted(context.account.owner.uid).contains(&file.owner.uid) {
+            let (shown, uid) = (shown.display(), file.owner.uid);
+            let message = format!(
+                "{shown} belongs to user id {uid}, who may write to it, so it is not believed"
+            );
+            return Err(Error::new(Code::StateCorrupt, message).suggest(format!(
+                "look at it, then `chown {} {shown}`",
+                context.account.name
+            )));
         }
         file.bytes
     };

@@ -101,8 +101,7 @@ pub fn certificates(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effect::disk::RealDisk;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::effect::disk::{Durability, RealDisk};
 
     #[test]
     fn what_a_file_holds_is_in_no_message() {
@@ -117,8 +116,9 @@ mod tests {
             "https://s3cret host/",
             "http://joe:s3cret@",
         ] {
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            RealDisk
+                .write(&path, text.as_bytes(), 0o600, None, Durability::Batch)
+                .unwrap();
             let said = url(&RealDisk, &source, user::effective()).unwrap_err();
             assert!(
                 !said.contains("s3cret") && said.contains("holds no URL"),

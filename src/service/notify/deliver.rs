@@ -285,7 +285,8 @@ impl<'a> Courier<'a> {
     /// after the other, since whatever is below us while a command runs is taken for its own.
     fn may_begin(&self, sink: &ResourceName, busy: &BTreeSet<ResourceName>) -> bool {
         let is_command = |name| matches!(self.target(name), Some(Target::Command(_)));
-        !busy.contains(sink) && !(is_command(sink) && busy.iter().any(is_command))
+        let waits_for_another = is_command(sink) && busy.iter().any(is_command);
+        !busy.contains(sink) && !waits_for_another
     }
 
     /// Tries a message once.

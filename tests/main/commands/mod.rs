@@ -14,6 +14,7 @@ mod history;
 mod listener;
 mod literal;
 mod observe;
+mod out;
 mod output;
 mod pins;
 mod readme;
