@@ -48,19 +48,13 @@ impl Fault {
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return Self::NotTrusted(trust(tls));
             }
-            if let Some(error) = error.downcast_ref::<io::Error>() {
-                // An error that was made from another hides it from `source`.
-                if let Some(inner) = error.get_ref() {
-                    if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-                        return Self::NotTrusted(trust(tls));
-                    }
-                    if let Some(known) = inner.downcast_ref::<Self>() {
-                        return known.clone();
-                    }
-                }
-                io_kind = Some(error.kind());
-            }
-            cause = error.source();
+            let io = error.downcast_ref::<io::Error>();
+            io_kind = io.map(io::Error::kind).or(io_kind);
+            // An error of the system that was made from another hides it from `source`.
+            cause = match io.and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
         }
         match io_kind {
             _ if error.is_timeout() => Self::TimedOut,
