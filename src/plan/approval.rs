@@ -73,6 +73,7 @@ struct Entry {
 
 #[derive(Deserialize)]
 struct Refused {
+    #[serde(default)]
     message: String,
 }
 

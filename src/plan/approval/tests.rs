@@ -350,7 +350,7 @@ fn reformatting_is_no_edit() {
 fn steps_and_words_for_readers_approve_nothing() {
     let fresh = plan();
     let bytes = forged(&fresh, |members| {
-        for name in ["steps", "holds", "resource_drift", "warnings", "refusals"] {
+        for name in ["steps", "holds", "resource_drift", "warnings"] {
             members.insert(
                 name.to_owned(),
                 json!([{"address": "service.edited", "verb": "purge"}]),
@@ -364,6 +364,16 @@ fn steps_and_words_for_readers_approve_nothing() {
         refused(&read(&bytes).unwrap(), &fresh),
         ["service.new: would be created; the file does not have it"]
     );
+}
+
+#[test]
+fn a_refused_plan_is_no_approval() {
+    let bytes = forged(&plan(), |members| {
+        members.insert("refusals".to_owned(), json!([{"message": "it is denied"}]));
+    });
+    let error = read(&bytes).unwrap_err();
+    assert_eq!(error.code, Code::NotApproved);
+    assert_eq!(error.details, ["it is denied"]);
 }
 
 /// Whether all that one approval allows, the other allows too.
