@@ -180,37 +180,26 @@ impl Context {
         Ok(projects.remove(0))
     }
 
-    /// Writes what `--out` asks for, whole or not at all, readable to its owner alone. A link is
-    /// followed; a device (`/dev/null`) or pipe is written to as it stands, and never replaced.
+    /// Writes what `--out` asks for, whole or not at all, readable to its owner alone. What is no file
+    /// is neither replaced nor written to (but that `/dev/null` swallows it), and no link is followed: in
+    /// a directory that others may write to, it could be anyone's.
     ///
     /// # Errors
-    /// `IO` for a directory, for a link that leads nowhere, and for what the disk says.
+    /// `IO` for a directory, a link, a device or a pipe, and for what the disk says.
     pub fn write_out(&self, shown: &Path, bytes: &[u8]) -> Result<()> {
         let path = self.directory.join(shown);
         let failed = |error| Error::io("write", shown, error);
         let refused = |why: &str| {
-            Err(
-                Error::new(Code::Io, format!("cannot write {}: {why}", shown.display()))
-                    .suggest("name a file, or `-` for standard output"),
-            )
+            let message = format!("cannot write {}: {why}", shown.display());
+            Err(Error::new(Code::Io, message).suggest("name a file, or `-` for standard output"))
         };
-        let stat = |path: &Path| self.disk.stat(path).map_err(failed);
-        let real = match stat(&path)?.map(|stat| stat.kind) {
-            Some(EntryKind::Link) => match self.disk.resolve(&path).map_err(failed)? {
-                Some(real) => real,
-                None => return refused("it is a link that leads to no file"),
-            },
-            Some(EntryKind::File | EntryKind::Dir | EntryKind::Special) | None => path,
-        };
-        match stat(&real)?.map(|stat| stat.kind) {
+        match (self.disk.stat(&path).map_err(failed)?).map(|stat| stat.kind) {
+            Some(EntryKind::Special) if path == Path::new("/dev/null") => Ok(()),
+            Some(EntryKind::Special) => refused("it is a device or a pipe"),
             Some(EntryKind::Dir) => refused("it is a directory"),
-            Some(EntryKind::Link) => refused("it is a link that leads to no file"),
-            Some(EntryKind::Special) => {
-                let written = self.disk.append(&real, bytes, 0o600, Durability::Batch);
-                written.map_err(failed)
-            }
+            Some(EntryKind::Link) => refused("it is a symbolic link"),
             Some(EntryKind::File) | None => {
-                let written = self.disk.write(&real, bytes, 0o600, None, Durability::Now);
+                let written = self.disk.write(&path, bytes, 0o600, None, Durability::Now);
                 written.map_err(failed)
             }
         }

@@ -1,4 +1,4 @@
-//! What `--out` may write to: files, and what leads to files; devices as they stand, never replaced.
+//! What `--out` may write to: files, and nothing in the place of something else.
 
 use std::{
     fs,
@@ -8,31 +8,29 @@ use std::{
 use super::world::{World, service};
 
 #[test]
-fn a_device_is_written_to_and_a_link_is_followed() {
+fn only_a_file_is_replaced() {
     let world = World::with(&service("a", ""));
     world.ok("apply --yes");
     let at = |name: &str| world.path().join(name);
-    symlink("/dev/null", at("nothing")).unwrap();
     symlink("real", at("link")).unwrap();
-    symlink("gone/nowhere", at("dangling")).unwrap();
-    fs::write(at("real"), "old").unwrap();
+    nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     fs::create_dir(at("dir")).unwrap();
     for command in ["plan", "observe", "state export"] {
-        world.ok(&format!("{command} --out ../nothing"));
-        assert!(at("nothing").is_symlink());
-        let device = fs::metadata("/dev/null").unwrap().file_type();
-        assert!(device.is_char_device(), "{command} replaced a device");
-
-        world.ok(&format!("{command} --out ../link"));
+        fs::write(at("real"), "old").unwrap();
+        for refused in ["link", "pipe", "dir"] {
+            world.refuses(&format!("{command} --out ../{refused}"), 1, "IO");
+        }
         assert!(at("link").is_symlink());
+        assert!(fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
+        assert_eq!(fs::read_to_string(at("real")).unwrap(), "old");
+
+        world.ok(&format!("{command} --out ../real"));
         let real = fs::metadata(at("real")).unwrap();
         assert_eq!(real.permissions().mode() & 0o777, 0o600);
         assert!(fs::read_to_string(at("real")).unwrap().contains("acme"));
-
-        for refused in ["dangling", "dir"] {
-            world.refuses(&format!("{command} --out ../{refused}"), 1, "IO");
-        }
-        assert!(at("dangling").is_symlink());
+        world.ok(&format!("{command} --out /dev/null"));
+        let device = fs::symlink_metadata("/dev/null").unwrap().file_type();
+        assert!(device.is_char_device(), "{command} replaced a device");
 
         let shown = world.run(&format!("{command} --out -")).exits(0).stdout;
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
