@@ -481,8 +481,9 @@ async fn through(
     let now = context.now();
     let id = request::leave(disk, layout, name, &id, ignore_backoff, wait, now).await?;
     let answered = ask_and_wait(context, layout, service, whose, &id).await;
-    if !matches!(answered, Ok(Some(_))) {
-        request::withdraw(disk, layout, name, &id);
+    match &answered {
+        Ok(Some(_)) => request::settle(disk, layout, name, &id),
+        Ok(None) | Err(_) => request::withdraw(disk, layout, name, &id),
     }
     Ok(answered?.unwrap_or_else(|| overlapped(context, layout, service, &ask)))
 }

@@ -107,6 +107,15 @@ pub fn waits(disk: &dyn Disk, layout: &Layout, name: &ResourceName, id: Option<&
     }
 }
 
+/// Takes away a request that was answered. Who joined it may have written it once more after its runner
+/// took it: it would run again, and nobody waits for that.
+pub fn settle(disk: &dyn Disk, layout: &Layout, name: &ResourceName, id: &str) {
+    if waits(disk, layout, name, Some(id)) {
+        // If it cannot be removed, it turns stale by itself.
+        let _ = disk.remove(&layout.data(name).join(FILE));
+    }
+}
+
 /// Takes back a request that nobody took, so that no later wake-up runs for it. Another's is left,
 /// and one that somebody else waits for too.
 pub fn withdraw(disk: &dyn Disk, layout: &Layout, name: &ResourceName, id: &str) {
@@ -147,9 +156,9 @@ pub fn answer(
         Stored::Good(status) => status,
         Stored::Absent | Stored::Damaged(_) | Stored::Newer(..) => return None,
     };
-    if let Some(run) = &status.last_run
-        && run.request.as_deref() == Some(id)
-    {
+    // Whoever asked next may have run since.
+    let mut runs = status.last_run.iter().chain(&status.recent_runs);
+    if let Some(run) = runs.find(|run| run.request.as_deref() == Some(id)) {
         return Some(RunReport::ran(service, &status, run, now));
     }
     let skip = status.last_skip.as_ref()?;
