@@ -23,6 +23,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod credential;
 pub mod effect;
 pub mod error;
 pub mod id;
