@@ -102,15 +102,22 @@ pub enum Part {
 /// A resource as its parts, ordered by name.
 ///
 /// A part that is missing is absent from the host; `Flag(false)` and a missing flag differ only in
-/// that the latter was not asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// that the latter was not asked for. Clones share their parts until one of them changes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Image(Vec<(PartName, Part)>);
+pub struct Image(Arc<Vec<(PartName, Part)>>);
+
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+impl Eq for Image {}
 
 impl Image {
     /// An image without parts.
-    pub const fn empty() -> Self {
-        Self(Vec::new())
+    pub fn empty() -> Self {
+        Self::default()
     }
 
     /// The part of that name.
@@ -137,8 +144,8 @@ impl Image {
     /// Adds or replaces a part.
     pub fn set(&mut self, name: PartName, part: Part) {
         match self.0.binary_search_by(|(n, _)| n.cmp(&name)) {
-            Ok(at) => self.0[at].1 = part,
-            Err(at) => self.0.insert(at, (name, part)),
+            Ok(at) => Arc::make_mut(&mut self.0)[at].1 = part,
+            Err(at) => Arc::make_mut(&mut self.0).insert(at, (name, part)),
         }
     }
 
@@ -148,7 +155,7 @@ impl Image {
             .0
             .binary_search_by(|(n, _)| n.as_str().cmp(name))
             .ok()?;
-        Some(self.0.remove(at).1)
+        Some(Arc::make_mut(&mut self.0).remove(at).1)
     }
 
     /// The parts in order.
@@ -164,10 +171,16 @@ impl Image {
     /// The same image without the bytes of its files, to be kept where only digests are wanted.
     #[must_use]
     pub fn without_bytes(&self) -> Self {
+        let has_bytes = |(_, part): &(PartName, Part)| match part {
+            Part::File(file) => file.bytes.is_some(),
+            Part::Flag(_) | Part::Text(_) => false,
+        };
         let mut image = self.clone();
-        for (_, part) in &mut image.0 {
-            if let Part::File(file) = part {
-                file.bytes = None;
+        if image.0.iter().any(has_bytes) {
+            for (_, part) in Arc::make_mut(&mut image.0) {
+                if let Part::File(file) = part {
+                    file.bytes = None;
+                }
             }
         }
         image
@@ -176,6 +189,9 @@ impl Image {
     /// The names of the parts in which two images differ, in order.
     pub fn differences<'a>(&'a self, other: &'a Self) -> Vec<&'a PartName> {
         let mut names: Vec<&PartName> = Vec::new();
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return names;
+        }
         let (mut a, mut b) = (self.0.iter().peekable(), other.0.iter().peekable());
         loop {
             let order = match (a.peek(), b.peek()) {
@@ -258,7 +274,7 @@ impl<'de> Deserialize<'de> for Definition {
 
 impl PartialEq for Definition {
     fn eq(&self, other: &Self) -> bool {
-        self.0.get() == other.0.get()
+        Arc::ptr_eq(&self.0, &other.0) || self.0.get() == other.0.get()
     }
 }
 impl Eq for Definition {}
@@ -299,6 +315,9 @@ pub struct Desired {
     pub definition: Definition,
     /// What the host must hold. Files carry no bytes here; the kind renders them for what changes.
     pub image: Image,
+    /// What made the image of the definition, and of what else, where the kind says so: the same
+    /// definition and the same of this give the same image.
+    pub renderer: Option<Digest>,
     /// What any resource may say.
     pub meta: Meta,
     /// Where it was declared.
@@ -318,6 +337,9 @@ pub struct Applied {
     pub definition: Definition,
     /// What was written to the host; no bytes.
     pub image: Image,
+    /// What made the image of the definition, where it is just what was made, so that it need not be made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renderer: Option<Digest>,
     /// What any resource may say.
     #[serde(default)]
     pub meta: Meta,

@@ -219,6 +219,7 @@ pub fn merge(
         }
     }
     record.image = image;
+    record.renderer = None;
     Some(record)
 }
 

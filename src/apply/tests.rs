@@ -99,6 +99,7 @@ impl Story {
             backend: BACKEND.clone(),
             definition: toy.definition(),
             image: toy.image(),
+            renderer: None,
             meta,
             declared: Declared {
                 file: "lore.toml".into(),

@@ -37,16 +37,24 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
         context.write_out(out, &bytes)?;
     }
     show(context, &plan)?;
-    Ok(outcome(&plan, args.detailed_exitcode))
+    let outcome = outcome(&plan, args.detailed_exitcode);
+    leave(plan);
+    Ok(outcome)
+}
+
+/// Lets the end of the process take what it would take long to free piece by piece.
+fn leave<T>(what: T) {
+    std::mem::forget(what);
 }
 
 async fn here(context: &Context, options: Options) -> Result<Plan> {
     let spec = context.spec()?;
     let mut project = Project::open(context, spec.project.clone())?;
     let wish = project.wish(&spec)?;
-    drop(spec);
+    leave(spec);
     let backends = project.backends(&wish)?;
-    let (_, plan) = project.plan(wish, &readers(&backends), options).await?;
+    let (situation, plan) = project.plan(wish, &readers(&backends), options).await?;
+    leave(situation);
     Ok(plan)
 }
 

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod reconcile;
+mod resolve;
 
 use std::{
     cell::RefCell,
@@ -16,24 +17,20 @@ use crate::{
         executable, host, threads,
         user::{self, Account},
     },
-    error::{Code, Error, Result},
-    id::{Address, BackendId, Kind, Lineage, ProjectName, ResourceId, ResourceName, Timestamp},
+    error::{Error, Result},
+    id::{Address, BackendId, Kind, ProjectName, ResourceName, Timestamp},
     layout::Layout,
     observe::{self, Memory, Readers, Situation, Wish},
     plan::{self, Options, kinds::Kinds},
-    resource::{Act, Definition, Desired, Image, Observe, Plan, Refusal, Seen},
+    resource::{Act, Desired, Image, Observe, Plan, Refusal, Seen},
     service::{
         self,
-        backend::{self, Managers, systemd::ANALYZER},
-        definition::{Sandbox, Scheduler, Service},
+        backend::{self, systemd::ANALYZER},
+        definition::{Scheduler, Service},
         desired::{self, Owners},
         plan::Render,
         schedule::{self, Fire, Past},
-        spec::{
-            DeclaredService, Problem,
-            program::Programs,
-            raw::{RawScheduler, RawService},
-        },
+        spec::{DeclaredService, program::Programs},
         status::file::{self as status, Stored},
         unit::UnitContext,
     },
@@ -47,10 +44,7 @@ use super::context::Context;
 /// Where a plan assumes lorectl when the running one is not fit to be called by units.
 const ASSUMED_BINARY: &str = "/usr/local/bin/lorectl";
 
-/// How many services are resolved before they are rendered.
-const AT_ONCE: usize = 1024;
-
-/// A thread is worth while for rendering so many.
+/// A thread is worth while for so many services.
 const PIECE: usize = 64;
 
 /// A project on this host.
@@ -128,19 +122,16 @@ impl<'a> Project<'a> {
     }
 
     fn owners(&self, service: &Service) -> Result<Owners> {
-        let applier = self.applier().owner;
-        let runner = match &service.user {
-            None => applier,
-            Some(name) => match self.account(name)? {
-                Some(account) => account.owner,
-                None if self.elsewhere.is_some() => desired::KNOWN_AT_APPLY,
-                None => {
-                    let message = format!("this host has no user {name}");
-                    return Err(Error::new(Code::SpecInvalid, message));
-                }
-            },
+        let account = match &service.user {
+            None => None,
+            Some(name) => self.account(name)?,
         };
-        Ok(Owners { applier, runner })
+        resolve::owners(
+            service,
+            self.applier(),
+            account.as_ref(),
+            self.elsewhere.is_some(),
+        )
     }
 
     /// What the spec wants of this host.
@@ -161,23 +152,17 @@ impl<'a> Project<'a> {
             ..Wish::default()
         };
         let programs = &self.programs;
+        let resolver = self.resolver(spec, &selection.here)?;
+        let made = threads::map(&selection.here, PIECE, |declared| {
+            resolver.desired(declared)
+        });
         let mut problems = Vec::new();
-        // Some at a time: what is resolved is larger than what is kept of it.
-        for some in selection.here.chunks(AT_ONCE) {
-            let mut resolved = Vec::with_capacity(some.len());
-            for declared in some {
-                match self.resolve(spec, declared, programs)? {
-                    Ok(service) => resolved.push(service),
-                    Err(found) => {
-                        problems.extend(found.into_iter().map(|problem| (*declared, problem)));
-                    }
+        for (declared, made) in selection.here.iter().zip(made) {
+            match made? {
+                Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|problem| (*declared, problem)));
                 }
-            }
-            let lineage = &self.memory.state.lineage;
-            let units = &self.units;
-            for desired in threads::map(&resolved, PIECE, |one| one.desired(lineage, units)) {
-                let desired = desired?;
-                wish.desired.insert(desired.address.clone(), desired);
             }
         }
         if !problems.is_empty() {
@@ -185,8 +170,7 @@ impl<'a> Project<'a> {
         }
         if let Some(own) = &spec.reconcile {
             let declared = self.reconciler(spec, own)?;
-            let resolved = self.resolved_reconciler(spec, &declared)?;
-            let desired = resolved.desired(&self.memory.state.lineage, &self.units)?;
+            let desired = self.desired_reconciler(spec, &declared)?;
             wish.desired.insert(desired.address.clone(), desired);
         }
         wish.warnings = self.scheduler_warnings(&wish.desired);
@@ -226,71 +210,6 @@ impl<'a> Project<'a> {
             }
         }
         Ok(left)
-    }
-
-    fn resolve<'s>(
-        &self,
-        spec: &Spec,
-        declared: &'s DeclaredService,
-        programs: &Programs<'_>,
-    ) -> Result<std::result::Result<Resolved<'s>, Vec<Problem>>> {
-        let address = declared.address();
-        let applier = self.applier();
-        let dir = match &self.elsewhere {
-            None => spec.dir_of(declared),
-            Some(there) => there.dir_of(spec, declared),
-        };
-        let there = (self.elsewhere.as_ref()).map(|there| there.declared(spec, declared));
-        let resolved = service::spec::resolve(
-            there.as_deref().unwrap_or(declared),
-            &service::spec::Context {
-                project: &spec.project,
-                lineage: &self.memory.state.lineage,
-                scheduler: self.scheduler(declared, &address),
-                current_user: &applier.name,
-                privileged: applier.owner.uid == 0,
-                dir: &dir,
-                programs: Some(programs),
-            },
-        );
-        let mut service = match resolved {
-            Ok(service) => service,
-            Err(problems) => return Ok(Err(problems)),
-        };
-        if service.has_unknowns()
-            && let Some(applied) = self.memory.state.resources.get(&address)
-        {
-            service.fill_in(&applied.definition.read()?);
-        }
-        if let Some(user) = &service.user
-            && self.elsewhere.is_none()
-            && self.account(user)?.is_none()
-        {
-            let problem = Problem::at("/user", format!("this host has no user `{user}`"));
-            return Ok(Err(vec![problem]));
-        }
-        let elsewhere = self.elsewhere.as_ref();
-        let warnings = (without_effect(&service, &declared.raw).into_iter())
-            .chain(elsewhere.and_then(|there| there.warning(&service)));
-        Ok(Ok(Resolved {
-            owners: self.owners(&service)?,
-            warnings: warnings.collect(),
-            declared,
-            service,
-        }))
-    }
-
-    /// The scheduler of a service: what the spec says, else where it is, else what answers here.
-    fn scheduler(&self, declared: &DeclaredService, address: &Address) -> Scheduler {
-        let named = declared.raw.scheduler.and_then(RawScheduler::named);
-        let pinned = self.memory.state.resources.get(address);
-        let uid = self.context.account.owner.uid;
-        named
-            .or_else(|| pinned.and_then(|record| Scheduler::of(&record.backend)))
-            .unwrap_or_else(|| match &self.elsewhere {
-                None => backend::auto(uid, Managers::of_host(uid)),
-                Some(there) => there.machine.auto,
-            })
     }
 
     fn scheduler_warnings(&self, desired: &BTreeMap<Address, Desired>) -> Vec<String> {
@@ -425,30 +344,6 @@ impl<'a> Project<'a> {
     }
 }
 
-/// A service of which every choice is made.
-struct Resolved<'s> {
-    declared: &'s DeclaredService,
-    service: Service,
-    owners: Owners,
-    warnings: Vec<String>,
-}
-
-impl Resolved<'_> {
-    fn desired(&self, lineage: &Lineage, units: &UnitContext) -> Result<Desired> {
-        let address = self.declared.address();
-        Ok(Desired {
-            id: ResourceId::derive(lineage, &address),
-            address,
-            backend: self.service.scheduler.backend(),
-            definition: Definition::of(&self.service)?,
-            image: desired::outline(&self.service, units, self.owners)?,
-            meta: self.declared.meta.clone(),
-            declared: self.declared.declared(),
-            warnings: self.warnings.clone(),
-        })
-    }
-}
-
 impl Project<'_> {
     /// Reads the programs that were pinned, and no others.
     fn look_at_pins(&self, situation: &mut Situation) -> Result<()> {
@@ -505,32 +400,6 @@ pub fn readers(backends: &Backends) -> Readers<'_> {
         readers.insert(id.clone(), backend.as_ref() as &dyn Observe);
     }
     readers
-}
-
-/// What the spec says of a sandbox that the worker does not have.
-fn without_effect(service: &Service, raw: &RawService) -> Option<String> {
-    if service.scheduler != Scheduler::Worker {
-        return None;
-    }
-    let mut keys = Vec::new();
-    if !service.write_paths.is_empty() {
-        keys.push("write_paths");
-    }
-    if !service.unit.is_empty() {
-        keys.push("unit");
-    }
-    if raw.sandbox.is_some_and(|sandbox| sandbox != Sandbox::Off) {
-        keys.push("sandbox");
-    }
-    let (last, before) = keys.split_last()?;
-    let named = match before {
-        [] => format!("{last} has"),
-        before => format!("{} and {last} have", before.join(", ")),
-    };
-    Some(format!(
-        "service.{}: the worker runs it unsandboxed, so {named} no effect",
-        service.name
-    ))
 }
 
 /// That nothing here tells whether systemd takes what the spec gives units.

@@ -237,6 +237,7 @@ fn desired(project: &Project<'_>, service: &Service) -> Result<(Address, Desired
         backend: service.scheduler.backend(),
         definition: Definition::of(service)?,
         image: project.image(service)?.without_bytes(),
+        renderer: None,
         meta: Meta::default(),
         declared: Declared {
             file: NOWHERE.into(),
@@ -259,6 +260,7 @@ fn record(context: &Context, layout: &Layout, desired: &Desired) -> Applied {
         backend: desired.backend.clone(),
         definition: desired.definition.clone(),
         image: desired.image.clone(),
+        renderer: None,
         meta: desired.meta.clone(),
         declared_in: desired.declared.file.clone(),
         created_at,

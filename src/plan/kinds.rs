@@ -197,6 +197,7 @@ pub fn record(case: &Case<'_>) -> Option<Applied> {
                 id: desired.id.clone(),
                 backend: desired.backend.clone(),
                 definition: desired.definition.clone(),
+                renderer: desired.renderer.filter(|_| recorded == desired.image),
                 image: recorded,
                 meta: desired.meta.clone(),
                 declared_in: desired.declared.file.clone(),

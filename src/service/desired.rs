@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Who owns what of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owners {
     /// Who applies: root, or the user. Owns units, directories and `run.json`.
     pub applier: Owner,
@@ -25,6 +25,47 @@ pub const KNOWN_AT_APPLY: Owner = Owner {
     uid: u32::MAX,
     gid: u32::MAX,
 };
+
+/// Another one whenever a file changes that has a part in what [`image`] makes of a definition.
+const REVISION: u64 = fingerprint(&[
+    include_bytes!("definition.rs"),
+    include_bytes!("desired.rs"),
+    include_bytes!("hardening.rs"),
+    include_bytes!("image.rs"),
+    include_bytes!("schedule.rs"),
+    include_bytes!("schedule/calendar.rs"),
+    include_bytes!("schedule/cron.rs"),
+    include_bytes!("schedule/walk.rs"),
+    include_bytes!("unit.rs"),
+    include_bytes!("../id.rs"),
+    include_bytes!("../layout.rs"),
+]);
+
+/// FNV-1a, which the compiler can work out; whoever could forge it could change the files.
+const fn fingerprint(files: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut file = 0;
+    while file < files.len() {
+        let mut at = 0;
+        while at < files[file].len() {
+            hash = (hash ^ files[file][at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        file += 1;
+    }
+    hash
+}
+
+/// What makes images, with all that goes into them but the definition: this program's way to write
+/// them, the calendar's offsets, the paths, the owners.
+///
+/// A definition whose record names the same renderer need not be rendered to know its image.
+pub fn renderer(context: &UnitContext, owners: Owners) -> Digest {
+    let paths = [context.binary.as_path(), &context.layout.root()];
+    let version = env!("CARGO_PKG_VERSION");
+    let zones = chrono_tz::IANA_TZDB_VERSION;
+    Digest::of(format!("{version} {REVISION:x} {zones} {paths:?} {owners:?}").as_bytes())
+}
 
 /// What a text takes at first, in bytes: few are longer.
 const ROOM: usize = 2048;

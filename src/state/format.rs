@@ -17,6 +17,7 @@ use serde::{
 
 use super::seal::{self, Broken};
 use crate::{
+    effect::threads,
     id::{Address, Lineage, ProjectName, Timestamp},
     resource::Applied,
 };
@@ -219,7 +220,19 @@ pub fn decode_head(bytes: &[u8]) -> Result<Head, Unreadable> {
 pub fn decode(bytes: &[u8]) -> Result<State, Unreadable> {
     let (text, version) = verified(bytes)?;
     let text = migrate(text, version, MIGRATIONS)?;
-    let document: Document = serde_json::from_str(&text).map_err(Unreadable::NotAState)?;
+    let mut document: Document;
+    match rows(&text) {
+        Some((head, rows)) => {
+            document = serde_json::from_str(&head).map_err(Unreadable::NotAState)?;
+            let read = threads::map(&rows, PIECE, |row| {
+                let address = row.0.parse().map_err(serde::de::Error::custom)?;
+                Ok((address, serde_json::from_str(row.1)?))
+            });
+            let read: serde_json::Result<_> = read.into_iter().collect();
+            document.resources = read.map_err(Unreadable::NotAState)?;
+        }
+        None => document = serde_json::from_str(&text).map_err(Unreadable::NotAState)?,
+    }
     Ok(State {
         project: document.project,
         lineage: document.lineage,
@@ -229,6 +242,20 @@ pub fn decode(bytes: &[u8]) -> Result<State, Unreadable> {
         files: document.files,
         resources: document.resources,
     })
+}
+
+/// A thread is worth while for reading so many resources.
+const PIECE: usize = 256;
+
+/// The document without its resources, and each of these, its key and its value, which [`encode`]
+/// writes on a line of its own; `None` for a text that is laid out otherwise.
+fn rows(text: &str) -> Option<(String, Vec<(&str, &str)>)> {
+    let (head, rows) = text.split_once(RESOURCES)?;
+    let rows = rows.strip_suffix("\n}}\n")?.strip_prefix('\n')?;
+    let rows: Option<Vec<_>> = (rows.split(",\n"))
+        .map(|row| row.strip_prefix('"')?.split_once("\":"))
+        .collect();
+    Some((format!("{head}{RESOURCES}}}}}"), rows?))
 }
 
 /// Turns the text of one version into that of the next. It takes old structs of its own and keeps

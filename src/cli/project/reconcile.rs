@@ -17,7 +17,7 @@ use crate::{
     spec::{RECONCILE, Reconcile, Spec},
 };
 
-use super::{Project, Resolved};
+use super::Project;
 
 /// The failures in a row that trip its breaker: the most that a spec may say, 28 years of failing every 15 minutes.
 const MOST_FAILURES: u32 = 1_000_000;
@@ -36,7 +36,8 @@ impl Project<'_> {
             sinks: own.sinks.clone(),
             on: Vec::new(),
         };
-        let scheduler = self.scheduler(&declared, &address);
+        let applied = self.memory.state.resources.get(&address);
+        let scheduler = self.resolver(spec, &[])?.scheduler(&declared, applied);
         let program = match (scheduler, &self.elsewhere) {
             // The worker runs what runs now; units call what will be there for years.
             (Scheduler::Worker, None) => executable::current()?,
@@ -99,6 +100,7 @@ impl Project<'_> {
                 backend: record.backend.clone(),
                 definition: record.definition.clone(),
                 image: record.image.clone(),
+                renderer: record.renderer,
                 meta: record.meta.clone(),
                 declared: Declared {
                     file: record.declared_in.clone(),
@@ -127,14 +129,17 @@ impl Project<'_> {
         Ok((image != record.image).then(|| why.to_owned()))
     }
 
-    /// The reconciling timer with every choice made, where the spec has one.
-    pub(super) fn resolved_reconciler<'s>(
+    /// What this host must hold of the reconciling timer.
+    ///
+    /// # Errors
+    /// What is wrong with it here.
+    pub(super) fn desired_reconciler(
         &self,
         spec: &Spec,
-        declared: &'s DeclaredService,
-    ) -> Result<Resolved<'s>> {
-        match self.resolve(spec, declared, &self.programs)? {
-            Ok(resolved) => Ok(resolved),
+        declared: &DeclaredService,
+    ) -> Result<Desired> {
+        match self.resolver(spec, &[declared])?.desired(declared)? {
+            Ok(desired) => Ok(desired),
             Err(problems) => {
                 let found: Vec<_> = problems.into_iter().map(|p| (declared, p)).collect();
                 Err(spec.report(&found, self.context.disk.as_ref()))

@@ -242,6 +242,7 @@ fn renew(context: &Context, state: &mut State, own: &Lineage) -> Result<()> {
         let mut service: Service = record.definition.read()?;
         service.id = ResourceId::derive(own, address);
         record.image = project.image(&service)?.without_bytes();
+        record.renderer = None;
         record.definition = Definition::of(&service)?;
         record.id = service.id;
     }

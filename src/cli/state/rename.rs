@@ -313,6 +313,7 @@ fn desired(
         backend: record.backend.clone(),
         definition,
         image: project.image(service)?.without_bytes(),
+        renderer: None,
         meta: record.meta.clone(),
         declared: Declared {
             file: record.declared_in.clone(),

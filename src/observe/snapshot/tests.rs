@@ -25,6 +25,7 @@ fn snapshot() -> Snapshot {
         backend: BackendId::from_static("worker"),
         definition: Definition::of(&json!({"name": "a", "user": "daemon"})).unwrap(),
         image: image.without_bytes(),
+        renderer: None,
         meta: Meta::default(),
         declared_in: "lore.toml".into(),
         created_at: now(),

@@ -1,10 +1,10 @@
 //! Programs: how a spec may write them, and where they are on the host.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use super::Problem;
@@ -59,12 +59,32 @@ pub fn program_form(written: &str) -> Result<ProgramForm, Problem> {
     Ok(ProgramForm::Bare)
 }
 
+/// What was found at a path, whoever of several threads has looked.
+struct Known<T>(Mutex<BTreeMap<PathBuf, T>>);
+
+impl<T: Clone> Known<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// Two threads may look at once; both find the same.
+    fn or_look(&self, path: &Path, look: impl FnOnce() -> T) -> T {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(path) {
+            return known.clone();
+        }
+        let found = look();
+        known().insert(path.to_path_buf(), found.clone());
+        found
+    }
+}
+
 /// The programs of a host, each looked up once.
 pub struct Programs<'a> {
     /// The host's; `None` for a host that is not this one.
     disk: Option<&'a dyn Disk>,
-    seen: RefCell<BTreeMap<PathBuf, Result<PathBuf, String>>>,
-    digests: RefCell<BTreeMap<PathBuf, Result<Option<Digest>, String>>>,
+    seen: Known<Result<PathBuf, String>>,
+    digests: Known<Result<Option<Digest>, String>>,
 }
 
 impl<'a> Programs<'a> {
@@ -72,8 +92,8 @@ impl<'a> Programs<'a> {
     pub const fn new(disk: &'a dyn Disk) -> Self {
         Self {
             disk: Some(disk),
-            seen: RefCell::new(BTreeMap::new()),
-            digests: RefCell::new(BTreeMap::new()),
+            seen: Known::new(),
+            digests: Known::new(),
         }
     }
 
@@ -82,8 +102,8 @@ impl<'a> Programs<'a> {
     pub const fn of_another_host() -> Self {
         Self {
             disk: None,
-            seen: RefCell::new(BTreeMap::new()),
-            digests: RefCell::new(BTreeMap::new()),
+            seen: Known::new(),
+            digests: Known::new(),
         }
     }
 
@@ -109,12 +129,7 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// Why it cannot be run, in a sentence.
     pub fn executable(&self, path: &Path) -> Result<PathBuf, String> {
-        if let Some(known) = self.seen.borrow().get(path) {
-            return known.clone();
-        }
-        let found = self.look(path);
-        (self.seen.borrow_mut()).insert(path.to_path_buf(), found.clone());
-        found
+        self.seen.or_look(path, || self.look(path))
     }
 
     /// The digest of what is at a path, links followed; `None` where nothing is. Read once, however many
@@ -123,20 +138,16 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// Why it cannot be read.
     pub fn digest(&self, path: &Path) -> Result<Option<Digest>, String> {
-        if let Some(known) = self.digests.borrow().get(path) {
-            return known.clone();
-        }
         let Some(disk) = self.disk else {
             return Ok(Some(DIGEST_AT_APPLY));
         };
-        let real = disk.resolve(path);
-        let digest = real.and_then(|real| match real {
-            Some(real) => disk.digest(&real),
-            None => Ok(None),
-        });
-        let digest = digest.map_err(|error| error.to_string());
-        (self.digests.borrow_mut()).insert(path.to_path_buf(), digest.clone());
-        digest
+        self.digests.or_look(path, || {
+            let digest = disk.resolve(path).and_then(|real| match real {
+                Some(real) => disk.digest(&real),
+                None => Ok(None),
+            });
+            digest.map_err(|error| error.to_string())
+        })
     }
 
     fn look(&self, path: &Path) -> Result<PathBuf, String> {

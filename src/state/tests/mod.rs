@@ -62,6 +62,7 @@ fn applied(address: &Address, lineage: &Lineage) -> Applied {
         backend: BackendId::from_static("systemd-system"),
         definition: Definition::of(&definition).unwrap(),
         image,
+        renderer: None,
         meta: Meta {
             protect: true,
             ..Meta::default()

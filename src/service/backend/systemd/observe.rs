@@ -53,7 +53,7 @@ impl Observe for Systemd {
             .iter()
             .filter(|entry| *entry.backend == self.id)
             .collect();
-        let survey = match self.survey() {
+        let survey = match self.survey(entries.len()) {
             Ok(survey) => survey,
             Err(error) => return Ok(unknown(&entries, &listing(error))),
         };
@@ -94,6 +94,10 @@ impl Observe for Systemd {
                 Files::Ours(mut found, changed) => {
                     let unread = read_at.is_some_and(|read_at| changed > read_at);
                     add_state(&mut found.image, state, unread);
+                    // One image then, however often the two are compared.
+                    if let Some(known) = entry.known.iter().find(|known| ***known == found.image) {
+                        found.image = (*known).clone();
+                    }
                     Seen::Ours(found)
                 }
             };

@@ -11,7 +11,16 @@ use super::{
     Systemd,
     parts::{UnitKind, drop_in, shadow},
 };
-use crate::{effect::disk::EntryKind, resource::PartName};
+use crate::{
+    effect::{disk::EntryKind, threads},
+    resource::PartName,
+};
+
+/// From so many services on, directories are listed side by side.
+const MANY: usize = 256;
+
+/// What a listing gives.
+type Entries = Vec<(String, EntryKind)>;
 
 /// What stands under the names of one service.
 #[derive(Debug, Default)]
@@ -126,15 +135,33 @@ fn parse_wide(entry: &str) -> Option<(&str, UnitKind)> {
 }
 
 impl Systemd {
-    /// Walks the unit directories, the links and `services/` once.
+    /// Walks the unit directories, the links and `services/` once; for `services` that are asked for.
     ///
     /// # Errors
     /// When a directory cannot be listed.
-    pub(super) fn survey(&self) -> io::Result<Survey> {
+    pub(super) fn survey(&self, services: usize) -> io::Result<Survey> {
         let mut survey = Survey::default();
         let prefix = format!("lorectl-{}.", self.layout.project());
-        self.survey_units(&mut survey, &prefix)?;
-        for (entry, kind) in self.disk.list_behind_links(&self.places.wants())? {
+        if services == 0 {
+            // Only what has our name is looked for.
+            let units = self.disk.list_behind_links(&self.places.units)?;
+            self.survey_units(&mut survey, units, &prefix)?;
+            return Ok(survey);
+        }
+        let (wants, kept) = (self.places.wants(), self.layout.services());
+        // The one with the most names last, where it is alone when there are two threads.
+        let large = [(&wants, true), (&kept, false), (&self.places.units, true)];
+        let least = if services < MANY { large.len() } else { 1 };
+        let disk = &*self.disk;
+        let list = |(dir, behind_links): &(&PathBuf, bool)| match behind_links {
+            true => disk.list_behind_links(dir),
+            false => disk.list(dir),
+        };
+        let mut listed = threads::map(&large, least, list).into_iter();
+        let mut next = || listed.next().unwrap_or_else(|| Ok(Vec::new()));
+        let (wants, kept, units) = (next()?, next()?, next()?);
+        self.survey_units(&mut survey, units, &prefix)?;
+        for (entry, kind) in wants {
             if let Some(Named::Unit(name, UnitKind::Timer)) = parse(&entry, &prefix) {
                 survey.slots.entry(name.to_owned()).or_default().link = Some(kind);
             }
@@ -177,13 +204,12 @@ impl Systemd {
                 }
             }
         }
-        let kept = self.disk.list(&self.layout.services())?;
         survey.kept = kept.into_iter().map(|(name, _)| name).collect();
         Ok(survey)
     }
 
-    fn survey_units(&self, survey: &mut Survey, prefix: &str) -> io::Result<()> {
-        for (entry, kind) in self.disk.list_behind_links(&self.places.units)? {
+    fn survey_units(&self, survey: &mut Survey, units: Entries, prefix: &str) -> io::Result<()> {
+        for (entry, kind) in units {
             let path = self.places.units.join(&entry);
             match parse(&entry, prefix) {
                 Some(Named::Unit(name, unit)) => {
