@@ -574,6 +574,14 @@ async fn ask_and_wait(
                     return Ok(Some(report));
                 }
                 if late {
+                    if let Stored::Newer(version, _) = file::read(disk, layout, &service.name) {
+                        let message = format!(
+                            "service.{}: what became of its run is not recorded: its status has version {version}, newer than this lorectl reads",
+                            service.name
+                        );
+                        let logs = format!("`lorectl service logs {}` shows the run; install a newer lorectl", service.name);
+                        return Err(Error::new(Code::StateNewer, message).suggest(logs));
+                    }
                     return Err(failed("its run said nothing of the request".to_owned()));
                 }
             }

@@ -223,7 +223,18 @@ impl Doctor<'_> {
         let name = "status";
         let service = &self.service.name;
         match file::read(self.disk, self.layout, service) {
-            Stored::Good(_) => Check::pass(name),
+            Stored::Good(_) => match file::last_aside(self.disk, self.layout, service) {
+                None => Check::pass(name),
+                Some((aside, at)) => {
+                    let path = self.layout.data(service).join(aside);
+                    let message = format!(
+                        "one that could not be read was set aside at {at}: {}",
+                        path.display()
+                    );
+                    let action = "look into it for what is missed, then remove it";
+                    Check::new(name, Verdict::Warn, message, action)
+                }
+            },
             Stored::Absent => Check::new(
                 name,
                 Verdict::Warn,

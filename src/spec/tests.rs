@@ -280,6 +280,9 @@ schedule = { cron = "* * * *", timezone = "UTC" }
 [services.schedules-e]
 run = ["true"]
 schedule = { cron = "* * * * *" }
+[services.schedules-h]
+run = ["true"]
+schedule = { cron = "61 * * * *" }
 [services.schedules-f]
 run = ["true"]
 schedule = { every = "1h", timezone = "UTC" }

@@ -19,6 +19,7 @@ use crate::{
     plan::Options,
     resource::Level,
     retry::Gate,
+    service::status::file,
     service::{
         backend::lingering_warning,
         definition::{Criticality, Schedule, Scheduler, Service},
@@ -237,6 +238,14 @@ pub(super) async fn status(context: &Context, name: &ResourceName) -> Result<Don
     let next = known.next_runs(&service, now, 3);
     let mut notes: Vec<String> = known.fault.iter().cloned().collect();
     notes.extend(stale(&known, &service, now));
+    let aside = file::last_aside(context.disk.as_ref(), &layout, &service.name);
+    notes.extend(aside.map(|(aside, at)| {
+        let path = layout.data(&service.name).join(aside);
+        format!(
+            "a status that could not be read was set aside at {at}: {}",
+            path.display()
+        )
+    }));
     notes.extend(observed.silent.clone());
     let undelivered = undelivered(context, &layout, &service, &mut notes);
     let kept = known.kept(&service, now);

@@ -81,9 +81,28 @@ fn parse(bytes: &[u8]) -> Stored {
 pub fn set_aside(layout: &Layout, name: &ResourceName, now: Timestamp) -> io::Result<String> {
     let dir = Dir::open(&layout.data(name))?.ok_or(io::ErrorKind::NotFound)?;
     // Two in one millisecond are told apart by nothing, and the later is the better witness.
-    let aside = format!("status.json.corrupt.{}", now.millis());
+    let aside = format!("{ASIDE}{}", now.millis());
     dir.rename("status.json", &aside)?;
     Ok(aside)
+}
+
+/// How the names begin that damaged statuses get; the milliseconds since 1970 follow.
+const ASIDE: &str = "status.json.corrupt.";
+
+/// The damaged status that was set aside last, and when; `None` when there is none, or it cannot be told.
+pub fn last_aside(
+    disk: &dyn Disk,
+    layout: &Layout,
+    name: &ResourceName,
+) -> Option<(String, Timestamp)> {
+    let listed = disk.list(&layout.data(name)).ok()?;
+    let asides = listed.into_iter().filter_map(|(name, _)| {
+        let digits = name.strip_prefix(ASIDE)?;
+        let plain = digits.len() <= 15 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let at = digits.parse().ok().filter(|_| plain)?;
+        Some((name, Timestamp::from_millis(at)))
+    });
+    asides.max_by_key(|(_, at)| *at)
 }
 
 /// Replaces the status, durably, and drops the skips that it has taken in.

@@ -64,6 +64,15 @@ pub fn render(trigger: &Trigger, style: &Style) -> String {
         }
     }
     if let Some(held) = &trigger.held {
+        // What the run ended with is what pauses it, and is said already.
+        let error = trigger.run.as_ref().and_then(|run| run.error.as_ref());
+        let held = Held {
+            reason: match error {
+                Some(error) if *error == held.reason => "the service is paused".to_owned(),
+                Some(_) | None => held.reason.clone(),
+            },
+            ..held.clone()
+        };
         line = line.plain("; ").join(held.line(trigger.at));
     }
     canvas.line(&line.plain("."), 2);

@@ -239,7 +239,18 @@ fn a_status_that_is_none_stops_no_run_and_is_kept() {
             let path = file.unwrap().path();
             path.to_str()?.contains(".corrupt.").then_some(path)
         });
-        assert_eq!(fs::read(aside.unwrap()).unwrap(), damaged, "{what}");
+        let aside = aside.unwrap();
+        assert_eq!(fs::read(&aside).unwrap(), damaged, "{what}");
+        // Who did not see the run is told later too, until they have looked.
+        for command in ["service status sync", "service doctor sync"] {
+            let told = world.run(command).exits(0).stdout;
+            let told: String = told.split_whitespace().collect();
+            let name = aside.file_name().unwrap().to_str().unwrap();
+            assert!(told.contains(name), "{what}: {command}: {told}");
+        }
+        fs::remove_file(&aside).unwrap();
+        let found = world.run("service doctor sync").exits(0).stdout;
+        assert!(!found.contains("set aside"), "{what}: {found}");
     }
 }
 
