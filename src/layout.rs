@@ -47,6 +47,11 @@ impl Layout {
         self.root().join("journal")
     }
 
+    /// The `state mv` that is under way, or was cut short. 0600.
+    pub fn renaming(&self) -> PathBuf {
+        self.root().join("renaming.json")
+    }
+
     /// The project's lock. 0600.
     pub fn lock_file(&self) -> PathBuf {
         self.root().join("lock")

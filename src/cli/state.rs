@@ -3,7 +3,7 @@
 mod edit;
 mod export;
 mod remove;
-mod rename;
+pub(super) mod rename;
 
 use std::collections::BTreeMap;
 

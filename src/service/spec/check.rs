@@ -90,7 +90,7 @@ pub fn schedule(raw: &RawService) -> Result<Schedule, Problem> {
             "`timezone` goes with `cron`; `every` counts elapsed time",
         )),
         (None, Some(cron), None) => match check_cron(cron, "UTC") {
-            Ok(_) => Err(Problem::at("/schedule", "`cron` wants a `timezone`")
+            Ok(()) => Err(Problem::at("/schedule", "`cron` wants a `timezone`")
                 .suggest("name an IANA zone, as `timezone = \"Europe/Paris\"`")),
             Err(message) => Err(Problem::at("/schedule/cron", message)
                 .suggest("and name an IANA zone beside it, as `timezone = \"Europe/Paris\"`")),
