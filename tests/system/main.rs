@@ -26,6 +26,7 @@ mod reading;
 mod reboot;
 mod runner;
 mod runner_reboot;
+mod shells;
 mod tending;
 mod tidings;
 mod told;
@@ -107,6 +108,10 @@ fn main() {
     let (name, test) = ci::BROWSER;
     let skip_browser = skip.or((!is_there("chromium")).then_some("needs chromium"));
     trials.push(trial(name, Manager::System, skip_browser, test));
+    for (shell, reason, (name, test)) in shells::SHELLS {
+        let skip = skip.or((!is_there(shell)).then_some(*reason));
+        trials.push(trial(name, Manager::System, skip, *test));
+    }
     let cron = Path::new("/usr/sbin/cron").exists();
     for (name, test) in adopt::SYSTEM {
         let skip = skip.or((!cron).then_some("needs cron"));
