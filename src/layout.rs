@@ -62,6 +62,36 @@ impl Layout {
         self.root().join("locks").join(name.as_str())
     }
 
+    /// Values of credentials. 0700.
+    pub fn secrets(&self) -> PathBuf {
+        self.root().join("secrets")
+    }
+
+    /// One credential. 0700.
+    pub fn secret(&self, name: &ResourceName) -> PathBuf {
+        self.secrets().join(name.as_str())
+    }
+
+    /// The value that is in use, and nothing else. 0600.
+    pub fn secret_value(&self, name: &ResourceName) -> PathBuf {
+        self.secret(name).join("value")
+    }
+
+    /// All that is known of a credential, its values included. 0600.
+    pub fn secret_record(&self, name: &ResourceName) -> PathBuf {
+        self.secret(name).join("record.json")
+    }
+
+    /// What its issuer last said of it. 0600.
+    pub fn secret_finding(&self, name: &ResourceName) -> PathBuf {
+        self.secret(name).join("finding.json")
+    }
+
+    /// What fingerprints of values are keyed with: 32 random bytes. 0600.
+    pub fn key_file(&self) -> PathBuf {
+        self.root().join("key")
+    }
+
     /// All services. 0711.
     pub fn services(&self) -> PathBuf {
         self.root().join("services")

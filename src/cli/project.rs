@@ -1,5 +1,6 @@
 //! A project on this host: its memory, its backends, what the spec wants of it.
 
+mod credentials;
 mod elsewhere;
 mod reconcile;
 mod resolve;
@@ -12,6 +13,7 @@ use std::{
 
 use crate::{
     apply::execute::Backends,
+    credential::plan::Glimpse,
     effect::{
         disk::EntryKind,
         executable, host, threads,
@@ -58,6 +60,8 @@ pub struct Project<'a> {
     unstable: Option<Error>,
     accounts: RefCell<BTreeMap<String, Option<Account>>>,
     programs: Programs<'a>,
+    /// What the sources of the credentials hold that the spec wants.
+    glimpses: RefCell<BTreeMap<Address, Glimpse>>,
     /// What a snapshot says of the host, where it is not this one.
     elsewhere: Option<Elsewhere>,
 }
@@ -97,6 +101,7 @@ impl<'a> Project<'a> {
             unstable,
             accounts: RefCell::default(),
             programs: Programs::new(context.disk.as_ref()),
+            glimpses: RefCell::default(),
             elsewhere: None,
         })
     }
@@ -161,10 +166,12 @@ impl<'a> Project<'a> {
             match made? {
                 Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| (*declared, problem)));
+                    let own = |problem| (declared.address(), declared.declared(), problem);
+                    problems.extend(found.into_iter().map(own));
                 }
             }
         }
+        problems.extend(self.wish_credentials(spec, &mut wish)?);
         if !problems.is_empty() {
             return Err(spec.report(&problems, disk));
         }
@@ -297,7 +304,11 @@ impl<'a> Project<'a> {
     /// As [`plan::plan`].
     pub fn decide(&self, situation: &Situation, options: Options) -> Result<Plan> {
         let inputs = situation.inputs(&self.host, self.context.now(), options);
-        let mut plan = plan::plan(&inputs, &Kinds { service: self })?;
+        let kinds = Kinds {
+            service: self,
+            credential: self,
+        };
+        let mut plan = plan::plan(&inputs, &kinds)?;
         if let Some(unstable) = &self.unstable
             && plan.steps.iter().any(needs_binary)
         {
@@ -331,7 +342,7 @@ impl<'a> Project<'a> {
             let wanted = situation.wish.desired.get(address).map(|d| &d.definition);
             let applied = situation.applied.get(address).map(|a| &a.definition);
             let Seen::Ours(found) = seen else { continue };
-            if wanted == applied && !all {
+            if address.kind != Kind::Service || (wanted == applied && !all) {
                 continue;
             }
             let status = status::read(disk, &self.layout, &address.name);
@@ -352,6 +363,9 @@ impl Project<'_> {
             let Some(applied) = situation.applied.get(address) else {
                 continue;
             };
+            if address.kind != Kind::Service {
+                continue;
+            }
             // Ten thousand definitions are not read for the few that pin something.
             if !applied.definition.as_json().contains("\"programs\":") {
                 continue;

@@ -10,7 +10,7 @@ use crate::{
     id::Address,
     observe::Situation,
     plan::{Options, approval},
-    resource::{Action, Plan},
+    resource::{Action, Cause, Plan},
     service::run::classify,
     state::place,
 };
@@ -32,6 +32,8 @@ const OTHER_PROGRAM: &str = "a program that it pins is not the one that was appl
 pub struct Mending {
     /// Whether drift is mended at all.
     drift: bool,
+    /// Whether values are replaced that are due.
+    rotation: bool,
     /// What drifted and stays so, with the reason.
     unmended: RefCell<Vec<Failure>>,
 }
@@ -55,6 +57,7 @@ pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
     let allows = |what: Allow| args.allow.is_empty() || args.allow.contains(&what);
     let mending = Mending {
         drift: allows(Allow::Drift),
+        rotation: allows(Allow::Rotation),
         unmended: RefCell::default(),
     };
     let wish = |project: &Project<'_>| Ok(project.as_applied());
@@ -92,7 +95,7 @@ impl Mending {
         self.unmended.borrow().clone()
     }
 
-    /// What a plan would do beyond putting back what was applied.
+    /// What a plan would do beyond putting back what was applied and replacing what is due.
     ///
     /// # Errors
     /// `STATE_CORRUPT` for a record whose definition cannot be read.
@@ -106,8 +109,11 @@ impl Mending {
         for change in plan.changes.iter().filter(|c| c.action != Action::NoOp) {
             let address = &change.address;
             let stuck = match situation.applied.get(address) {
-                Some(record) if self.drift && approval::only_drifted(change) => {
-                    project.stuck(record)?
+                Some(record)
+                    if (self.drift && approval::only_drifted(change))
+                        || (self.rotation && change.cause == Some(Cause::Schedule)) =>
+                {
+                    project.stuck(address, record)?
                 }
                 Some(_) | None => {
                     leave.insert(address.clone());
