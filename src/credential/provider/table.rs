@@ -56,7 +56,8 @@ pub enum Via {
 }
 
 /// What is sent. In header values, `form` and `json`, `{token}` stands for the token, and `{NAME}` for one of
-/// `params` or for a secret of the credential; a header's value may also be `Basic {NAME:NAME}`.
+/// `params` or for a secret of the credential; `{NAME:NAME}` is what follows `Basic` (RFC 7617), and
+/// `{form:NAME:NAME}` the same as OAuth 2 has it (RFC 6749, 2.3.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "ProviderRequest")]

@@ -2,6 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
+use url::form_urlencoded::byte_serialize;
+
+const NAMES: &str = "between `{` and `}` is a name of `a-z`, `0-9` and `_`";
 
 /// The place of the token.
 pub const TOKEN: &str = "token";
@@ -15,6 +18,8 @@ pub enum Piece<'t> {
     Value(&'t str),
     /// Base64 of two values with a colon between, as `Basic` has them (RFC 7617).
     Pair(&'t str, &'t str),
+    /// The same of two values that are encoded as in a form first, as OAuth has it (RFC 6749, 2.3.1).
+    Client(&'t str, &'t str),
 }
 
 fn is_name(text: &str) -> bool {
@@ -33,12 +38,15 @@ pub fn pieces(template: &str) -> Result<Vec<Piece<'_>>, &'static str> {
     while let Some((text, after)) = rest.split_once('{') {
         let (name, after) = after.split_once('}').ok_or("a `{` has no `}`")?;
         pieces.push(Piece::Text(text));
-        pieces.push(match name.split_once(':') {
-            Some((first, second)) if is_name(first) && is_name(second) => {
-                Piece::Pair(first, second)
-            }
-            None if is_name(name) => Piece::Value(name),
-            Some(_) | None => return Err("between `{` and `}` is a name of `a-z`, `0-9` and `_`"),
+        let parts: Vec<&str> = name.split(':').collect();
+        if !parts.iter().all(|part| is_name(part)) {
+            return Err(NAMES);
+        }
+        pieces.push(match parts[..] {
+            [name] => Piece::Value(name),
+            [first, second] => Piece::Pair(first, second),
+            ["form", first, second] => Piece::Client(first, second),
+            _ => return Err(NAMES),
         });
         rest = after;
     }
@@ -55,7 +63,7 @@ pub fn names(template: &str) -> Vec<&str> {
     let named = pieces.into_iter().flat_map(|piece| match piece {
         Piece::Text(_) => [None, None],
         Piece::Value(name) => [Some(name), None],
-        Piece::Pair(first, second) => [Some(first), Some(second)],
+        Piece::Pair(first, second) | Piece::Client(first, second) => [Some(first), Some(second)],
     });
     named.flatten().collect()
 }
@@ -76,6 +84,12 @@ pub fn fill<'v>(
             Piece::Value(name) => filled.push_str(get(name)?),
             Piece::Pair(first, second) => {
                 let pair = SecretString::from(format!("{}:{}", get(first)?, get(second)?));
+                STANDARD.encode_string(pair.expose_secret(), &mut filled);
+            }
+            Piece::Client(first, second) => {
+                let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+                let (first, second) = (encoded(get(first)?), encoded(get(second)?));
+                let pair = SecretString::from(format!("{first}:{second}"));
                 STANDARD.encode_string(pair.expose_secret(), &mut filled);
             }
         }
@@ -104,6 +118,8 @@ mod tests {
                 "Basic {user:password}",
                 Ok("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             ),
+            // `Aladdin:open+sesame`.
+            ("{form:user:password}", Ok("QWxhZGRpbjpvcGVuK3Nlc2FtZQ==")),
             ("{nobody}", Err("nobody")),
             ("{user:nobody}", Err("nobody")),
         ] {
@@ -120,7 +136,9 @@ mod tests {
 
     #[test]
     fn braces_that_make_no_sense() {
-        for template in ["{", "}", "{a", "a}", "{}", "{A}", "{a:}", "{a b}", "{{a}}"] {
+        for template in [
+            "{", "}", "{a", "a}", "{}", "{A}", "{a:}", "{a b}", "{{a}}", "{a:b:c}",
+        ] {
             assert!(pieces(template).is_err(), "{template}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod cases;
 mod certificates;
+mod engine;
 mod formats;
 mod spec;
 mod wire;

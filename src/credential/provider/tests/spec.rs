@@ -249,3 +249,25 @@ fn unknown_keys_are_refused() {
         assert!(toml::from_str::<RawProvider>(text).is_err(), "{text}");
     }
 }
+
+fn undocumented(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    let properties = schema.get("properties").and_then(|all| all.as_object());
+    for (key, property) in properties.into_iter().flatten() {
+        if property.get("description").is_none() {
+            found.push(format!("{path}/{key}"));
+        }
+    }
+    let parts = schema.as_object().into_iter().flatten();
+    let items = schema.as_array().into_iter().flatten();
+    for part in parts.map(|(_, part)| part).chain(items) {
+        undocumented(part, path, found);
+    }
+}
+
+#[test]
+fn every_key_says_what_it_is_for() {
+    let schema = schemars::schema_for!(RawProvider).to_value();
+    let mut found = Vec::new();
+    undocumented(&schema, "", &mut found);
+    assert_eq!(found, [""; 0]);
+}

@@ -71,7 +71,7 @@ async fn a_form_and_an_object_are_sent_filled_in() {
     assert_eq!(seen.what, "POST /introspect");
     assert!(
         seen.headers
-            .contains("authorization: Basic bG9yZWN0bDpwJnNz\r\n"),
+            .contains("authorization: Basic bG9yZWN0bDpwJTI2c3M=\r\n"),
         "{}",
         seen.headers
     );
