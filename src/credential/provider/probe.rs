@@ -62,7 +62,8 @@ struct Filled {
 
 impl Provider {
     /// What an issuer says of a token. One request is sent, and no redirect followed; a provider without
-    /// an issuer is asked nothing. No finding holds anything of the token, the URL or the answer's text.
+    /// an issuer is asked nothing, and one whose tokens look otherwise ([`Provider::check_format`]) is not
+    /// sent this one. No finding holds anything of the token, the URL or the answer's text.
     pub async fn probe(
         &self,
         http: &Http,
@@ -86,6 +87,12 @@ impl Provider {
     ) -> Finding {
         if let Some(finding) = self.judge_alone(token, now) {
             return finding;
+        }
+        if let Err(wrong) = self.check_format(token) {
+            let error = Finding::new(Status::Error, now);
+            return error.because(format!(
+                "it is not sent, as it is no token of this provider: {wrong}"
+            ));
         }
         let filled = match self.filled(endpoint, token) {
             Ok(filled) => filled,

@@ -12,6 +12,8 @@ use crate::{
 };
 
 const TOKEN: &str = "glpat-canary-Canary-CANARY-0123456789";
+const GITHUB: &str = "ghp_canaryCanaryCANARY0123456789canaryCanary";
+const DOCKER: &str = "dckr_pat_canary-Canary-CANARY-0123";
 
 fn says(status: u16, headers: &'static str, body: &str) -> Say {
     Say::With(status, headers, body.to_owned())
@@ -61,7 +63,7 @@ async fn a_form_and_an_object_are_sent_filled_in() {
         secrets: &secrets,
         ..Endpoint::new(&http, &base, None)
     };
-    let token = SecretString::from("a+b&c \"d\"");
+    let token = SecretString::from("a+b&c\"d\"");
     let oauth2 = builtin("oauth2").unwrap();
     let finding = oauth2
         .probe_at(&endpoint, &token, &BTreeSet::new(), now())
@@ -81,10 +83,11 @@ async fn a_form_and_an_object_are_sent_filled_in() {
     );
     assert_eq!(
         seen.body,
-        "token=a%2Bb%26c+%22d%22&token_type_hint=access_token"
+        "token=a%2Bb%26c%22d%22&token_type_hint=access_token"
     );
 
     let mut dockerhub = builtin("dockerhub").unwrap().clone();
+    dockerhub.format.clear();
     dockerhub.params.insert("user".to_owned(), "ada".to_owned());
     let finding = dockerhub
         .probe_at(&endpoint, &token, &BTreeSet::new(), now())
@@ -93,14 +96,14 @@ async fn a_form_and_an_object_are_sent_filled_in() {
     let seen = &listener.wait_for(2)[1];
     assert_eq!(
         seen.body,
-        "{\"identifier\":\"ada\",\"secret\":\"a+b&c \\\"d\\\"\"}"
+        "{\"identifier\":\"ada\",\"secret\":\"a+b&c\\\"d\\\"\"}"
     );
 }
 
 #[tokio::test]
 async fn without_what_the_request_asks_for_nothing_is_sent() {
     let listener = Listener::start([Say::status(200)]);
-    let finding = probed("dockerhub", &listener.url("/"), TOKEN).await;
+    let finding = probed("dockerhub", &listener.url("/"), DOCKER).await;
     assert_eq!(finding.status, Status::NotImplemented);
     let detail = finding.detail.unwrap();
     assert_eq!(
@@ -115,7 +118,7 @@ async fn a_redirect_is_an_error_and_the_token_goes_nowhere_else() {
     let other = Listener::start([Say::status(200)]);
     let target: &'static str = format!("Location: {}\r\n", other.url("/")).leak();
     let listener = Listener::start([says(302, target, "")]);
-    let finding = probed("github", &listener.url("/"), TOKEN).await;
+    let finding = probed("github", &listener.url("/"), GITHUB).await;
     assert_eq!(finding.status, Status::Error);
     assert!(finding.detail.unwrap().contains("a redirect"));
     assert_eq!((listener.seen().len(), other.seen().len()), (1, 0));
@@ -126,7 +129,6 @@ async fn a_server_that_does_not_answer_is_an_error_and_not_an_unknown_provider()
     let hanging = Listener::start([Say::Hang]);
     let closing = Listener::start([Say::Close]);
     let http = Http::default();
-    let token = SecretString::from(TOKEN);
     for (url, expected) in [
         (hanging.url("/"), "no answer in time"),
         (
@@ -147,8 +149,9 @@ async fn a_server_that_does_not_answer_is_an_error_and_not_an_unknown_provider()
             },
             ..Endpoint::new(&http, &base, None)
         };
-        for name in ["github", "gitlab"] {
+        for (name, token) in [("github", GITHUB), ("gitlab", TOKEN)] {
             let provider = builtin(name).unwrap();
+            let token = SecretString::from(token);
             let finding = provider
                 .probe_at(&endpoint, &token, &BTreeSet::new(), now())
                 .await;
@@ -165,7 +168,7 @@ async fn a_server_that_does_not_answer_is_an_error_and_not_an_unknown_provider()
 #[tokio::test]
 async fn a_body_is_read_to_64_kib() {
     let flood = Listener::start([Say::Flood]);
-    let finding = probed("github", &flood.url("/"), TOKEN).await;
+    let finding = probed("github", &flood.url("/"), GITHUB).await;
     let detail = finding.detail.unwrap();
     assert_eq!(
         (finding.status, detail.as_str()),
@@ -174,37 +177,48 @@ async fn a_body_is_read_to_64_kib() {
     let body = |filler: usize| format!("{{\"login\":\"ada\",\"x\":\"{}\"}}", "x".repeat(filler));
     let brim = PROBE_BODY - body(0).len();
     let listener = Listener::start([says(200, "", &body(brim)), says(200, "", &body(brim + 1))]);
-    let whole = probed("github", &listener.url("/"), TOKEN).await;
+    let whole = probed("github", &listener.url("/"), GITHUB).await;
     assert_eq!(whole.status, Status::Live);
-    let cut = probed("github", &listener.url("/"), TOKEN).await;
+    let cut = probed("github", &listener.url("/"), GITHUB).await;
     assert_eq!(cut.status, Status::Error);
 }
 
 #[tokio::test]
 async fn an_answer_that_repeats_the_token_leaves_nothing_of_it() {
     for (status, body) in [
-        (200, format!("{{\"login\":\"{TOKEN}\"}}")),
-        (200, format!("{{\"login\":\"user of {TOKEN}\"}}")),
-        (401, format!("{{\"message\":\"Bad credentials: {TOKEN}\"}}")),
-        (418, format!("{{\"message\":\"{TOKEN}\"}}")),
-        (500, TOKEN.to_owned()),
+        (200, format!("{{\"login\":\"{GITHUB}\"}}")),
+        (200, format!("{{\"login\":\"user of {GITHUB}\"}}")),
+        (
+            401,
+            format!("{{\"message\":\"Bad credentials: {GITHUB}\"}}"),
+        ),
+        (418, format!("{{\"message\":\"{GITHUB}\"}}")),
+        (500, GITHUB.to_owned()),
     ] {
-        let headers: &'static str = format!("X-OAuth-Scopes: repo, {TOKEN}\r\n").leak();
+        let headers: &'static str = format!("X-OAuth-Scopes: repo, {GITHUB}\r\n").leak();
         let listener = Listener::start([says(status, headers, &body)]);
-        let finding = probed("github", &listener.url("/"), TOKEN).await;
+        let finding = probed("github", &listener.url("/"), GITHUB).await;
         assert_eq!(finding.account, None);
         assert_eq!(finding.status.is_live(), status == 200, "{finding:?}");
     }
 }
 
 #[tokio::test]
-async fn a_token_that_is_no_header_is_not_sent_and_not_quoted() {
+async fn what_looks_like_no_token_of_the_provider_is_not_sent_and_not_quoted() {
     let listener = Listener::start([Say::status(200)]);
-    for token in ["canary\nHost: x", "canary\0", "Canary\r"] {
-        let finding = probed("gitlab", &listener.url("/"), token).await;
-        assert_eq!(finding.status, Status::Error);
-        let detail = finding.detail.unwrap();
-        assert_eq!(detail, "the header `private-token` cannot be sent as it is");
+    for (provider, token, expected) in [
+        (
+            "gitlab",
+            "canary-canary-canary\nHost: x",
+            "it holds a line break",
+        ),
+        ("gitlab", "canary-canary-canary\0", "it holds a NUL"),
+        ("gitlab", "", "it is empty"),
+        ("slack", TOKEN, "it does not begin with `xox` or `xapp-`"),
+    ] {
+        let finding = probed(provider, &listener.url("/"), token).await;
+        let detail = format!("it is not sent, as it is no token of this provider: {expected}");
+        assert_eq!(finding, Finding::new(Status::Error, now()).because(detail));
     }
     assert_eq!(listener.seen().len(), 0);
 }
