@@ -17,6 +17,7 @@ pub mod finding;
 pub mod image;
 pub mod key;
 pub mod plan;
+pub mod provider;
 pub mod record;
 pub mod seam;
 pub mod source;
