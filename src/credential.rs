@@ -5,3 +5,4 @@
 //! keyed fingerprint.
 
 pub mod finding;
+pub mod mint;

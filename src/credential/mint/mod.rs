@@ -1,0 +1,4 @@
+//! Tokens that an issuer makes for us.
+
+pub mod breaker;
+pub mod policy;
