@@ -1,10 +1,13 @@
 //! Tokens that an issuer makes for us: when, by whom, and at most once.
 //!
 //! [`policy`] decides by the time and a token's life whether it serves, and [`breaker`] whether its
-//! issuer is asked; both are pure. What is said to whom is in [`issuer`].
+//! issuer is asked; both are pure. [`health`] keeps the breakers, and [`flight`] lets one process of
+//! many mint while the others wait for what it brings. What is said to whom is in [`issuer`].
 
 pub mod breaker;
 mod fault;
+pub mod flight;
+pub mod health;
 pub mod issuer;
 pub mod policy;
 mod wire;
