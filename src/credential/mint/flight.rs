@@ -207,6 +207,21 @@ impl Flight<'_> {
         }
     }
 
+    fn keep(&self, vault: &dyn Vault, minted: Minted) -> Result<Kept, Failure> {
+        let jitter = Jitter::draw(retry::derive(self.seed, 0));
+        let life = Life::of(minted.issued_at, minted.expires_at, jitter);
+        match vault.keep(&minted, life) {
+            Ok(()) => Ok(Kept {
+                value: minted.value,
+                life,
+            }),
+            Err(error) => Err(Failure::NotKept {
+                minted: Box::new(minted),
+                error,
+            }),
+        }
+    }
+
     /// Asks the issuer, and stores and records what comes of it.
     async fn fetch(
         &self,
@@ -225,18 +240,12 @@ impl Flight<'_> {
         let after = self.clock.now();
         // The store before the issuer's record: what was brought is the dearer of the two.
         let result = match outcome {
-            Ok(minted) => {
-                let jitter = Jitter::draw(retry::derive(self.seed, 0));
-                let life = Life::of(minted.issued_at, minted.expires_at, jitter);
-                match vault.keep(&minted, life) {
-                    Ok(()) => Ok(Kept {
-                        value: minted.value,
-                        life,
-                    }),
-                    Err(error) => Err(Failure::NotKept {
-                        minted: Box::new(minted),
-                        error,
-                    }),
+            Ok(minted) => self.keep(vault, minted),
+            Err(MintFault::Unusable { why, minted }) if self.loss == Loss::Fatal => {
+                // The old one is dead: this one is all there is, whatever is said of its end.
+                match self.keep(vault, minted.as_ref().clone()) {
+                    Ok(_) => Err(Failure::Mint(MintFault::Unusable { why, minted })),
+                    Err(failure) => Err(failure),
                 }
             }
             Err(fault) => {

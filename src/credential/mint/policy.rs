@@ -4,6 +4,8 @@
 //! behind that, and only one that has ended makes its caller wait. Unlike there, a short life does not
 //! make a token due at once, and the wait between failed mints grows before the breaker trips.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     id::{Seconds, Timestamp},
     retry,
@@ -55,11 +57,13 @@ pub fn due(issued: Timestamp, expires: Timestamp, jitter: Jitter) -> Timestamp {
 }
 
 /// What the policy must know of a token: nothing of its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
     /// When it ends, UTC; `None` for one that does not, which is never due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// When it is due, as [`due`] said when it was minted.
+    /// When it is due, as [`due`] said when it was minted, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
 }
 

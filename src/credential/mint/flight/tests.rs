@@ -304,6 +304,24 @@ async fn what_revokes_at_once_is_never_asked_again_after_a_lost_answer() {
 }
 
 #[tokio::test]
+async fn the_only_token_there_is_is_kept_whatever_is_said_of_its_end() {
+    let unusable = async |now, _| {
+        let mut minted = minted("new", now, 0);
+        minted.expires_at = None;
+        Err(minted.unusable("its expiry is no date"))
+    };
+    for (loss, expected) in [(Loss::Fatal, "served new"), (Loss::Brief, "minted next")] {
+        let (world, vault) = (World::new(), Memory::holding(kept("old", 0, 100)));
+        let outcome = world.refresh(&vault, 200, loss, unusable).await;
+        let why = "the issuer made a token that cannot be used: its expiry is no date";
+        assert_eq!(told(&outcome), why);
+        let next = async |now, _| Ok(minted("next", now, 100));
+        let outcome = world.refresh(&vault, 260, loss, next).await;
+        assert_eq!(told(&outcome), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_stored_is_handed_back() {
     let world = World::new();
     let vault = Memory {
