@@ -161,8 +161,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The proxy of a hub is its child, and ends as part of the group.
         let group = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        // A hub's proxy has a session of its own, and is ended by the hub alone.
+        let _ = killpg(group, Signal::SIGTERM);
+        let end = Instant::now() + DEADLINE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
     }
