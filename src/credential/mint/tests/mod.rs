@@ -238,6 +238,7 @@ async fn what_was_surely_not_done_is_told_from_what_may_have_been() {
             (with(302, "Location: /\r\n"), CarriedOut::Maybe),
             (with(303, "Location: /\r\n"), CarriedOut::Maybe),
             (with(408, ""), CarriedOut::Maybe),
+            (with(499, ""), CarriedOut::Maybe),
             (with(500, ""), CarriedOut::Maybe),
             (with(502, ""), CarriedOut::Maybe),
             (with(504, ""), CarriedOut::Maybe),
