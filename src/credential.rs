@@ -16,6 +16,7 @@ pub mod facts;
 pub mod finding;
 pub mod image;
 pub mod key;
+pub mod mint;
 pub mod plan;
 pub mod provider;
 pub mod record;
