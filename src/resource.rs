@@ -279,6 +279,45 @@ impl PartialEq for Definition {
 }
 impl Eq for Definition {}
 
+/// Values as a plan's document shows them. Objects have their keys in order, so that equal values are
+/// equal texts; as a tree they would take ten times as much, for each of many thousand resources.
+#[derive(Debug, Clone)]
+pub struct Values(Box<RawValue>);
+
+impl Values {
+    /// The same as a tree, for a closer look.
+    pub fn tree(&self) -> Value {
+        serde_json::from_str(self.0.get()).unwrap_or_default()
+    }
+}
+
+impl From<Value> for Values {
+    fn from(value: Value) -> Self {
+        // A tree has only keys that are texts, and no number that JSON lacks: it can always be written.
+        Self(serde_json::value::to_raw_value(&value).unwrap_or_default())
+    }
+}
+
+/// Nothing is there: `null`.
+impl Default for Values {
+    fn default() -> Self {
+        Value::Null.into()
+    }
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+impl Eq for Values {}
+
 /// Where in the spec a resource is declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declared {
@@ -825,10 +864,10 @@ pub struct Change {
     pub cause: Option<Cause>,
     /// Why this action, or why none.
     pub reason: ActionReason,
-    /// The values before, as the document shows them; `Null` is absent.
-    pub before: Value,
-    /// The values after; `Null` is absent. Equal values mean an equal change, for an approval.
-    pub after: Value,
+    /// The values before, as the document shows them; `null` is absent.
+    pub before: Values,
+    /// The values after; `null` is absent. Equal values mean an equal change, for an approval.
+    pub after: Values,
     /// The fields that change, for a reader.
     pub fields: Vec<FieldChange>,
     /// The files that change, for a reader.

@@ -350,10 +350,15 @@ fn refusal(approved: Option<&Approved>, fresh: &Change) -> Option<String> {
         ));
     }
     let mut found = Vec::new();
-    differences(&tree(&approved.after), &fresh.after, "", &mut found);
+    differences(&tree(&approved.after), &fresh.after.tree(), "", &mut found);
     if fresh.action.destroys() {
         let mut before = Vec::new();
-        differences(&tree(&approved.before), &fresh.before, "", &mut before);
+        differences(
+            &tree(&approved.before),
+            &fresh.before.tree(),
+            "",
+            &mut before,
+        );
         found.extend(
             before
                 .into_iter()

@@ -34,7 +34,7 @@ use crate::{
     id::{Digest, Lineage, Timestamp},
     resource::{
         Action, ActionReason, Cause, Change, Disruption, Drift, DriftField, FieldChange,
-        FileChange, Hold, Level, Lift, Plan, Refusal, Step, Undo,
+        FileChange, Hold, Level, Lift, Plan, Refusal, Step, Undo, Values,
     },
 };
 
@@ -215,9 +215,11 @@ struct ValuesEntry<'a> {
     #[schemars(with = "Vec<String>")]
     actions: Action,
     /// The values after; null when it is gone. `{"unknown": true}` in any place is a value known at apply; `one_of` and `ends_with` beside it say what it may be.
-    after: &'a Value,
+    #[schemars(with = "Value")]
+    after: &'a Values,
     /// The values before; null when it was not there.
-    before: &'a Value,
+    #[schemars(with = "Value")]
+    before: &'a Values,
 }
 
 const fn no_entries<T>(list: &[T]) -> bool {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     credential,
@@ -10,7 +10,7 @@ use crate::{
     id::{Address, BackendId, Kind, Lineage, ResourceId, Seconds, Timestamp},
     resource::{
         Action, ActionReason, Applied, Cause, Change, Definition, Desired, Disruption, Drift,
-        Found, Hold, Image, Seen, Step, StepId, Undo, Verb,
+        Found, Hold, Image, Seen, Step, StepId, Undo, Values, Verb,
     },
     service,
 };
@@ -167,8 +167,8 @@ pub fn purge_left(lineage: &Lineage, address: &Address, path: &Path) -> Result<(
         action: Action::Delete,
         cause: Some(Cause::Destroy),
         reason: ActionReason::Destroy,
-        before: left.clone(),
-        after: Value::Null,
+        before: left.clone().into(),
+        after: Values::default(),
         fields: Vec::new(),
         files: Vec::new(),
         notes: vec![format!("all that is left of it is {}", path.display())],
@@ -256,8 +256,8 @@ fn credential_change(
         action: case.action,
         cause: case.cause,
         reason: case.reason,
-        before: told.before,
-        after: told.after,
+        before: told.before.into(),
+        after: told.after.into(),
         fields: told.fields,
         files: Vec::new(),
         notes: told.notes,
@@ -363,8 +363,8 @@ fn service_change(
         action: case.action,
         cause: case.cause,
         reason: case.reason,
-        before: told.before,
-        after: told.after,
+        before: told.before.into(),
+        after: told.after.into(),
         fields: told.fields,
         files: told.files,
         notes: told.notes,

@@ -61,8 +61,8 @@ pub fn no_op(name: &str) -> Change {
         action: Action::NoOp,
         cause: None,
         reason: ActionReason::UpToDate,
-        before: json!(null),
-        after: json!(null),
+        before: json!(null).into(),
+        after: json!(null).into(),
         fields: Vec::new(),
         files: Vec::new(),
         notes: Vec::new(),
@@ -127,8 +127,8 @@ fn changes() -> Vec<Change> {
     vec![
         no_op("archive"),
         Change {
-            before: json!({"schedule": {"cron": "30 2 * * *"}, "timezone": "Europe/Paris"}),
-            after: json!({"schedule": {"cron": "30 3 * * *"}, "timezone": "Europe/Paris"}),
+            before: json!({"schedule": {"cron": "30 2 * * *"}, "timezone": "Europe/Paris"}).into(),
+            after: json!({"schedule": {"cron": "30 3 * * *"}, "timezone": "Europe/Paris"}).into(),
             fields: vec![
                 field(
                     "schedule",
@@ -149,7 +149,7 @@ fn changes() -> Vec<Change> {
             ..change("backup", Action::Update, Cause::Spec, R::SpecChanged)
         },
         Change {
-            after: json!({"schedule": {"every": "6h"}}),
+            after: json!({"schedule": {"every": "6h"}}).into(),
             fields: vec![
                 field("schedule", None, Some("every 6h")),
                 field("next runs", None, Some("15:12, 21:12, Fri 03:12 UTC")),
@@ -174,7 +174,7 @@ fn changes() -> Vec<Change> {
         },
         no_op("mirror"),
         Change {
-            before: json!({"schedule": {"every": "1d"}}),
+            before: json!({"schedule": {"every": "1d"}}).into(),
             files: vec![
                 file(&format!("{unit}.old.service"), Some(SERVICE), None),
                 file(&format!("{unit}.old.timer"), Some(TIMER), None),

@@ -1,15 +1,27 @@
 //! Plans, what their files approve, and what becomes of files that were tampered with.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     id::{BackendId, ResourceId, Seconds},
     resource::{
-        ActionReason, Cause, Definition, Disruption, Hold, Lift, Step, StepId, Subject, Undo, Verb,
+        ActionReason, Cause, Definition, Disruption, Hold, Lift, Step, StepId, Subject, Undo,
+        Values, Verb,
     },
 };
+
+/// Puts another value at a pointer.
+fn edit(values: &mut Values, at: &str, value: Value) {
+    let mut tree = values.tree();
+    let (parent, key) = at.rsplit_once('/').unwrap();
+    match tree.pointer_mut(parent).unwrap() {
+        Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+        parent => parent[key] = value,
+    }
+    *values = tree.into();
+}
 
 pub fn change(name: &str, action: Action, after: Value) -> Change {
     Change {
@@ -21,10 +33,10 @@ pub fn change(name: &str, action: Action, after: Value) -> Change {
             _ => ActionReason::SpecChanged,
         },
         before: match action {
-            Action::Create => Value::Null,
-            _ => json!({"schedule": "every 30m", "env": {"A": "1"}}),
+            Action::Create => Values::default(),
+            _ => json!({"schedule": "every 30m", "env": {"A": "1"}}).into(),
         },
-        after,
+        after: after.into(),
         fields: Vec::new(),
         files: Vec::new(),
         notes: Vec::new(),
@@ -162,7 +174,7 @@ fn what_only_drifted_is_left_and_what_drift_hides_is_not() {
     for edit in [
         (|c: &mut Change| c.cause = Some(Cause::Spec)) as fn(&mut Change),
         |c| c.cause = Some(Cause::Version),
-        |c| c.after["schedule"] = json!("every 5m"),
+        |c| edit(&mut c.after, "/schedule", json!("every 5m")),
     ] {
         let mut fresh = drifted(0);
         edit(&mut fresh.changes[0]);
@@ -183,18 +195,19 @@ fn what_differs_is_named() {
         refused(&approval, &fresh)
     };
     assert_eq!(
-        with(1, |c| c.after["schedule"] = json!("every 5m")),
+        with(1, |c| edit(&mut c.after, "/schedule", json!("every 5m"))),
         [r#"service.edited: `schedule` is "every 5m", "every 15m" was approved"#]
     );
     assert_eq!(
         with(1, |c| c.after =
-            json!({"schedule": "every 15m", "user": "root", "env": {}})),
+            json!({"schedule": "every 15m", "user": "root", "env": {}})
+                .into()),
         [
             r#"service.edited: `env.A` is gone, "2" was approved; `user` is "root", nothing was approved"#
         ]
     );
     assert_eq!(
-        with(3, |c| c.after["run"][1] = json!("c")),
+        with(3, |c| edit(&mut c.after, "/run/1", json!("c"))),
         [r#"service.moved: `run.1` is "c", "b" was approved"#]
     );
     assert_eq!(
@@ -210,7 +223,7 @@ fn what_differs_is_named() {
         ["service.other: would be created; the file does not have it"]
     );
     assert_eq!(
-        with(2, |c| c.before["schedule"] = json!("every 1m")),
+        with(2, |c| edit(&mut c.before, "/schedule", json!("every 1m"))),
         [r#"service.gone: what goes differs: `schedule` is "every 1m", "every 30m" was approved"#]
     );
 }
@@ -244,7 +257,7 @@ fn values_before_count_only_where_something_goes() {
     let plan = plan();
     let approval = read(&written(&plan)).unwrap();
     let mut fresh = plan;
-    fresh.changes[1].before = json!({"schedule": "drifted"});
+    fresh.changes[1].before = json!({"schedule": "drifted"}).into();
     check(&approval, &fresh).unwrap();
 }
 
@@ -259,11 +272,15 @@ fn an_unknown_value_in_the_file_allows_any_and_one_on_the_host_none() {
         json!({"unknown": true}),
     ] {
         let mut fresh = plan.clone();
-        fresh.changes[4].after["digest"] = value;
+        edit(&mut fresh.changes[4].after, "/digest", value);
         check(&approval, &fresh).unwrap();
     }
     let mut fresh = plan.clone();
-    fresh.changes[1].after["env"] = json!({"unknown": true});
+    edit(
+        &mut fresh.changes[1].after,
+        "/env",
+        json!({"unknown": true}),
+    );
     assert_eq!(
         refused(&approval, &fresh),
         [r#"service.edited: `env` is an unknown value, {"A":"2"} was approved"#]

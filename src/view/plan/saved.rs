@@ -9,7 +9,7 @@ use crate::{
     error::Code,
     id::{ResourceId, Seconds},
     plan::saved::{Saved, SavedChange, SavedRefusal, SavedStep},
-    resource::{Change, Definition, Plan, Refusal, Step, StepId, Subject},
+    resource::{Change, Definition, Plan, Refusal, Step, StepId, Subject, Values},
 };
 
 /// Writes a plan file as text, as `plan` printed it. The file holds no contents of files that come
@@ -70,8 +70,8 @@ fn change(saved: &SavedChange) -> Change {
         action: saved.values.action,
         cause: saved.cause,
         reason: saved.reason,
-        before: Value::Null,
-        after: Value::Null,
+        before: Values::default(),
+        after: Values::default(),
         fields: saved.fields.clone(),
         files: Vec::new(),
         notes: saved.notes.clone(),

@@ -27,7 +27,7 @@ fn plan() -> Plan {
     let needs =
         |name: &str| serde_json::json!({"meta": {"depends_on": [format!("service.{name}")]}});
     for (at, name) in [(2, "backup"), (7, "index")] {
-        plan.changes[at].after = needs(name);
+        plan.changes[at].after = needs(name).into();
     }
     plan
 }
