@@ -11,6 +11,7 @@
 )]
 
 mod runner;
+mod seat;
 
 use std::{
     fmt::Write as _,
@@ -46,6 +47,10 @@ fn main() {
         let seconds = number(args.next(), 60);
         let place = Path::new(&binary).with_file_name("runner");
         runner::run(&place, services, seconds.try_into().unwrap());
+        return;
+    }
+    if args.next_if(|word| word == "seat").is_some() {
+        seat::run(number(args.next(), 10_000));
         return;
     }
     let most: usize = number(args.next(), 10_000);
