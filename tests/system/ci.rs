@@ -13,10 +13,16 @@ use serde_json::Value;
 
 use super::host::{Answer, Host, run};
 
-pub const SYSTEM: &[super::Test] = &[(
-    "what_was_approved_elsewhere_is_applied_and_no_more",
-    what_was_approved_elsewhere_is_applied_and_no_more,
-)];
+pub const SYSTEM: &[super::Test] = &[
+    (
+        "what_was_approved_elsewhere_is_applied_and_no_more",
+        what_was_approved_elsewhere_is_applied_and_no_more,
+    ),
+    (
+        "github_shows_and_applies_what_was_approved",
+        github_shows_and_applies_what_was_approved,
+    ),
+];
 
 /// The browser looks at a page as a person would; where there is none, that test is ignored.
 pub const BROWSER: super::Test = ("a_page_is_shown_by_a_browser", a_page_is_shown_by_a_browser);
@@ -35,6 +41,22 @@ fn script(job: &str) -> Vec<String> {
     let lines: Vec<String> = lines.map(str::to_owned).collect();
     assert!(!lines.is_empty(), "{job} has no script");
     lines
+}
+
+/// The commands of a job's steps, with the only expression that stands in one filled in.
+fn steps(job: &str) -> Vec<String> {
+    let yaml = fs::read_to_string(recipes().join("github-actions.yml")).unwrap();
+    let (_, rest) = yaml.split_once(&format!("\n  {job}:\n")).unwrap();
+    let own = rest.split("\n\n").next().unwrap();
+    let run = |line: &str| {
+        let line = line.trim_start().trim_start_matches("- ");
+        let command = line.strip_prefix("run: ")?;
+        Some(command.replace("${{ github.event.number }}", "7"))
+    };
+    let steps: Vec<String> = own.lines().filter_map(run).collect();
+    assert!(!steps.is_empty(), "{job} has no steps");
+    assert!(steps.iter().all(|step| !step.contains("${{")), "{steps:?}");
+    steps
 }
 
 /// Two checkouts of one repository, on two machines; the runner sees no systemd, no D-Bus, no state
@@ -91,7 +113,7 @@ impl<'a> Ci<'a> {
     }
 
     /// A job, as a runner runs it: its lines by bash, which stops at the first that fails.
-    fn job(&self, name: &str, mut shell: Command, checkout: &Path) -> Answer {
+    fn job(&self, name: &str, shell: Command, checkout: &Path) -> Answer {
         let lines = script(name);
         let lines: Vec<&str> = lines
             .iter()
@@ -99,17 +121,21 @@ impl<'a> Ci<'a> {
             // There is no GitLab to fetch the plan from: it was handed over.
             .filter(|line| !line.contains("approved-gitlab"))
             .collect();
+        self.lines(&lines.join("\n"), shell, checkout)
+    }
+
+    fn lines(&self, lines: &str, mut shell: Command, checkout: &Path) -> Answer {
         let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         shell
-            .args([
-                "bash",
-                "-c",
-                &format!("set -eo pipefail\n{}", lines.join("\n")),
-            ])
+            .args(["bash", "-c", &format!("set -eo pipefail\n{lines}")])
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("CI", "true")
             .env("GITLAB_CI", "true")
+            .env("GITHUB_REPOSITORY", "acme/web1")
+            .env("GITHUB_SHA", "merged")
+            .env("GITHUB_WORKFLOW", "lorectl")
+            .env("GH_TOKEN", "none")
             .env("HOME", "/srv/runner")
             .env("PROJECT", &self.host.project)
             .env("HOST", hostname.trim())
@@ -125,11 +151,21 @@ impl<'a> Ci<'a> {
     }
 
     fn at_runner(&self, name: &str) -> Answer {
-        let mut shell = Command::new("unshare");
-        let hide = "for dir in /run /usr/local/sbin /var/lib/lorectl /etc/systemd; do mount -t tmpfs tmpfs $dir; done; \
-             exec setpriv --reuid=nobody --regid=nogroup --clear-groups \"$@\"";
-        shell.args(["--mount", "bash", "-c", hide, "bash"]);
-        self.job(name, shell, &self.on_runner)
+        self.job(name, runner(), &self.on_runner)
+    }
+
+    /// Steps of a job on GitHub, as far as the first that fails; each is a shell of its own.
+    fn on_github(&self, job: &str, shell: impl Fn() -> Command, checkout: &Path) -> Answer {
+        let mut last = None;
+        for step in steps(job) {
+            let answer = self.lines(&step, shell(), checkout);
+            let failed = answer.status != 0;
+            last = Some(answer);
+            if failed {
+                break;
+            }
+        }
+        last.unwrap()
     }
 
     fn hand_over_snapshot(&self) {
@@ -139,6 +175,75 @@ impl<'a> Ci<'a> {
     fn hand_over_plan(&self) {
         hand_over("plan.json", &self.on_runner, &self.on_host);
     }
+}
+
+/// Where nothing of the host is seen.
+fn runner() -> Command {
+    let mut shell = Command::new("unshare");
+    let hide = "for dir in /run /usr/local/sbin /var/lib/lorectl /etc/systemd; do mount -t tmpfs tmpfs $dir; done; \
+         exec setpriv --reuid=nobody --regid=nogroup --clear-groups \"$@\"";
+    shell.args(["--mount", "bash", "-c", hide, "bash"]);
+    shell
+}
+
+/// GitHub's `gh`, as far as the recipe calls it: what it downloads and comments on is in a directory.
+fn fake_gh(place: &Path) {
+    fs::create_dir_all(place).unwrap();
+    let lines = format!(
+        "cd_from=$PWD; place={}\n\
+         echo \"$*\" >>$place/calls\n\
+         case \"$1 $2\" in\n\
+         'api repos/acme/web1/commits/merged/pulls') echo head ;;\n\
+         'run list') case \"$*\" in *'--commit head'*) echo 42 ;; esac ;;\n\
+         'run download') cp $place/plan.json \"$cd_from/\" ;;\n\
+         'pr comment') while [ \"$1\" != --body-file ]; do shift; done; cp \"$2\" $place/comment.md ;;\n\
+         *) exit 64 ;;\n\
+         esac",
+        place.display()
+    );
+    program("/usr/local/bin/gh", &lines);
+    run("chmod", &["-R", "a+rwX", place.to_str().unwrap()]);
+}
+
+fn github_shows_and_applies_what_was_approved(host: &Host) {
+    let ci = Ci::new(host);
+    let place = ci.on_host.with_extension("github");
+    fake_gh(&place);
+    ci.commit(&[("a", HOURLY), ("b", HOURLY), ("c", HOURLY)]);
+    let request = |status| {
+        let here = || Command::new("env");
+        ci.on_github("observe", here, &ci.on_host).exits(0);
+        ci.hand_over_snapshot();
+        // The first two steps, then those that run in any case.
+        let steps = steps("plan");
+        let (shown, always) = steps.split_at(2);
+        ci.lines(&shown.join("\n"), runner(), &ci.on_runner)
+            .exits(status);
+        for step in always {
+            ci.lines(step, runner(), &ci.on_runner).exits(0);
+        }
+        hand_over("plan.json", &ci.on_runner, &place);
+    };
+    request(0);
+    let comment = fs::read_to_string(place.join("comment.md")).unwrap();
+    assert!(comment.contains("3 to create"), "{comment}");
+    let here = || Command::new("env");
+    ci.on_github("apply", here, &ci.on_host).exits(0);
+    let timer = host.unit("a", "timer");
+    assert_eq!(host.property(&timer, "ActiveState"), "active");
+
+    // What deletes fails the check, is shown all the same, and is no approval.
+    ci.commit(&[("a", HOURLY), ("b", HOURLY)]);
+    request(3);
+    let comment = fs::read_to_string(place.join("comment.md")).unwrap();
+    assert!(comment.contains("Refused"), "{comment}");
+    let answer = ci.on_github("apply", here, &ci.on_host).exits(3);
+    assert!(answer.stderr.contains("NOT_APPROVED"), "{answer:?}");
+
+    // A push that no request was merged by approves nothing.
+    program("/usr/local/bin/gh", "exit 0");
+    let answer = ci.on_github("apply", here, &ci.on_host).exits(3);
+    assert!(answer.stderr.contains("from no pull request"), "{answer:?}");
 }
 
 /// An artifact of one job, in the checkout of another.
