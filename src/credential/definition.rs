@@ -13,6 +13,8 @@ use crate::{
     resource::Owner,
 };
 
+use super::provider::Provider;
+
 /// The one backend of the kind.
 pub const STORE: BackendId = BackendId::from_static("store");
 
@@ -28,6 +30,9 @@ pub struct Credential {
     /// The provider that tells what it is worth; `None` for one that nobody can be asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The provider's table, where the spec declares it or changes one that is built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Box<Provider>>,
     /// Where the provider is asked; `None` is where the provider itself says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,

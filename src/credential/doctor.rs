@@ -10,8 +10,8 @@ use crate::{
 use super::{
     backend,
     facts::{Standing, away, told_by},
+    issuer,
     record::Record,
-    seam,
 };
 
 const APPLY: &str = "lorectl apply";
@@ -35,7 +35,7 @@ pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timesta
     let value = Record::read(disk, layout, name).ok().flatten();
     let value = value.as_ref().and_then(Record::current);
     if let Some(current) = value
-        && let Err(why) = seam::check_format(&credential, current.value.value())
+        && let Err(why) = issuer::check_format(&credential, current.value.value())
     {
         let message = format!("{why}; put a token of its provider into {source}");
         return Check::new("format-invalid", Verdict::Fail, message, action);

@@ -110,7 +110,7 @@ impl Noted {
         credential: &Credential,
         mut finding: Finding,
     ) -> Self {
-        let url = super::seam::resolved_url(credential);
+        let url = super::issuer::resolved_url(credential);
         let same = before.filter(|one| one.generation == generation && one.url == url);
         let times = same.map_or(0, |one| one.dead);
         if let (Some(old), Status::Throttled | Status::Error) = (same, finding.status) {
@@ -210,7 +210,7 @@ impl Facts {
         let current = record.current();
         let noted = noted.filter(|noted| {
             Some(noted.generation) == current.map(|one| one.number)
-                && noted.url == super::seam::resolved_url(credential)
+                && noted.url == super::issuer::resolved_url(credential)
         });
         let finding = noted.map(|noted| &noted.finding);
         let expiry = expiry(credential, current, finding);

@@ -14,8 +14,8 @@ use super::{
     facts::{Facts, Standing, away, told_by},
     finding::Status,
     image::{DUE, NEW_VALUE, SOURCE},
+    issuer,
     key::Fingerprint,
-    seam,
 };
 
 /// What a source holds, as far as a plan may know it.
@@ -121,7 +121,12 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
     };
     let facts = facts(case.found);
     if case.action == Action::NoOp {
-        return Ok(Told::default());
+        let standing = facts.as_ref().zip(after.as_ref().or(before.as_ref()));
+        let notes = standing.map(|(facts, one)| standing_in_use(facts, one, case.now));
+        return Ok(Told {
+            notes: notes.unwrap_or_default(),
+            ..Told::default()
+        });
     }
     let old = facts.as_ref().and_then(|facts| facts.fingerprint.clone());
     let coming = after
@@ -144,7 +149,7 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         told.fields.extend(value_field(coming, facts.as_ref()));
     }
     if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
-        told.notes = standing(facts, credential, case.now);
+        told.notes = standing_in_use(facts, credential, case.now);
     }
     told.notes
         .extend(notes(sources, case, after.as_ref(), coming.as_ref()));
@@ -330,7 +335,7 @@ fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
 }
 
 /// How what is there stands: its status, its end, its scopes, when the next value is due.
-pub fn standing(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
+pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
     let mut told = Vec::new();
     let status = facts.finding.as_ref().map(|finding| finding.status);
     let status = status.filter(|status| *status != Status::NotImplemented);
@@ -385,7 +390,7 @@ fn notes(
         if let Glimpse::Nothing(why) = sources.glimpse(case.address) {
             notes.push(why);
         }
-        notes.push(match (&after.provider, seam::resolved_url(after)) {
+        notes.push(match (&after.provider, issuer::resolved_url(after)) {
             (Some(provider), Some(url)) => {
                 format!("{provider} is asked at {url} before it is stored")
             }

@@ -15,10 +15,9 @@ use super::{
         delivery::{self, Before},
         facts::{Facts, Noted},
         finding::{Finding, Status},
-        image,
+        image, issuer,
         key::Key,
         record::Record,
-        seam,
         source::{self, Look, Obtained},
     },
     Store,
@@ -131,7 +130,7 @@ impl Store {
                 .current()
                 .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
             if credential.source.renews() || !same {
-                seam::check_format(&credential, &value).map_err(|why| {
+                issuer::check_format(&credential, &value).map_err(|why| {
                     let message = format!("{}: {why}", step.address);
                     Error::new(Code::TokenInvalid, message)
                         .suggest("look whether it is the token of that provider")
@@ -183,7 +182,7 @@ impl Store {
             judge(step, &finding, &credential)?;
             Some(Noted {
                 generation: current.number,
-                url: seam::resolved_url(&credential),
+                url: issuer::resolved_url(&credential),
                 dead: 0,
                 finding,
             })
@@ -229,9 +228,9 @@ impl Store {
 
     /// Asks the issuer what a value is worth.
     async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
-        let roots = seam::roots(self.disk.as_ref(), credential)?;
+        let roots = issuer::roots(self.disk.as_ref(), credential)?;
         let (http, now) = (&self.http, self.now());
-        Ok(seam::probe(http, credential, roots.as_deref(), value, now).await)
+        Ok(issuer::probe(http, credential, roots.as_deref(), value, now).await)
     }
 
     /// What is there now of the credential and of every place that the step writes to.

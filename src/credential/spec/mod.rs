@@ -8,7 +8,7 @@ pub mod raw;
 pub mod rivals;
 pub mod text;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     effect::user::Account,
@@ -22,6 +22,7 @@ use crate::{
 };
 
 use super::definition::{Credential, Delivery, Rotate, Source, StoreKind, Target};
+use super::{issuer, provider::RawProvider};
 use raw::{RawCredential, RawDelivery, RawSource};
 
 /// How long before its end a credential is warned of, where the spec does not say.
@@ -80,6 +81,8 @@ pub struct Context<'a> {
     pub programs: &'a Programs<'a>,
     /// How users are looked up.
     pub user: &'a dyn Fn(&str) -> Result<Option<Account>>,
+    /// The providers that the spec declares.
+    pub providers: &'a BTreeMap<String, RawProvider>,
     /// How groups are looked up.
     pub group: &'a dyn Fn(&str) -> Result<Option<u32>>,
 }
@@ -94,6 +97,16 @@ pub fn resolve(
 ) -> Result<Result<Credential, Vec<Problem>>> {
     let raw = &declared.raw;
     let mut problems = Vec::new();
+    let table = match &raw.provider {
+        None => None,
+        Some(name) => match issuer::table(name, context.providers) {
+            Ok(table) => table.map(Box::new),
+            Err(problem) => {
+                problems.push(Problem::at("/provider", problem.message));
+                None
+            }
+        },
+    };
     let source = (raw.source.as_ref()).and_then(|raw| source(raw, context, &mut problems));
     let mut deliver = Vec::new();
     for (index, one) in raw.deliver.iter().flatten().enumerate() {
@@ -110,6 +123,7 @@ pub fn resolve(
         id: ResourceId::derive(context.lineage, &address),
         name: address.name,
         provider: raw.provider.clone(),
+        table,
         base_url: raw.base_url.clone(),
         ca_file: raw.ca_file.as_ref().map(Into::into),
         source,

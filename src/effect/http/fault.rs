@@ -28,9 +28,9 @@ pub enum Fault {
     /// The extra certificates cannot be read.
     #[error("the file of trusted certificates holds no PEM certificate")]
     Roots,
-    /// The value of that header cannot be sent.
-    #[error("the value of the header `{0}` cannot be sent")]
-    Header(&'static str),
+    /// The name or the value of that header cannot be sent.
+    #[error("the header `{0}` cannot be sent as it is")]
+    Header(String),
     /// It ended in the middle, or was no HTTP.
     #[error("the connection broke off, or what came was no HTTP")]
     Broken,
