@@ -106,7 +106,7 @@ fn state(facts: Option<&Facts>, applied: &Credential, now: Timestamp) -> State {
 /// What should be known of a credential that is not simply provisioned.
 fn why(facts: Option<&Facts>, applied: &Credential, now: Timestamp) -> Option<String> {
     let facts = facts?;
-    let help = if applied.source.renews() {
+    let help = if applied.renews() {
         "`lorectl apply` obtains another".to_owned()
     } else {
         format!(
@@ -251,7 +251,7 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
     let applied = memory(context, &layout)?.state.resources;
     let applied = applied.get(&address).ok_or_else(|| unknown(&address))?;
     let credential: Credential = applied.definition.read()?;
-    if !credential.source.renews() {
+    if !credential.renews() {
         let told = credential.source.told();
         let message = format!("{address}: {told} gives no new value when it is asked");
         return Err(Error::new(Code::Usage, message)

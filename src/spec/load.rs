@@ -514,12 +514,17 @@ impl Loader {
                 continue;
             };
             let file = sources.files.get(place.file);
+            // What its issuer's requests are signed with comes first.
+            let signed_with = raw.signed_with().map(|(_, name)| name.clone());
+            let signed_with = signed_with.map(|name| Address::new(Kind::Credential, name));
+            let mut depends_on = raw.depends_on.clone().unwrap_or_default();
+            depends_on.extend(signed_with.filter(|one| !depends_on.contains(one)));
             credentials.push(DeclaredCredential {
                 name: name.clone(),
                 file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
                 line: place.line,
                 meta: Meta {
-                    depends_on: raw.depends_on.clone().unwrap_or_default(),
+                    depends_on,
                     protect: raw.protect.unwrap_or_default(),
                     ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
                 },
@@ -594,7 +599,24 @@ impl Loader {
                 .is_some_and(|name| matches!(self.providers.get(name), Some((None, _))));
             let unknown = token::unknown_provider(raw, providers).filter(|_| !faulty);
             let address = Address::new(Kind::Credential, name.clone());
-            problems.extend(unknown.map(|problem| (address, problem)));
+            problems.extend(unknown.map(|problem| (address.clone(), problem)));
+            if let Some((at, signed_with)) = raw.signed_with()
+                && (signed_with == name || !self.credentials.contains_key(signed_with))
+            {
+                let known = self.credentials.keys().filter(|known| *known != name);
+                let near = check::nearest(signed_with.as_str(), known.map(ResourceName::as_str));
+                let message = format!("there is no other `[credentials.{signed_with}]`");
+                let problem = Problem::at(at, message);
+                problems.push((
+                    address,
+                    problem.suggest(match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => {
+                            format!("add `[credentials.{signed_with}]` with its value's source")
+                        }
+                    }),
+                ));
+            }
         }
         let edges: graph::Edges<'_> = (self.services.keys())
             .map(|name| {

@@ -8,10 +8,16 @@ use crate::{
 };
 
 use super::{
-    super::provider::{self, RawProvider},
+    super::{
+        mint::Endpoint,
+        provider::{self, RawProvider},
+    },
     instant,
     raw::{RawCredential, RawDelivery, RawSource, RawStore},
 };
+
+/// The provider whose tokens make their own successors.
+pub const ROTATES_ITSELF: &str = "gitlab";
 
 /// The parts of its image that a person may name in `ignore_drift`.
 const PARTS: [&str; 2] = ["value", "deliver"];
@@ -22,7 +28,7 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
     match &raw.source {
         None => problems.push(
             Problem::at("", "it comes from nowhere: missing key `source`")
-                .suggest("add `source = { env = \"TOKEN\" }`, or `file`, `command` or `systemd`"),
+                .suggest("add `source = { env = \"TOKEN\" }`, or another"),
         ),
         Some(source) => problems.extend(self::source(source)),
     }
@@ -45,6 +51,24 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
             Problem::at("/expiry/at", "that is neither a day nor an instant")
                 .suggest("write `2026-12-31`, or `2026-12-31T12:00:00Z`"),
         );
+    }
+    if raw.rotate.is_some()
+        && let Some(source) = &raw.source
+        && source.command.is_none()
+        && raw.signed_with().is_none()
+        && raw.provider.as_deref() != Some(ROTATES_ITSELF)
+    {
+        let message =
+            "nobody makes another of it: its source gives one value, and its provider rotates none";
+        problems.push(Problem::key("/rotate", message).suggest(
+            "take it out; put a new token into the source when `lorectl` warns of its end",
+        ));
+    }
+    if let Some(rotate) = &raw.rotate
+        && rotate.grace.is_some_and(|grace| grace.0 < 60)
+    {
+        let message = "whoever holds the old one gets a minute at least";
+        problems.push(Problem::at("/rotate/grace", message));
     }
     if let Some(rotate) = &raw.rotate
         && let (Some(before), Some(ttl)) = (rotate.before, rotate.ttl)
@@ -157,6 +181,9 @@ fn source(raw: &RawSource) -> Vec<Problem> {
         ("file", raw.file.is_some()),
         ("command", raw.command.is_some()),
         ("systemd", raw.systemd.is_some()),
+        ("oauth2", raw.oauth2.is_some()),
+        ("github_app", raw.github_app.is_some()),
+        ("jupyterhub", raw.jupyterhub.is_some()),
     ]
     .into_iter()
     .filter_map(|(key, said)| said.then_some(key))
@@ -175,6 +202,18 @@ fn source(raw: &RawSource) -> Vec<Problem> {
     }
     if let Some(path) = &raw.file {
         problems.extend(absolute("/source/file", path));
+    }
+    let urls = raw.oauth2.iter().flat_map(|one| {
+        let revoke = one.revoke_url.iter().map(|url| ("revoke_url", url));
+        [("token_url", &one.token_url)].into_iter().chain(revoke)
+    });
+    for (key, url) in urls {
+        if let Err(why) = url.parse::<Endpoint>() {
+            problems.push(Problem::at(
+                format!("/source/oauth2/{key}"),
+                why.to_string(),
+            ));
+        }
     }
     if let Some(argv) = &raw.command {
         problems.extend(command(argv));

@@ -613,3 +613,205 @@ fn a_spec_may_declare_a_provider() {
     let ran = world.refuses("validate", 65, "SPEC_INVALID");
     ran.says("did you mean `forge`?");
 }
+
+fn requests(server: &Listener, method: &str) -> usize {
+    let seen = server.seen();
+    seen.iter()
+        .filter(|seen| seen.what.starts_with(method))
+        .count()
+}
+
+fn rotating(url: &str) -> String {
+    gitlab_spec(url).replace(
+        "scopes = [\"read_api\"]",
+        "scopes = [\"read_api\"]\nrotate = { before = \"7d\", ttl = \"90d\" }",
+    )
+}
+
+/// What GitLab answers to a rotation.
+fn rotated(token: &str, ends: &str) -> Answer {
+    let body = format!(
+        "{{\"id\":8,\"token\":\"{token}\",\"scopes\":[\"api\"],\"expires_at\":\"{ends}\"}}"
+    );
+    Answer::With(200, "Content-Type: application/json\r\n", body)
+}
+
+#[test]
+fn a_token_that_rotates_itself_is_rotated_once_and_an_old_variable_undoes_nothing() {
+    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let world = world(&rotating(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    at("plan --detailed-exitcode", "2026-02-21T00:00:00Z")
+        .exits(0)
+        .says("the next value is obtained 2026-02-22T00:00:00Z");
+    at("plan", "2026-02-23T00:00:00Z")
+        .exits(0)
+        .says("schedule")
+        .says("its issuer ends the old token when it makes the new one");
+    assert_eq!(requests(&server, "POST"), 0);
+    let new = "glpat-canary91bcValueThatNeverShows";
+    server.answer([
+        gitlab("2026-03-01", "\"api\""),
+        rotated(new, "2026-05-24"),
+        gitlab("2026-05-24", "\"api\""),
+    ]);
+    let ran = at("reconcile", "2026-02-23T00:00:20Z").exits(0);
+    assert!(!ran.stdout.contains(new) && !ran.stderr.contains(new));
+    assert_eq!(requests(&server, "POST"), 1);
+    assert_eq!(read(&out(&world, "token")), new);
+    // The variable still holds what it held.
+    at("apply -y", "2026-02-23T01:00:00Z")
+        .exits(0)
+        .says("No changes");
+    assert_eq!(read(&out(&world, "token")), new);
+    let mut found = Vec::new();
+    holding(world.path(), new, &mut found);
+    let kept = [
+        "out/token",
+        "state/acme/secrets/gl/record.json",
+        "state/acme/secrets/gl/value",
+    ];
+    let kept: Vec<String> = kept
+        .iter()
+        .map(|path| world.path().join(path).display().to_string())
+        .collect();
+    assert_eq!(found, kept);
+}
+
+#[test]
+fn a_rotation_whose_answer_was_lost_is_never_sent_again() {
+    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let world = world(&rotating(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    server.answer([gitlab("2026-03-01", "\"api\""), Answer::Close]);
+    at("apply -y", "2026-02-23T00:00:00Z")
+        .exits(1)
+        .says("its answer is lost");
+    assert_eq!(requests(&server, "POST"), 1);
+    server.answer([gitlab("2026-03-01", "\"api\"")]);
+    for now in ["2026-02-23T01:00:00Z", "2026-02-25T00:00:00Z"] {
+        at("apply -y", now).exits(3).says("must not be sent again");
+        at("reconcile", now);
+        at("credential rotate gl -y", now);
+    }
+    at("state repair", "2026-02-25T00:00:00Z").exits(0);
+    at("apply -y", "2026-02-25T00:01:00Z").exits(3);
+    assert_eq!(requests(&server, "POST"), 1);
+    // A person makes another.
+    let new = "glpat-canary91bcValueThatNeverShows";
+    server.answer([gitlab("2026-08-01", "\"api\"")]);
+    let call = with_token(&world, "apply -y").env("GL", new);
+    call.env("LORECTL_NOW", "2026-02-25T00:02:00Z")
+        .run()
+        .exits(0);
+    assert_eq!(read(&out(&world, "token")), new);
+    at("plan --offline --detailed-exitcode", "2026-02-25T01:00:00Z")
+        .says("its source holds another value");
+}
+
+#[test]
+fn what_was_made_is_delivered_whatever_failed_after() {
+    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let world = world(&rotating(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    let new = "glpat-canary91bcValueThatNeverShows";
+    // The new one cannot be judged at first.
+    server.answer([
+        gitlab("2026-03-01", "\"api\""),
+        rotated(new, "2026-05-24"),
+        Answer::Close,
+    ]);
+    let ran = at("apply -y", "2026-02-23T00:00:00Z");
+    assert_ne!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(read(&out(&world, "token")), TOKEN);
+    server.answer([gitlab("2026-05-24", "\"api\"")]);
+    at("plan", "2026-02-23T00:01:00Z").exits(0);
+    at("apply -y", "2026-02-23T00:01:00Z").exits(0);
+    assert_eq!(requests(&server, "POST"), 1);
+    assert_eq!(read(&out(&world, "token")), new);
+    at("apply -y", "2026-02-23T00:02:00Z")
+        .exits(0)
+        .says("No changes");
+}
+
+#[test]
+fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
+    let given = |token: &str| {
+        says(
+            200,
+            &format!(
+                "{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":36000}}"
+            ),
+        )
+    };
+    let server = Listener::start([given("access-one")]);
+    let url = server.url("");
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"OUT/token\" }}]\n"
+    ));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("plan", "2026-02-03T00:00:00Z")
+        .exits(0)
+        .says("credential.client");
+    assert_eq!(server.seen().len(), 0);
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    assert_eq!(read(&out(&world, "token")), "access-one");
+    assert!(
+        server.seen()[0]
+            .body
+            .contains("grant_type=client_credentials")
+    );
+    at("apply -y", "2026-02-03T07:00:00Z")
+        .exits(0)
+        .says("No changes");
+    // Due at four fifths of its life.
+    server.answer([given("access-two")]);
+    at("reconcile", "2026-02-03T08:30:00Z").exits(0);
+    assert_eq!(read(&out(&world, "token")), "access-two");
+    assert_eq!(server.seen().len(), 2);
+    // The old one lives for an hour, and is revoked then.
+    at("plan --detailed-exitcode", "2026-02-03T09:00:00Z").exits(0);
+    server.answer([says(200, "")]);
+    at("plan", "2026-02-03T09:31:00Z")
+        .exits(0)
+        .says("a new value is due");
+    at("reconcile", "2026-02-03T09:31:00Z").exits(0);
+    let last = server.seen().pop().unwrap();
+    assert!(last.what.starts_with("POST /revoke") && last.body.contains("access-one"));
+    at("plan --detailed-exitcode", "2026-02-03T09:32:00Z").exits(0);
+    assert!(!read(&world.state().join("secrets/api/record.json")).contains("access-one"));
+    // A refusal leaves what is there, and nothing is asked while the breaker is open.
+    server.answer([Answer::status(500)]);
+    let later = "2026-02-03T16:40:00Z";
+    at("apply -y", later).exits(1);
+    let asked = server.seen().len();
+    at("apply -y", later).exits(75).says("is not asked before");
+    assert_eq!(server.seen().len(), asked);
+    assert_eq!(read(&out(&world, "token")), "access-two");
+    // What was made is revoked when it goes.
+    server.answer([says(200, "")]);
+    at("destroy -y", "2026-02-03T17:00:00Z").exits(0);
+    let last = server.seen().pop().unwrap();
+    assert!(last.what.starts_with("POST /revoke") && last.body.contains("access-two"));
+    assert!(!out(&world, "token").exists());
+}
+
+#[test]
+fn a_value_that_was_made_for_a_neighbour_that_failed_is_revoked() {
+    let body = "{\"access_token\":\"access-one\",\"token_type\":\"Bearer\",\"expires_in\":36000}";
+    let server = Listener::start([says(200, body)]);
+    let url = server.url("");
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"OUT/none/token\" }}]\n"
+    ));
+    with_token(&world, "apply -y")
+        .run()
+        .exits(1)
+        .says("there is no directory");
+    let what: Vec<String> = server.seen().into_iter().map(|seen| seen.what).collect();
+    assert_eq!(what, ["POST /token", "POST /revoke"]);
+    assert!(!world.state().join("secrets/api").exists());
+}
