@@ -87,6 +87,11 @@ impl Layout {
         self.secret(name).join("finding.json")
     }
 
+    /// How issuers have answered of late. 0700.
+    pub fn breakers(&self) -> PathBuf {
+        self.root().join("breakers")
+    }
+
     /// What fingerprints of values are keyed with: 32 random bytes. 0600.
     pub fn key_file(&self) -> PathBuf {
         self.root().join("key")

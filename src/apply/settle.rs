@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    id::Address,
+    id::{Address, Kind},
     resource::{Applied, Image, Observed, Outcome, Part, Seen, StepId},
     service,
 };
@@ -85,7 +85,8 @@ impl Unfinished {
                 None | Some(Outcome::Unknown { .. }) => false,
                 Some(Outcome::Done | Outcome::Failed { .. } | Outcome::Held { .. }) => true,
             };
-            if intent.pivot && !told {
+            // What became of the mint of a credential is told by its own record.
+            if intent.pivot && !told && intent.address.kind != Kind::Credential {
                 let doubt = Doubt {
                     transition: transition.clone(),
                     remedy: format!(

@@ -280,6 +280,7 @@ impl Order<'_> {
         approved: &Approved,
     ) -> Result<(Backends, Situation, Plan)> {
         let mut project = Project::open(self.context, self.project.clone())?;
+        project.asks_issuers = true;
         let wish = wish(&project)?;
         let backends = project.backends(&wish)?;
         let (situation, mut plan) = project

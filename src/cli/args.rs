@@ -212,6 +212,9 @@ pub struct PlanArgs {
     /// Exit with 2 when there are changes
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Ask no issuer of a credential: go by what each said last
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// An action that `--deny` refuses.

@@ -9,8 +9,8 @@ use crate::{
         definition::Credential,
         facts::{Facts, Noted, Standing, away, told_by},
         finding::Status,
+        issuer,
         record::Record,
-        seam,
         value::{self, LONGEST},
     },
     effect::{
@@ -106,7 +106,7 @@ fn state(facts: Option<&Facts>, applied: &Credential, now: Timestamp) -> State {
 /// What should be known of a credential that is not simply provisioned.
 fn why(facts: Option<&Facts>, applied: &Credential, now: Timestamp) -> Option<String> {
     let facts = facts?;
-    let help = if applied.source.renews() {
+    let help = if applied.renews() {
         "`lorectl apply` obtains another".to_owned()
     } else {
         format!(
@@ -191,14 +191,14 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         })?;
         current.value.value().clone()
     };
-    seam::check_format(&credential, &value).map_err(|why| {
+    issuer::check_format(&credential, &value).map_err(|why| {
         Error::new(Code::TokenInvalid, format!("credential.{name}: {why}"))
             .suggest("look whether it is the token of that provider")
     })?;
-    let roots = seam::roots(disk, &credential)?;
+    let roots = issuer::roots(disk, &credential)?;
     let now = context.now();
     let http = Http::default();
-    let finding = seam::probe(&http, &credential, roots.as_deref(), &value, now).await;
+    let finding = issuer::probe(&http, &credential, roots.as_deref(), &value, now).await;
     let current = record.as_ref().and_then(Record::current);
     if let Some(current) = current
         && current.value.is(value.expose_secret().as_bytes())
@@ -251,7 +251,7 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
     let applied = memory(context, &layout)?.state.resources;
     let applied = applied.get(&address).ok_or_else(|| unknown(&address))?;
     let credential: Credential = applied.definition.read()?;
-    if !credential.source.renews() {
+    if !credential.renews() {
         let told = credential.source.told();
         let message = format!("{address}: {told} gives no new value when it is asked");
         return Err(Error::new(Code::Usage, message)

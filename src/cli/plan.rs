@@ -26,7 +26,7 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
     };
     let plan = match &args.observed {
         Some(file) => elsewhere(context, args, file, options)?,
-        None => here(context, options).await?,
+        None => here(context, options, args.offline).await?,
     };
     if let Some(out) = &args.out {
         let bytes = encoded(&plan, out)?;
@@ -47,9 +47,10 @@ fn leave<T>(what: T) {
     std::mem::forget(what);
 }
 
-async fn here(context: &Context, options: Options) -> Result<Plan> {
+async fn here(context: &Context, options: Options, offline: bool) -> Result<Plan> {
     let spec = context.spec()?;
     let mut project = Project::open(context, spec.project.clone())?;
+    project.asks_issuers = !offline;
     let wish = project.wish(&spec)?;
     leave(spec);
     let backends = project.backends(&wish)?;

@@ -62,6 +62,8 @@ pub struct Project<'a> {
     programs: Programs<'a>,
     /// What the sources of the credentials hold that the spec wants.
     glimpses: RefCell<BTreeMap<Address, Glimpse>>,
+    /// Whether issuers are asked how the values in use stand, before a plan.
+    pub asks_issuers: bool,
     /// What a snapshot says of the host, where it is not this one.
     elsewhere: Option<Elsewhere>,
 }
@@ -102,6 +104,7 @@ impl<'a> Project<'a> {
             accounts: RefCell::default(),
             programs: Programs::new(context.disk.as_ref()),
             glimpses: RefCell::default(),
+            asks_issuers: false,
             elsewhere: None,
         })
     }
@@ -268,6 +271,9 @@ impl<'a> Project<'a> {
         readers: &Readers<'_>,
         options: Options,
     ) -> Result<(Situation, Plan)> {
+        if self.asks_issuers && !options.drift_only && options.destroy.is_none() {
+            self.ask_issuers(&options.targets).await;
+        }
         let mut situation = self.look(wish, readers, &options.targets).await?;
         self.look_up_schedules(&mut situation, false);
         self.look_at_pins(&mut situation)?;

@@ -1,6 +1,7 @@
 //! The store: values in files of whoever applies, and their deliveries.
 
 mod act;
+mod mint;
 mod observe;
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};

@@ -13,6 +13,11 @@ use crate::{
     resource::Owner,
 };
 
+use super::{mint::Issuer, provider::Provider};
+
+/// How long an old value lives beside the new one, where the spec does not say.
+const GRACE: Seconds = Seconds(3600);
+
 /// The one backend of the kind.
 pub const STORE: BackendId = BackendId::from_static("store");
 
@@ -28,6 +33,9 @@ pub struct Credential {
     /// The provider that tells what it is worth; `None` for one that nobody can be asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The provider's table, where the spec declares it or changes one that is built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Box<Provider>>,
     /// Where the provider is asked; `None` is where the provider itself says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
@@ -36,6 +44,13 @@ pub struct Credential {
     pub ca_file: Option<PathBuf>,
     /// Where the value comes from.
     pub source: Source,
+    /// Who makes new values, where someone does: the one that a minted value comes from, or the issuer of a
+    /// token that rotates itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Issuer>,
+    /// The credential that such a request is signed with; `None` is this one itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_with: Option<ResourceName>,
     /// What it must be able to do.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub scopes: BTreeSet<String>,
@@ -94,13 +109,15 @@ pub enum Source {
     },
     /// A credential of systemd's, by its name.
     Systemd(String),
+    /// Its issuer, which makes one.
+    Minted,
 }
 
 impl Source {
-    /// Whether it can be asked for another value whenever one is needed.
+    /// Whether it can be asked for another value whenever one is needed, even if the one in use is dead.
     pub const fn renews(&self) -> bool {
         match self {
-            Self::Command { .. } => true,
+            Self::Command { .. } | Self::Minted => true,
             Self::Env(_) | Self::File(_) | Self::Systemd(_) => false,
         }
     }
@@ -114,7 +131,25 @@ impl Source {
                 format!("the command {}", crate::service::plan::argv(argv))
             }
             Self::Systemd(name) => format!("systemd's credential {name}"),
+            Self::Minted => "its issuer".to_owned(),
         }
+    }
+}
+
+impl Credential {
+    /// Whether another value can be had in time.
+    pub const fn renews(&self) -> bool {
+        self.source.renews() || self.issuer.is_some()
+    }
+
+    /// How long an old value lives beside the new one.
+    pub fn grace(&self) -> Seconds {
+        self.rotate.grace.unwrap_or(GRACE)
+    }
+
+    /// What its issuer notes of the value of that number, to find it by again.
+    pub fn mark(&self, generation: u64) -> String {
+        format!("lorectl {} {} {generation}", self.project, self.id)
     }
 }
 

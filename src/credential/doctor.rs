@@ -10,8 +10,8 @@ use crate::{
 use super::{
     backend,
     facts::{Standing, away, told_by},
+    issuer,
     record::Record,
-    seam,
 };
 
 const APPLY: &str = "lorectl apply";
@@ -27,15 +27,11 @@ pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timesta
         return Check::new("missing", Verdict::Fail, message, APPLY);
     };
     let source = credential.source.told();
-    let action = if credential.source.renews() {
-        APPLY
-    } else {
-        ""
-    };
+    let action = if credential.renews() { APPLY } else { "" };
     let value = Record::read(disk, layout, name).ok().flatten();
     let value = value.as_ref().and_then(Record::current);
     if let Some(current) = value
-        && let Err(why) = seam::check_format(&credential, current.value.value())
+        && let Err(why) = issuer::check_format(&credential, current.value.value())
     {
         let message = format!("{why}; put a token of its provider into {source}");
         return Check::new("format-invalid", Verdict::Fail, message, action);
@@ -55,7 +51,7 @@ pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timesta
                     told_by(expiry.from)
                 )
             });
-            let message = if credential.source.renews() {
+            let message = if credential.renews() {
                 ends
             } else {
                 format!("{ends}; put a new token into {source}")

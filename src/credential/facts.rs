@@ -13,6 +13,7 @@ use super::{
     definition::Credential,
     finding::{Expiry, Finding, Provenance, Status},
     key::Fingerprint,
+    mint::{Issuer, Loss, policy},
     record::{Generation, Record},
 };
 
@@ -51,6 +52,12 @@ pub enum Due {
     Ends,
     /// Its issuer does not take it any more.
     Dead,
+    /// One was made already, and is to be delivered.
+    Pending,
+    /// An old one is to be ended.
+    Revoke,
+    /// Whether one was made cannot be told, and must not be tried again.
+    Lost,
 }
 
 impl Due {
@@ -60,6 +67,9 @@ impl Due {
             Self::Asked => "a new value was asked for",
             Self::Ends => "it ends soon",
             Self::Dead => "its issuer does not take it any more",
+            Self::Pending => "a new value was made, and is to be delivered",
+            Self::Revoke => "an old value is to be revoked",
+            Self::Lost => "it cannot be told whether a new value was made",
         }
     }
 }
@@ -110,7 +120,7 @@ impl Noted {
         credential: &Credential,
         mut finding: Finding,
     ) -> Self {
-        let url = super::seam::resolved_url(credential);
+        let url = super::issuer::resolved_url(credential);
         let same = before.filter(|one| one.generation == generation && one.url == url);
         let times = same.map_or(0, |one| one.dead);
         if let (Some(old), Status::Throttled | Status::Error) = (same, finding.status) {
@@ -186,10 +196,14 @@ fn renew_at(
     generation: &Generation,
     expiry: Option<Expiry>,
 ) -> Option<Timestamp> {
-    if !credential.source.renews() {
+    if !credential.renews() {
         return None;
     }
     let ends = expiry?.at;
+    if generation.minted.is_some() && credential.rotate.before.is_none() {
+        let begun = generation.obtained_at;
+        return Some(policy::due(begun, ends, policy::Jitter::NONE));
+    }
     let life = ends.seconds_since(generation.obtained_at).max(0);
     let before = credential.rotate.before.map_or(life / 5, |before| {
         // A life that is shorter than that would be due as soon as it begins.
@@ -210,18 +224,28 @@ impl Facts {
         let current = record.current();
         let noted = noted.filter(|noted| {
             Some(noted.generation) == current.map(|one| one.number)
-                && noted.url == super::seam::resolved_url(credential)
+                && noted.url == super::issuer::resolved_url(credential)
         });
         let finding = noted.map(|noted| &noted.finding);
         let expiry = expiry(credential, current, finding);
         let renew_at = current.and_then(|one| renew_at(credential, one, expiry));
         let dead = finding.is_some_and(|finding| finding.status.is_dead());
-        let due = if !credential.source.renews() {
+        let fatal = |issuer: &Issuer| issuer.loss() == Loss::Fatal;
+        let due = if !credential.renews() {
             None
+        } else if record.pending().is_some() {
+            Some(Due::Pending)
+        } else if record.intent.is_some() && credential.issuer.as_ref().is_some_and(fatal) {
+            Some(Due::Lost)
         } else if record.asked {
             Some(Due::Asked)
+        } else if dead && !credential.source.renews() {
+            // It signs its own renewal, and is taken no more.
+            None
         } else if dead {
             Some(Due::Dead)
+        } else if record.retired(now).next().is_some() {
+            Some(Due::Revoke)
         } else if renew_at.is_some_and(|at| at <= now) {
             Some(Due::Ends)
         } else {

@@ -6,7 +6,10 @@ use crate::{
     resource::{Definition, Image, Owner, Part, PartName, Verb},
 };
 
-use super::definition::{Credential, Delivery};
+use super::{
+    definition::{Credential, Delivery},
+    facts::Due,
+};
 
 /// What was applied of it: the digest of its definition.
 pub const DEFINITION: PartName = PartName::from_static("definition");
@@ -35,6 +38,12 @@ pub const INSTALL: Verb = Verb::from_static("install");
 pub const UPDATE: Verb = Verb::from_static("update");
 /// Obtains a new value before the old one ends.
 pub const RENEW: Verb = Verb::from_static("renew");
+/// Has the issuer make a new value, which is stored and not in use yet.
+pub const MINT: Verb = Verb::from_static("mint");
+/// Ends a value that was made and is not in use: the inverse of a mint.
+pub const WITHDRAW: Verb = Verb::from_static("withdraw");
+/// Ends old values whose time has come.
+pub const REVOKE: Verb = Verb::from_static("revoke");
 /// Removes a credential, and what was delivered of it.
 pub const REMOVE: Verb = Verb::from_static("remove");
 /// Puts a credential and its deliveries back as they were before a step of the same apply.
@@ -52,6 +61,19 @@ pub fn desired(definition: &Definition, credential: &Credential) -> Image {
             Part::Text(delivered(CURRENT, one.mode, one.owner)),
         );
     }
+    image
+}
+
+/// What is there of a credential after a new value was made for it: what was there before, or nothing
+/// but its record.
+pub fn minted(before: Option<&Image>, definition: &Definition) -> Image {
+    let mut image = before.cloned().unwrap_or_else(|| {
+        let mut image = Image::empty();
+        image.set(DEFINITION, self::definition(definition));
+        image.set(SOURCE, Part::Text(TAKEN_IN.to_owned()));
+        image
+    });
+    image.set(DUE, Part::Text(Due::Pending.as_str().to_owned()));
     image
 }
 

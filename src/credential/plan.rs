@@ -11,11 +11,11 @@ use crate::{
 use super::{
     definition::{Credential, Delivery, Source},
     drift::is_held_by_the_host,
-    facts::{Facts, Standing, away, told_by},
+    facts::{Due, Facts, Standing, away, told_by},
     finding::Status,
     image::{DUE, NEW_VALUE, SOURCE},
+    issuer,
     key::Fingerprint,
-    seam,
 };
 
 /// What a source holds, as far as a plan may know it.
@@ -94,6 +94,67 @@ pub fn occasion(found: &Image, desired: &Image) -> Option<Occasion> {
     }
 }
 
+/// How a new value is made before anything else is done, where one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Making {
+    /// No new value is made.
+    Nothing,
+    /// One is made, which can be ended again.
+    Undoable,
+    /// One is made, and the old one ends with it.
+    Final,
+}
+
+/// Whether its issuer makes a new value, given what was applied, is there and is wanted.
+pub fn making(
+    before: Option<&Definition>,
+    after: &Definition,
+    found: Option<&Found>,
+) -> Result<Making> {
+    let after: Credential = after.read()?;
+    let Some(issuer) = &after.issuer else {
+        return Ok(Making::Nothing);
+    };
+    let is_minted = after.source == Source::Minted;
+    let makes = match facts(found) {
+        None => is_minted,
+        Some(facts) => match facts.due {
+            Some(Due::Asked | Due::Ends | Due::Dead) => true,
+            Some(Due::Pending | Due::Lost) => false,
+            Some(Due::Revoke) | None => {
+                let before: Option<Credential> = before.map(Definition::read).transpose()?;
+                let same = |before: &Credential| before.issuer == after.issuer;
+                is_minted && (facts.generation == 0 || !before.as_ref().is_some_and(same))
+            }
+        },
+    };
+    Ok(match (makes, issuer.both_live()) {
+        (false, _) => Making::Nothing,
+        (true, true) => Making::Undoable,
+        (true, false) => Making::Final,
+    })
+}
+
+/// Whether it cannot be told what became of a request for a new value, so that nothing is done but to
+/// take one in that a person has made.
+pub fn is_lost(found: &Found) -> bool {
+    let takes_in = found.image.get(SOURCE.as_str()) == Some(&Part::Text(NEW_VALUE.to_owned()));
+    facts(Some(found)).is_some_and(|facts| facts.due == Some(Due::Lost)) && !takes_in
+}
+
+/// Whether all that is due is that old values are ended.
+pub fn is_to_revoke(found: &Found) -> bool {
+    facts(Some(found)).is_some_and(|facts| facts.due == Some(Due::Revoke))
+}
+
+/// Whether the removal of a credential ends tokens at their issuer.
+pub fn revokes(definition: &Definition) -> Result<bool> {
+    Ok(definition.read::<Credential>()?.issuer.is_some())
+}
+
+/// Why a mint that ends the old value is not undone.
+pub const OLD_ONE_ENDS: &str = "its issuer ends the old token when it makes the new one";
+
 /// What a change to a credential disturbs.
 pub fn disruption(definition: &Definition) -> Result<Disruption> {
     let credential: Credential = definition.read()?;
@@ -121,7 +182,12 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
     };
     let facts = facts(case.found);
     if case.action == Action::NoOp {
-        return Ok(Told::default());
+        let standing = facts.as_ref().zip(after.as_ref().or(before.as_ref()));
+        let notes = standing.map(|(facts, one)| standing_in_use(facts, one, case.now));
+        return Ok(Told {
+            notes: notes.unwrap_or_default(),
+            ..Told::default()
+        });
     }
     let old = facts.as_ref().and_then(|facts| facts.fingerprint.clone());
     let coming = after
@@ -144,7 +210,7 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         told.fields.extend(value_field(coming, facts.as_ref()));
     }
     if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
-        told.notes = standing(facts, credential, case.now);
+        told.notes = standing_in_use(facts, credential, case.now);
     }
     told.notes
         .extend(notes(sources, case, after.as_ref(), coming.as_ref()));
@@ -166,12 +232,18 @@ fn coming(
     before: Option<&Credential>,
     facts: Option<&Facts>,
 ) -> Coming {
-    let needed = facts.is_none_or(|facts| facts.generation == 0 || facts.due.is_some());
+    let due = |facts: &Facts| match facts.due {
+        Some(Due::Asked | Due::Ends | Due::Dead | Due::Pending) => true,
+        Some(Due::Revoke | Due::Lost) | None => false,
+    };
+    let needed = facts.is_none_or(|facts| facts.generation == 0 || due(facts));
     let another = before.is_some_and(|before| before.source != after.source);
     let is_new = case.found.is_some_and(|found| {
         found.image.get(SOURCE.as_str()) == Some(&Part::Text(NEW_VALUE.to_owned()))
     });
     match sources.glimpse(case.address) {
+        // Its issuer makes another, whatever the source still holds.
+        Glimpse::Value(_) if facts.is_some_and(due) && after.issuer.is_some() => Coming::New(None),
         Glimpse::Value(print) if needed || another || is_new => {
             let known = facts.and_then(|facts| facts.fingerprint.as_ref());
             if !needed && known.is_some() && known == print.as_ref() {
@@ -219,6 +291,14 @@ const READERS: &[Reader] = &[
         c.ca_file.as_ref().map(|path| path.display().to_string())
     }),
     ("source", |c| Some(source(&c.source))),
+    ("issuer", |c| {
+        c.issuer.as_ref().map(|one| one.endpoint().to_string())
+    }),
+    ("signed with", |c| {
+        c.signed_with
+            .as_ref()
+            .map(|name| format!("credential.{name}"))
+    }),
     ("scopes", |c| {
         let scopes: Vec<&str> = c.scopes.iter().map(String::as_str).collect();
         (!scopes.is_empty()).then(|| scopes.join(", "))
@@ -235,7 +315,15 @@ const READERS: &[Reader] = &[
 ];
 
 /// Fields that a new credential is shown with.
-const SHOWN_ON_CREATE: &[&str] = &["provider", "base_url", "source", "scopes", "expiry.at"];
+const SHOWN_ON_CREATE: &[&str] = &[
+    "provider",
+    "base_url",
+    "source",
+    "issuer",
+    "signed with",
+    "scopes",
+    "expiry.at",
+];
 
 /// A source in one line, as the spec would say it.
 fn source(source: &Source) -> String {
@@ -246,6 +334,7 @@ fn source(source: &Source) -> String {
             format!("command {}", crate::service::plan::argv(argv))
         }
         Source::Systemd(name) => format!("systemd {name}"),
+        Source::Minted => "its issuer".to_owned(),
     }
 }
 
@@ -330,7 +419,7 @@ fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
 }
 
 /// How what is there stands: its status, its end, its scopes, when the next value is due.
-pub fn standing(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
+pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
     let mut told = Vec::new();
     let status = facts.finding.as_ref().map(|finding| finding.status);
     let status = status.filter(|status| *status != Status::NotImplemented);
@@ -377,15 +466,24 @@ fn notes(
     let mut notes = Vec::new();
     let Some(after) = after else {
         if case.action == Action::Delete {
-            notes.push("its value and its deliveries are removed; it is not revoked".to_owned());
+            notes.push("its value and its deliveries are removed; what we had made is revoked, all else is not".to_owned());
         }
         return notes;
     };
+    if let Some(Coming::New(_)) = coming
+        && let Some(issuer) = &after.issuer
+        && issuer.both_live()
+    {
+        notes.push(format!(
+            "its issuer makes a new value; an old one is revoked {} later",
+            after.grace()
+        ));
+    }
     if let Some(Coming::New(_)) = coming {
         if let Glimpse::Nothing(why) = sources.glimpse(case.address) {
             notes.push(why);
         }
-        notes.push(match (&after.provider, seam::resolved_url(after)) {
+        notes.push(match (&after.provider, issuer::resolved_url(after)) {
             (Some(provider), Some(url)) => {
                 format!("{provider} is asked at {url} before it is stored")
             }
@@ -405,6 +503,20 @@ pub fn hold(case: &Case<'_>) -> Result<Option<Hold>> {
         found.image.get(SOURCE.as_str()) == Some(&Part::Text(NEW_VALUE.to_owned()))
     });
     let credential: Credential = definition.read()?;
+    if facts.due == Some(Due::Lost) && !is_new {
+        return Ok(Some(Hold {
+            address: case.address.clone(),
+            reason: "the answer to its last rotation was lost, and it must not be sent again"
+                .to_owned(),
+            lift: Lift::ByHand {
+                how: format!(
+                    "a new token, made by hand where it is issued, in {}, then `lorectl apply`",
+                    credential.source.told()
+                ),
+            },
+            code: Some(Code::Held),
+        }));
+    }
     if facts.due.is_some() || is_new || case.action != Action::NoOp {
         return Ok(None);
     }

@@ -40,6 +40,9 @@ pub struct Record {
     seen: Option<String>,
     /// The values, the oldest first.
     pub generations: Vec<Generation>,
+    /// A request for a new value that was begun, and of which no outcome is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
     /// Where a value was delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delivered: Vec<Delivery>,
@@ -66,6 +69,40 @@ pub struct Generation {
     /// When it ends, where whoever gave it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// What its issuer calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_id: Option<String>,
+    /// The definition by which we had it made, so that it is ours to end, and by the same issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minted: Option<Definition>,
+    /// What it is for.
+    #[serde(default)]
+    pub phase: Phase,
+}
+
+/// What a value is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Phase {
+    /// It is the one in use.
+    #[default]
+    Current,
+    /// It was made, and is not in use yet.
+    Pending,
+    /// It was in use, and is to be ended.
+    Retiring {
+        /// When whoever still holds it has had the time to read the new one, UTC.
+        until: Timestamp,
+    },
+}
+
+/// A request for a new value on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// When it was begun, UTC.
+    pub at: Timestamp,
+    /// What the issuer was to note.
+    pub mark: String,
 }
 
 impl Record {
@@ -82,6 +119,7 @@ impl Record {
             salt: key::hex(&salt),
             seen: None,
             generations: Vec::new(),
+            intent: None,
             delivered: Vec::new(),
             asked: false,
         })
@@ -150,7 +188,47 @@ impl Record {
 
     /// The value in use.
     pub fn current(&self) -> Option<&Generation> {
-        self.generations.last()
+        let mut all = self.generations.iter();
+        all.find(|one| one.phase == Phase::Current)
+    }
+
+    /// The value that was made and is not in use yet.
+    pub fn pending(&self) -> Option<&Generation> {
+        let mut all = self.generations.iter();
+        all.find(|one| one.phase == Phase::Pending)
+    }
+
+    /// The values whose time to be ended has come. One that has ended by itself needs no more.
+    pub fn retired(&self, now: Timestamp) -> impl Iterator<Item = &Generation> {
+        self.generations.iter().filter(move |one| match one.phase {
+            Phase::Retiring { until } => until <= now && one.expires_at.is_none_or(|end| now < end),
+            Phase::Current | Phase::Pending => false,
+        })
+    }
+
+    /// The number that the next value gets.
+    pub fn next_number(&self) -> u64 {
+        let last = self.generations.iter().map(|one| one.number).max();
+        last.map_or(1, |last| last.saturating_add(1))
+    }
+
+    /// Puts the value that was made in the place of the one in use, which lives on until `until`, where
+    /// it does.
+    pub fn promote(&mut self, until: Option<Timestamp>) {
+        self.generations.retain_mut(|one| match (one.phase, until) {
+            (Phase::Current, Some(until)) if one.minted.is_some() => {
+                one.phase = Phase::Retiring { until };
+                true
+            }
+            // What we did not make is not ours to end.
+            (Phase::Current, _) => false,
+            (Phase::Pending, _) => {
+                one.phase = Phase::Current;
+                true
+            }
+            (Phase::Retiring { .. }, _) => true,
+        });
+        self.asked = false;
     }
 
     /// The generation that is this text, if one is.
@@ -183,13 +261,20 @@ impl Record {
     /// Makes a value the one in use. The one before is forgotten: it is its source's, which may bring
     /// it back.
     pub fn take(&mut self, value: SecretString, now: Timestamp, expires_at: Option<Timestamp>) {
-        let number = self.current().map_or(1, |one| one.number.saturating_add(1));
-        self.generations = vec![Generation {
+        let number = self.next_number();
+        // What is to be ended is still to be ended.
+        let retiring = |one: &Generation| matches!(one.phase, Phase::Retiring { .. });
+        self.generations.retain(retiring);
+        self.generations.push(Generation {
             number,
             value: Kept::new(value),
             obtained_at: now,
             expires_at,
-        }];
+            issuer_id: None,
+            minted: None,
+            phase: Phase::Current,
+        });
+        self.intent = None;
         self.asked = false;
     }
 }

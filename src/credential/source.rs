@@ -86,7 +86,7 @@ pub fn look(disk: &dyn Disk, credential: &Credential) -> Look {
         },
         Source::File(path) => file(disk, credential, path, false),
         Source::Systemd(name) => systemd(disk, credential, name),
-        Source::Command { .. } => Look::Unasked,
+        Source::Command { .. } | Source::Minted => Look::Unasked,
     }
 }
 

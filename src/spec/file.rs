@@ -18,7 +18,10 @@ use super::{
     walk::{Fault, Walk},
 };
 use crate::{
-    credential::spec::{check, raw::RawCredential},
+    credential::{
+        provider::RawProvider,
+        spec::{check, raw::RawCredential},
+    },
     id::{Address, ResourceName},
     service::spec::{
         Problem,
@@ -62,9 +65,11 @@ pub struct ReadService {
 /// A credential as far as its table could be read.
 #[derive(Debug, Default)]
 pub struct ReadCredential {
-    /// What it says; `None` where something is wrong with its shape or with a value.
+    /// What is in order of its shape; `None` where it is no table.
     pub raw: Option<RawCredential>,
-    /// What it depends on, even so.
+    /// Whether nothing is wrong with it by itself.
+    pub is_sound: bool,
+    /// What it depends on.
     pub depends_on: Vec<Address>,
 }
 
@@ -85,6 +90,8 @@ pub struct Parsed {
     pub defaults: Vec<Declared<(String, Option<RawService>)>>,
     /// Its entries of `[notify]`; `None` for one that has faults.
     pub notify: Vec<Declared<(ResourceName, Option<RawNotify>)>>,
+    /// Its providers; `None` for one that has faults.
+    pub providers: Vec<Declared<(String, Option<RawProvider>)>>,
     /// Its credentials.
     pub credentials: Vec<Declared<(ResourceName, ReadCredential)>>,
     /// Its services.
@@ -281,6 +288,15 @@ impl Reader<'_> {
                         self.sink(&name, value);
                     }
                 }
+                ("providers", DeValue::Table(_)) => {
+                    for (name, value) in into_table(value) {
+                        let span = header(&name, &value);
+                        let sound = self.faulty_keys("providers", name.get_ref()).is_empty();
+                        let raw = sound.then(|| self.typed(value)).flatten();
+                        let declared = self.declared((name.into_inner().into_owned(), raw), span);
+                        self.parsed.providers.push(declared);
+                    }
+                }
                 ("credentials", DeValue::Table(_)) => {
                     for (name, value) in into_table(value) {
                         self.credential(&name, value);
@@ -379,7 +395,8 @@ impl Reader<'_> {
             read.depends_on = (raw.as_ref())
                 .and_then(|raw| raw.depends_on.clone())
                 .unwrap_or_default();
-            read.raw = raw.filter(|_| problems.is_empty() && faulty.is_empty());
+            read.is_sound = problems.is_empty() && faulty.is_empty();
+            read.raw = raw;
         }
         let declared = self.declared((name, read), span);
         self.parsed.credentials.push(declared);

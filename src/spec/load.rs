@@ -13,7 +13,7 @@ use super::{
     file::{self, Declared, Parsed, Place, ReadCredential, ReadService},
     finding::{self, Finding, Lines},
     graph,
-    locate::{Located, locate},
+    locate::{Located, locate, table_of},
     node::Node,
     raw::{RawAllowed, RawProject, RawReconcile, Requirement},
     rivals, schema,
@@ -21,7 +21,10 @@ use super::{
     walk::Fault,
 };
 use crate::{
-    credential::spec::{DeclaredCredential, rivals as deliveries},
+    credential::{
+        provider::{self, RawProvider},
+        spec::{DeclaredCredential, check as token, rivals as deliveries},
+    },
     effect::{disk::Disk, threads},
     error::{Code, Error, Result},
     id::{Address, Digest, Kind, ResourceName, Seconds},
@@ -136,6 +139,7 @@ struct Loader {
     defaults_at: BTreeMap<String, Place>,
     defaults_faulty: bool,
     notify: BTreeMap<ResourceName, (Option<RawNotify>, Place)>,
+    providers: BTreeMap<String, (Option<RawProvider>, Place)>,
     credentials: BTreeMap<ResourceName, (ReadCredential, Place)>,
     services: BTreeMap<ResourceName, (ReadService, Place)>,
 }
@@ -253,6 +257,7 @@ impl Loader {
                 ),
             }
         }
+        self.merge_providers(parsed.providers, clash);
         self.merge_credentials(parsed.credentials, clash);
         for Declared {
             value: (name, value),
@@ -274,6 +279,24 @@ impl Loader {
                     &span,
                     format!("`service.{name}` is declared in {} too", first.shown),
                     "rename one of them, or take it out",
+                ),
+            }
+        }
+    }
+
+    fn merge_providers(
+        &mut self,
+        providers: Vec<Declared<(String, Option<RawProvider>)>>,
+        clash: &mut dyn FnMut(&Range<usize>, String, &str),
+    ) {
+        for one in providers {
+            let (name, value) = one.value;
+            match self.providers.get(&name) {
+                None => drop(self.providers.insert(name, (value, one.place))),
+                Some((_, first)) => clash(
+                    &one.span,
+                    format!("`providers.{name}` is declared in {} too", first.shown),
+                    "keep one of them",
                 ),
             }
         }
@@ -316,9 +339,27 @@ impl Loader {
             .map(|(key, place)| (key.clone(), place.file))
             .collect();
         let credentials = self.credentials(&sources);
-        let mut problems = self.problems(&services, &credentials);
+        let providers: BTreeMap<String, RawProvider> = (self.providers.iter())
+            .filter_map(|(name, (raw, _))| Some((name.clone(), raw.clone()?)))
+            .collect();
+        let mut problems = self.problems(&services, &credentials, &providers);
         self.dropped += problems.len().saturating_sub(MOST);
         problems.truncate(MOST);
+        let of_providers: Vec<(&String, Problem)> = (providers.keys())
+            .flat_map(|name| {
+                let problems = provider::check(name, &providers).into_iter();
+                problems.map(move |problem| (name, problem))
+            })
+            .collect();
+        let of_providers = of_providers.iter().filter_map(|(name, problem)| {
+            let (_, place) = self.providers.get(*name)?;
+            Some(Located {
+                file: place.file,
+                table: ("providers", name.as_str()),
+                line: place.line,
+                problem,
+            })
+        });
         let located: Vec<Located<'_>> = (problems.iter())
             .filter_map(|(address, problem)| {
                 let place = match address.kind {
@@ -327,11 +368,12 @@ impl Loader {
                 };
                 Some(Located {
                     file: place.file,
-                    address,
+                    table: (table_of(address.kind), address.name.as_str()),
                     line: place.line,
                     problem,
                 })
             })
+            .chain(of_providers)
             .collect();
         let found = locate(&sources, &defaults, &located, disk);
         let broken = |finding: &Finding| {
@@ -359,6 +401,7 @@ impl Loader {
             min_interval: project.min_interval.unwrap_or(MIN_INTERVAL),
             hosts: (!self.hosts.is_empty()).then(|| self.hosts.into_keys().collect()),
             reconcile,
+            providers,
             credentials,
             services,
             files: (sources.files.iter())
@@ -464,19 +507,24 @@ impl Loader {
     }
 
     /// The credentials without faults.
-    fn credentials(&mut self, sources: &Sources) -> Vec<DeclaredCredential> {
+    fn credentials(&self, sources: &Sources) -> Vec<DeclaredCredential> {
         let mut credentials = Vec::with_capacity(self.credentials.len());
-        for (name, (read, place)) in &mut self.credentials {
-            let Some(raw) = read.raw.take() else {
+        for (name, (read, place)) in &self.credentials {
+            let Some(raw) = read.raw.clone().filter(|_| read.is_sound) else {
                 continue;
             };
             let file = sources.files.get(place.file);
+            // What its issuer's requests are signed with comes first.
+            let signed_with = raw.signed_with().map(|(_, name)| name.clone());
+            let signed_with = signed_with.map(|name| Address::new(Kind::Credential, name));
+            let mut depends_on = raw.depends_on.clone().unwrap_or_default();
+            depends_on.extend(signed_with.filter(|one| !depends_on.contains(one)));
             credentials.push(DeclaredCredential {
                 name: name.clone(),
                 file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
                 line: place.line,
                 meta: Meta {
-                    depends_on: raw.depends_on.clone().unwrap_or_default(),
+                    depends_on,
                     protect: raw.protect.unwrap_or_default(),
                     ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
                 },
@@ -507,6 +555,7 @@ impl Loader {
         &self,
         services: &[DeclaredService],
         credentials: &[DeclaredCredential],
+        providers: &BTreeMap<String, RawProvider>,
     ) -> Vec<(Address, Problem)> {
         let limits = match &self.project {
             Some((Some(project), _)) => Some(Limits {
@@ -543,6 +592,31 @@ impl Loader {
         for credential in credentials.iter().filter(|_| !self.torn) {
             let unlisted = self.unlisted(&credential.on);
             problems.extend(unlisted.map(|problem| (credential.address(), problem)));
+        }
+        let read = self.credentials.iter().filter(|_| !self.torn);
+        for (name, raw) in read.filter_map(|(name, (read, _))| Some((name, read.raw.as_ref()?))) {
+            let faulty = (raw.provider.as_ref())
+                .is_some_and(|name| matches!(self.providers.get(name), Some((None, _))));
+            let unknown = token::unknown_provider(raw, providers).filter(|_| !faulty);
+            let address = Address::new(Kind::Credential, name.clone());
+            problems.extend(unknown.map(|problem| (address.clone(), problem)));
+            if let Some((at, signed_with)) = raw.signed_with()
+                && (signed_with == name || !self.credentials.contains_key(signed_with))
+            {
+                let known = self.credentials.keys().filter(|known| *known != name);
+                let near = check::nearest(signed_with.as_str(), known.map(ResourceName::as_str));
+                let message = format!("there is no other `[credentials.{signed_with}]`");
+                let problem = Problem::at(at, message);
+                problems.push((
+                    address,
+                    problem.suggest(match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => {
+                            format!("add `[credentials.{signed_with}]` with its value's source")
+                        }
+                    }),
+                ));
+            }
         }
         let edges: graph::Edges<'_> = (self.services.keys())
             .map(|name| {

@@ -15,18 +15,14 @@ use super::{
     finding::{Finding, Lines},
     source::{Bytes, Source, Sources},
 };
-use crate::{
-    effect::disk::Disk,
-    id::{Address, Kind},
-    service::spec::Problem,
-};
+use crate::{effect::disk::Disk, id::Kind, service::spec::Problem};
 
 /// A problem and the resource that has it.
 pub struct Located<'a> {
     /// The index of its file.
     pub file: usize,
-    /// The resource.
-    pub address: &'a Address,
+    /// What has it, as `services.sync`: the table and the name within.
+    pub table: (&'a str, &'a str),
     /// The line of its table.
     pub line: u32,
     /// The problem.
@@ -53,8 +49,8 @@ pub fn locate(
         with_text(sources, source, disk, |text| {
             let lookup = text.map(|(text, lines)| (Lookup::of(text), lines));
             for located in own {
-                let (table, inherits) = table(located.address.kind);
-                let mut path = vec![table, located.address.name.as_str()];
+                let mut path = vec![located.table.0, located.table.1];
+                let inherits = located.table.0 == SERVICES;
                 let steps = steps(&located.problem.at);
                 path.extend(steps.iter().map(String::as_str));
                 let key = path.get(2).copied();
@@ -100,14 +96,17 @@ pub fn locate(
     findings
 }
 
-/// The table of a kind's resources, and whether they inherit from `[defaults]`.
-const fn table(kind: Kind) -> (&'static str, bool) {
+/// The table whose entries inherit from `[defaults.services]`.
+const SERVICES: &str = "services";
+
+/// The table of a kind's resources.
+pub const fn table_of(kind: Kind) -> &'static str {
     match kind {
-        Kind::Service => ("services", true),
-        Kind::Credential => ("credentials", false),
-        Kind::Deployment => ("deployments", false),
+        Kind::Service => SERVICES,
+        Kind::Credential => "credentials",
+        Kind::Deployment => "deployments",
         #[cfg(test)]
-        Kind::Toy => ("toys", false),
+        Kind::Toy => "toys",
     }
 }
 
@@ -128,8 +127,11 @@ fn at_path(
 /// The finding of a problem whose file can no longer be read.
 fn by_line(source: &Source, located: &Located<'_>) -> Finding {
     let message = format!(
-        "`{}` (line {}): {}",
-        located.address, located.line, located.problem.message
+        "`{}.{}` (line {}): {}",
+        located.table.0.trim_end_matches('s'),
+        located.table.1,
+        located.line,
+        located.problem.message
     );
     Finding::of_file(&source.shown, message).suggest(located.problem.suggestion.clone())
 }

@@ -19,7 +19,11 @@ pub mod source;
 mod template;
 mod walk;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 pub use load::load;
 pub use schema::json_schema;
@@ -27,7 +31,7 @@ pub use source::Request;
 pub use template::template;
 
 use crate::{
-    credential::spec::DeclaredCredential,
+    credential::{provider::RawProvider, spec::DeclaredCredential},
     effect::disk::Disk,
     error::{Code, Error, Result},
     id::{Address, Digest, ProjectName, Seconds},
@@ -64,6 +68,8 @@ pub struct Spec {
     pub hosts: Option<BTreeSet<String>>,
     /// The reconciling timer, on every host.
     pub reconcile: Option<Reconcile>,
+    /// The issuers of tokens that it declares, or changes.
+    pub providers: BTreeMap<String, RawProvider>,
     /// The credentials of all hosts, ordered by name.
     pub credentials: Vec<DeclaredCredential>,
     /// The services of all hosts, ordered by name.
@@ -76,7 +82,7 @@ pub struct Spec {
     pub root: PathBuf,
     sources: source::Sources,
     /// Where each key of `[defaults.services]` stands: the index of its file.
-    defaults: std::collections::BTreeMap<String, usize>,
+    defaults: BTreeMap<String, usize>,
 }
 
 /// The resources of one kind in a spec, as one host sees them.
@@ -165,7 +171,7 @@ impl Spec {
             .filter_map(|(address, declared, problem)| {
                 Some(locate::Located {
                     file: index_of(&declared.file)?,
-                    address,
+                    table: (locate::table_of(address.kind), address.name.as_str()),
                     line: declared.line,
                     problem,
                 })

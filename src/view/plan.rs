@@ -18,8 +18,8 @@ use super::{
     text, time,
 };
 use crate::{
-    id::{Address, Timestamp},
-    resource::{Hold, Lift, Plan, Refusal},
+    id::{Address, Kind, Timestamp},
+    resource::{Action, Hold, Lift, Plan, Refusal},
 };
 
 /// How much is shown.
@@ -100,6 +100,7 @@ fn write_with<'a>(
             change::draw(&mut canvas, &page, block, context.detail);
             out.write_all(canvas.take().as_bytes())?;
         }
+        watched(&mut canvas, plan);
         change::draw_left_alone(&mut canvas, &page, context.detail);
         if context.detail == Detail::Full {
             steps(&mut canvas, plan);
@@ -153,6 +154,33 @@ fn section(canvas: &mut Canvas<'_>, paint: Paint, title: &str) {
 /// The width of the first column of a section's rows.
 fn name_column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
     names.map(text::width).max().unwrap_or(0).min(28)
+}
+
+/// What is known of credentials to which nothing is done.
+fn watched(canvas: &mut Canvas<'_>, plan: &Plan) {
+    let unchanged = plan.changes.iter().filter(|change| {
+        let kind = change.address.kind == Kind::Credential;
+        kind && change.action == Action::NoOp && !change.notes.is_empty()
+    });
+    let unchanged: Vec<(String, &[String])> = unchanged
+        .map(|change| (change.address.to_string(), change.notes.as_slice()))
+        .collect();
+    if unchanged.is_empty() {
+        return;
+    }
+    section(canvas, Paint::Strong, "Credentials that stay");
+    let column = 4 + name_column(unchanged.iter().map(|(name, _)| name.as_str())) + 3;
+    for (name, notes) in unchanged {
+        for (at, note) in notes.iter().enumerate() {
+            let line = Line::indented(4);
+            let line = if at == 0 {
+                line.put(Paint::Strong, &name)
+            } else {
+                line
+            };
+            canvas.line(&line.plain("   ").pad_to(column).plain(note), column);
+        }
+    }
 }
 
 fn holds(canvas: &mut Canvas<'_>, holds: &[Hold], now: Timestamp) {

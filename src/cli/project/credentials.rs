@@ -8,10 +8,11 @@ use crate::{
         plan::{Glimpse, Sources},
         source::{self, Look},
         spec::{self as credential, DeclaredCredential},
+        watch,
     },
-    effect::user,
+    effect::{http::Http, user},
     error::Result,
-    id::Address,
+    id::{Address, Kind, ResourceName},
     observe::Wish,
     resource::{Declared, Definition, Desired},
     service::spec::Problem,
@@ -63,6 +64,7 @@ impl Project<'_> {
                 dir: &dir,
                 programs: &self.programs,
                 user: &|name| self.account(name),
+                providers: &spec.providers,
                 group: &user::group_by_name,
             },
         )?;
@@ -87,6 +89,17 @@ impl Project<'_> {
             declared: declared.declared(),
             warnings: Vec::new(),
         }))
+    }
+
+    /// Asks issuers how the values in use stand, each where it was applied.
+    pub(super) async fn ask_issuers(&self, targets: &[Address]) {
+        let applied = self.memory.state.resources.keys();
+        let chosen = applied.filter(|address| {
+            address.kind == Kind::Credential && (targets.is_empty() || targets.contains(address))
+        });
+        let names: Vec<ResourceName> = chosen.map(|address| address.name.clone()).collect();
+        let (disk, now) = (self.context.disk.as_ref(), self.context.now());
+        watch::ask(disk, &self.layout, &Http::default(), names.into_iter(), now).await;
     }
 
     /// What a source holds. Nothing is run for it and nothing is sent.

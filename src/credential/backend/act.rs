@@ -11,14 +11,14 @@ use crate::{
 
 use super::{
     super::{
-        definition::{Credential, Delivery},
+        definition::{Credential, Delivery, Source},
         delivery::{self, Before},
         facts::{Facts, Noted},
         finding::{Finding, Status},
-        image,
+        image, issuer,
         key::Key,
+        mint::Issuer,
         record::Record,
-        seam,
         source::{self, Look, Obtained},
     },
     Store,
@@ -62,6 +62,12 @@ impl Act for Store {
                 self.remove(step).await
             } else if step.verb == image::PUT_BACK {
                 self.put_back(step).await
+            } else if step.verb == image::MINT {
+                self.mint(step).await
+            } else if step.verb == image::WITHDRAW {
+                self.withdraw(step).await
+            } else if step.verb == image::REVOKE {
+                self.revoke(step).await
             } else {
                 self.make(step).await
             };
@@ -122,16 +128,24 @@ impl Store {
         if another {
             record.forget_seen();
         }
-        let obtained = self
-            .obtain(&credential, &record, noted.as_ref(), another, now)
-            .await?;
-        let mut fresh = false;
+        let is_made = record.pending().is_some();
+        let obtained = if is_made {
+            let until = now.plus_seconds(credential.grace().signed());
+            let lives_on = credential.issuer.as_ref().is_some_and(Issuer::both_live);
+            record.promote(lives_on.then_some(until));
+            None
+        } else {
+            let known = noted.as_ref();
+            self.obtain(&credential, &record, known, another, now)
+                .await?
+        };
+        let mut fresh = is_made;
         if let Some(Obtained { value, expires_at }) = obtained {
             let same = record
                 .current()
                 .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
             if credential.source.renews() || !same {
-                seam::check_format(&credential, &value).map_err(|why| {
+                issuer::check_format(&credential, &value).map_err(|why| {
                     let message = format!("{}: {why}", step.address);
                     Error::new(Code::TokenInvalid, message)
                         .suggest("look whether it is the token of that provider")
@@ -164,29 +178,14 @@ impl Store {
         for one in &credential.deliver {
             delivery::check(disk, one, current.value.value())?;
         }
-        let asks_otherwise = before.as_ref().is_none_or(|before| {
-            (
-                &before.provider,
-                &before.base_url,
-                &before.ca_file,
-                &before.scopes,
-            ) != (
-                &credential.provider,
-                &credential.base_url,
-                &credential.ca_file,
-                &credential.scopes,
-            )
-        });
-        let noted = if fresh || asks_otherwise {
+        let otherwise = before
+            .as_ref()
+            .is_none_or(|before| asks(before) != asks(&credential));
+        let noted = if fresh || otherwise {
             let value = current.value.value().clone();
             let finding = self.probe(&credential, &value).await?;
             judge(step, &finding, &credential)?;
-            Some(Noted {
-                generation: current.number,
-                url: seam::resolved_url(&credential),
-                dead: 0,
-                finding,
-            })
+            Some(Noted::next(None, current.number, &credential, finding))
         } else {
             None
         };
@@ -215,6 +214,13 @@ impl Store {
             }
             Look::Nothing(error) if needed || another_source => Err(Stop::Failed(error)),
             Look::Nothing(_) => Ok(None),
+            Look::Unasked if credential.source == Source::Minted => {
+                if !needed {
+                    return Ok(None);
+                }
+                let message = format!("credential.{}: its issuer made no value", credential.name);
+                Err(Stop::Failed(Error::new(Code::CredentialMissing, message)))
+            }
             Look::Unasked => {
                 let facts = Facts::of(credential, record, noted, None, now);
                 if !needed && !another_source && facts.due.is_none() {
@@ -229,9 +235,9 @@ impl Store {
 
     /// Asks the issuer what a value is worth.
     async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
-        let roots = seam::roots(self.disk.as_ref(), credential)?;
+        let roots = issuer::roots(self.disk.as_ref(), credential)?;
         let (http, now) = (&self.http, self.now());
-        Ok(seam::probe(http, credential, roots.as_deref(), value, now).await)
+        Ok(issuer::probe(http, credential, roots.as_deref(), value, now).await)
     }
 
     /// What is there now of the credential and of every place that the step writes to.
@@ -309,7 +315,7 @@ impl Store {
         self.reload(reload).await
     }
 
-    fn directories(&self, name: &ResourceName) -> Result<()> {
+    pub(super) fn directories(&self, name: &ResourceName) -> Result<()> {
         for dir in [self.layout.secrets(), self.layout.secret(name)] {
             let own = self.disk.identity();
             let made = self.disk.make_dir(&dir, 0o700, Some(own));
@@ -366,6 +372,15 @@ impl Store {
             Err(error) => return Outcome::failed(told(&error)),
         };
         let name = &step.address.name;
+        // Only what we had made is ours to end; while it lives, it is not forgotten.
+        if let Some(record) = &memento.record {
+            for one in record.generations.iter().filter(|one| one.minted.is_some()) {
+                if let Err(why) = self.end(&step.address, record, one).await {
+                    let reason = format!("its value cannot be revoked: {why}");
+                    return Outcome::Held { reason };
+                }
+            }
+        }
         match self.take_away(name, &memento) {
             Ok(()) => {
                 self.keep(step, memento);
@@ -443,8 +458,19 @@ impl Store {
     }
 }
 
+/// What of a definition decides how its issuer is asked.
+fn asks(credential: &Credential) -> impl PartialEq + '_ {
+    (
+        &credential.provider,
+        &credential.table,
+        &credential.base_url,
+        &credential.ca_file,
+        &credential.scopes,
+    )
+}
+
 /// An error in one line, with what helps.
-fn told(error: &Error) -> String {
+pub(super) fn told(error: &Error) -> String {
     match &error.suggestion {
         Some(help) => format!("{}; {help}", error.chain()),
         None => error.chain(),

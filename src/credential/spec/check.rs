@@ -1,31 +1,38 @@
 //! All that is wrong with a credential's table on any host.
 
+use std::collections::BTreeMap;
+
 use crate::{
     effect::http::{HttpUrl, UrlFault},
     service::spec::{Problem, check::nearest, program::program_form, secret},
 };
 
 use super::{
-    super::seam,
+    super::{
+        mint::Endpoint,
+        provider::{self, RawProvider},
+    },
     instant,
     raw::{RawCredential, RawDelivery, RawSource, RawStore},
 };
 
+/// The provider whose tokens make their own successors.
+pub const ROTATES_ITSELF: &str = "gitlab";
+
 /// The parts of its image that a person may name in `ignore_drift`.
 const PARTS: [&str; 2] = ["value", "deliver"];
 
-/// What is wrong with a credential; places count from its table. `known` are the providers that the
-/// spec itself adds.
+/// What is wrong with a credential by itself; places count from its table.
 pub fn check(raw: &RawCredential) -> Vec<Problem> {
     let mut problems = Vec::new();
     match &raw.source {
         None => problems.push(
             Problem::at("", "it comes from nowhere: missing key `source`")
-                .suggest("add `source = { env = \"TOKEN\" }`, or `file`, `command` or `systemd`"),
+                .suggest("add `source = { env = \"TOKEN\" }`, or another"),
         ),
         Some(source) => problems.extend(self::source(source)),
     }
-    problems.extend(provider(raw));
+    problems.extend(hangs_on_provider(raw));
     problems.extend(raw.base_url.as_deref().and_then(base_url));
     problems.extend((raw.ca_file.as_deref()).and_then(|path| absolute("/ca_file", path)));
     for (index, scope) in raw.scopes.iter().flatten().enumerate() {
@@ -44,6 +51,24 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
             Problem::at("/expiry/at", "that is neither a day nor an instant")
                 .suggest("write `2026-12-31`, or `2026-12-31T12:00:00Z`"),
         );
+    }
+    if raw.rotate.is_some()
+        && let Some(source) = &raw.source
+        && source.command.is_none()
+        && raw.signed_with().is_none()
+        && raw.provider.as_deref() != Some(ROTATES_ITSELF)
+    {
+        let message =
+            "nobody makes another of it: its source gives one value, and its provider rotates none";
+        problems.push(Problem::key("/rotate", message).suggest(
+            "take it out; put a new token into the source when `lorectl` warns of its end",
+        ));
+    }
+    if let Some(rotate) = &raw.rotate
+        && rotate.grace.is_some_and(|grace| grace.0 < 60)
+    {
+        let message = "whoever holds the old one gets a minute at least";
+        problems.push(Problem::at("/rotate/grace", message));
     }
     if let Some(rotate) = &raw.rotate
         && let (Some(before), Some(ttl)) = (rotate.before, rotate.ttl)
@@ -82,34 +107,51 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
     problems
 }
 
-fn provider(raw: &RawCredential) -> Vec<Problem> {
+fn hangs_on_provider(raw: &RawCredential) -> Vec<Problem> {
     let mut problems = Vec::new();
-    match &raw.provider {
-        Some(name) if !seam::provider_names().contains(&name.as_str()) => {
-            let problem = Problem::at("/provider", "there is no such provider");
-            let near = nearest(name, seam::provider_names().into_iter());
-            problems.push(match near {
-                Some(near) => problem.suggest(format!("did you mean `{near}`?")),
-                None => problem.suggest(format!(
-                    "one of {}; or leave it out: then nobody is asked what it is worth",
-                    seam::provider_names().join(", ")
-                )),
-            });
-        }
-        Some(_) => {}
-        None => {
-            for (at, said) in [
-                ("/base_url", raw.base_url.is_some()),
-                ("/ca_file", raw.ca_file.is_some()),
-                ("/scopes", raw.scopes.is_some()),
-            ] {
-                if said {
-                    problems.push(Problem::key(at, "this goes with `provider`"));
-                }
+    if raw.provider.is_none() {
+        for (at, said) in [
+            ("/base_url", raw.base_url.is_some()),
+            ("/ca_file", raw.ca_file.is_some()),
+            ("/scopes", raw.scopes.is_some()),
+        ] {
+            if said {
+                problems.push(Problem::key(at, "this goes with `provider`"));
             }
         }
     }
     problems
+}
+
+/// What is wrong with the provider that a credential names, given those that the spec declares.
+pub fn unknown_provider(
+    raw: &RawCredential,
+    declared: &BTreeMap<String, RawProvider>,
+) -> Option<Problem> {
+    let name = raw.provider.as_ref()?;
+    let Err(_) = provider::resolve(name, declared) else {
+        let credential_says = raw.base_url.is_some();
+        let resolved = provider::resolve(name, declared).ok()?;
+        let asks = resolved.probe == provider::table::Via::Http;
+        return (asks && !credential_says && resolved.default_base_url().is_none()).then(|| {
+            let message = format!("`{name}` has no URL of its own: missing key `base_url`");
+            Problem::at("/provider", message).suggest("add `base_url = \"https://…\"`")
+        });
+    };
+    if declared.contains_key(name) {
+        // What is wrong with it is said at its own table.
+        return None;
+    }
+    let problem = Problem::at("/provider", "there is no such provider");
+    let mut names: Vec<&str> = provider::names().collect();
+    names.extend(declared.keys().map(String::as_str));
+    Some(match nearest(name, names.iter().copied()) {
+        Some(near) => problem.suggest(format!("did you mean `{near}`?")),
+        None => problem.suggest(format!(
+            "one of {}; or leave it out: then nobody is asked what it is worth",
+            names.join(", ")
+        )),
+    })
 }
 
 /// What is wrong with where a provider is asked.
@@ -139,6 +181,9 @@ fn source(raw: &RawSource) -> Vec<Problem> {
         ("file", raw.file.is_some()),
         ("command", raw.command.is_some()),
         ("systemd", raw.systemd.is_some()),
+        ("oauth2", raw.oauth2.is_some()),
+        ("github_app", raw.github_app.is_some()),
+        ("jupyterhub", raw.jupyterhub.is_some()),
     ]
     .into_iter()
     .filter_map(|(key, said)| said.then_some(key))
@@ -157,6 +202,18 @@ fn source(raw: &RawSource) -> Vec<Problem> {
     }
     if let Some(path) = &raw.file {
         problems.extend(absolute("/source/file", path));
+    }
+    let urls = raw.oauth2.iter().flat_map(|one| {
+        let revoke = one.revoke_url.iter().map(|url| ("revoke_url", url));
+        [("token_url", &one.token_url)].into_iter().chain(revoke)
+    });
+    for (key, url) in urls {
+        if let Err(why) = url.parse::<Endpoint>() {
+            problems.push(Problem::at(
+                format!("/source/oauth2/{key}"),
+                why.to_string(),
+            ));
+        }
     }
     if let Some(argv) = &raw.command {
         problems.extend(command(argv));

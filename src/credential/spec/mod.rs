@@ -8,7 +8,7 @@ pub mod raw;
 pub mod rivals;
 pub mod text;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     effect::user::Account,
@@ -22,7 +22,18 @@ use crate::{
 };
 
 use super::definition::{Credential, Delivery, Rotate, Source, StoreKind, Target};
-use raw::{RawCredential, RawDelivery, RawSource};
+use super::{
+    issuer,
+    mint::issuer::{
+        Endpoint, Issuer,
+        github_app::GithubApp,
+        gitlab::Gitlab,
+        jupyterhub::Jupyterhub,
+        oauth2::{ClientAuth, Oauth2},
+    },
+    provider::{self, Provider, RawProvider},
+};
+use raw::{RawClientAuth, RawCredential, RawDelivery, RawSource};
 
 /// How long before its end a credential is warned of, where the spec does not say.
 const WARN: Seconds = Seconds(14 * 86_400);
@@ -80,6 +91,8 @@ pub struct Context<'a> {
     pub programs: &'a Programs<'a>,
     /// How users are looked up.
     pub user: &'a dyn Fn(&str) -> Result<Option<Account>>,
+    /// The providers that the spec declares.
+    pub providers: &'a BTreeMap<String, RawProvider>,
     /// How groups are looked up.
     pub group: &'a dyn Fn(&str) -> Result<Option<u32>>,
 }
@@ -94,6 +107,23 @@ pub fn resolve(
 ) -> Result<Result<Credential, Vec<Problem>>> {
     let raw = &declared.raw;
     let mut problems = Vec::new();
+    let table = match &raw.provider {
+        None => None,
+        Some(name) => match issuer::table(name, context.providers) {
+            Ok(table) => table.map(Box::new),
+            Err(problem) => {
+                problems.push(Problem::at("/provider", problem.message));
+                None
+            }
+        },
+    };
+    let issuer = match issued(raw, table.as_deref()) {
+        Ok(issuer) => issuer,
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
     let source = (raw.source.as_ref()).and_then(|raw| source(raw, context, &mut problems));
     let mut deliver = Vec::new();
     for (index, one) in raw.deliver.iter().flatten().enumerate() {
@@ -110,9 +140,12 @@ pub fn resolve(
         id: ResourceId::derive(context.lineage, &address),
         name: address.name,
         provider: raw.provider.clone(),
+        table,
         base_url: raw.base_url.clone(),
         ca_file: raw.ca_file.as_ref().map(Into::into),
         source,
+        issuer,
+        signed_with: raw.signed_with().map(|(_, name)| name.clone()),
         scopes: raw.scopes.iter().flatten().cloned().collect(),
         warn: expiry.warn.unwrap_or(WARN),
         ends_at: expiry.at.as_deref().and_then(instant),
@@ -136,6 +169,9 @@ fn source(raw: &RawSource, context: &Context<'_>, problems: &mut Vec<Problem>) -
     if let Some(name) = &raw.systemd {
         return Some(Source::Systemd(name.to_string()));
     }
+    if raw.oauth2.is_some() || raw.github_app.is_some() || raw.jupyterhub.is_some() {
+        return Some(Source::Minted);
+    }
     let mut argv = raw.command.clone()?;
     let program = argv.first_mut()?;
     let form = program_form(program).ok()?;
@@ -157,6 +193,75 @@ fn source(raw: &RawSource, context: &Context<'_>, problems: &mut Vec<Problem>) -
         timeout: raw.timeout.unwrap_or(TIMEOUT),
         dir: context.dir.to_owned(),
     })
+}
+
+/// Who makes new values, where someone does.
+fn issued(raw: &RawCredential, table: Option<&Provider>) -> Result<Option<Issuer>, Problem> {
+    let Some(source) = &raw.source else {
+        return Ok(None);
+    };
+    let endpoint = |at: &str, url: &str| {
+        url.parse::<Endpoint>()
+            .map_err(|why| Problem::at(at, why.to_string()))
+    };
+    // The API that the provider's own paths are below is the issuer's too.
+    let base = |below: &str| {
+        let builtin = raw.provider.as_deref().and_then(provider::builtin);
+        let default = table.or(builtin).and_then(Provider::default_base_url);
+        let url = raw.base_url.as_deref().or(default).ok_or_else(|| {
+            let problem = Problem::at(
+                "",
+                "it is not known where its issuer is: missing key `base_url`",
+            );
+            problem.suggest("add `provider` and `base_url`")
+        })?;
+        let url = url.trim_end_matches('/');
+        endpoint("/base_url", &format!("{url}{below}"))
+    };
+    let scopes = || raw.scopes.iter().flatten().cloned().collect();
+    let ttl = raw.rotate.as_ref().and_then(|rotate| rotate.ttl);
+    if let Some(one) = &source.oauth2 {
+        let revoke = one.revoke_url.as_deref();
+        return Ok(Some(Issuer::Oauth2(Oauth2 {
+            token_url: endpoint("/source/oauth2/token_url", &one.token_url)?,
+            client_id: one.client_id.clone(),
+            auth: match one.auth {
+                Some(RawClientAuth::Post) => ClientAuth::Post,
+                Some(RawClientAuth::Basic) | None => ClientAuth::Basic,
+            },
+            scopes: scopes(),
+            audience: one.audience.clone(),
+            revoke_url: revoke
+                .map(|url| endpoint("/source/oauth2/revoke_url", url))
+                .transpose()?,
+        })));
+    }
+    if let Some(one) = &source.github_app {
+        return Ok(Some(Issuer::GithubApp(GithubApp {
+            base_url: match raw.base_url {
+                Some(_) => base("")?,
+                None => endpoint("/base_url", "https://api.github.com")?,
+            },
+            app_id: one.app_id.clone(),
+            installation_id: one.installation_id,
+            repositories: one.repositories.clone().unwrap_or_default(),
+            permissions: one.permissions.clone().unwrap_or_default(),
+        })));
+    }
+    if let Some(one) = &source.jupyterhub {
+        return Ok(Some(Issuer::Jupyterhub(Jupyterhub {
+            base_url: base("/hub/api")?,
+            user: one.user.clone(),
+            ttl,
+            scopes: scopes(),
+        })));
+    }
+    let rotates = raw.rotate.is_some() && raw.provider.as_deref() == Some(check::ROTATES_ITSELF);
+    if rotates && source.command.is_none() {
+        let base_url = base("")?;
+        return Ok(Some(Issuer::Gitlab(Gitlab { base_url, ttl })));
+    }
+    Ok(None)
 }
 
 /// A path without `.` and `..`, as it reads.

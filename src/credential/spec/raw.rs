@@ -1,12 +1,14 @@
 //! A credential as its author writes it. The doc comments are the descriptions in the JSON Schema,
 //! so they speak to that author.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::{CredentialName, FileMode, GroupName};
 use crate::{
-    id::{Address, Seconds},
+    id::{Address, ResourceName, Seconds},
     service::spec::text::{EnvName, HostName, UserName},
 };
 
@@ -21,13 +23,14 @@ pub struct RawCredential {
     pub base_url: Option<String>,
     /// A file of PEM certificates that the provider is trusted by, beside those of the host.
     pub ca_file: Option<String>,
-    /// Where its value comes from: one of `env`, `file`, `command`, `systemd`.
+    /// Where its value comes from: one of `env`, `file`, `command`, `systemd`, `oauth2`, `github_app`, `jupyterhub`.
     pub source: Option<RawSource>,
     /// What it must be able to do, in the provider's words.
     pub scopes: Option<Vec<String>>,
     /// When it ends.
     pub expiry: Option<RawExpiry>,
-    /// How it is replaced before it ends.
+    /// How it is replaced before it ends. With the provider `gitlab` and a source that gives one value, the
+    /// token rotates itself.
     pub rotate: Option<RawRotate>,
     /// How it is kept. Default: `file`.
     pub store: Option<RawStore>,
@@ -62,8 +65,73 @@ pub struct RawSource {
     pub command: Option<Vec<String>>,
     /// How long `command` may take. Default: `30s`.
     pub timeout: Option<Seconds>,
+    /// A client of an OAuth 2 server, to which it gives tokens (RFC 6749, 4.4).
+    pub oauth2: Option<RawOauth2>,
+    /// An installation of a GitHub App, whose tokens live an hour.
+    pub github_app: Option<RawGithubApp>,
+    /// A user of a `JupyterHub`, whose tokens are made with another.
+    pub jupyterhub: Option<RawJupyterhub>,
     /// The name of a credential of systemd's: in `$CREDENTIALS_DIRECTORY`, else in a `credstore`.
     pub systemd: Option<CredentialName>,
+}
+
+/// A client of an OAuth 2 server.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Oauth2")]
+pub struct RawOauth2 {
+    /// The token endpoint, as `https://login.example.com/oauth2/token`.
+    pub token_url: String,
+    /// The client.
+    pub client_id: String,
+    /// The one of `[credentials]` that is the client's secret.
+    pub secret: ResourceName,
+    /// How the client proves itself. Default: `basic`.
+    pub auth: Option<RawClientAuth>,
+    /// The `audience` that some servers want named.
+    pub audience: Option<String>,
+    /// The revocation endpoint (RFC 7009), where there is one.
+    pub revoke_url: Option<String>,
+}
+
+/// How a client proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "ClientAuth")]
+pub enum RawClientAuth {
+    /// By the `Authorization` header, which every server must take.
+    Basic,
+    /// In the body.
+    Post,
+}
+
+/// An installation of a GitHub App.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "GithubApp")]
+pub struct RawGithubApp {
+    /// The app, by its client id or its number.
+    pub app_id: String,
+    /// The installation.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    pub installation_id: u64,
+    /// The one of `[credentials]` that is the app's private key, PEM.
+    pub key: ResourceName,
+    /// The repositories, by name, that tokens are for. Default: all of the installation's.
+    pub repositories: Option<Vec<String>>,
+    /// What tokens may do, as `contents = "read"`. Default: all that the installation may.
+    pub permissions: Option<BTreeMap<String, String>>,
+}
+
+/// A user of a `JupyterHub`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Jupyterhub")]
+pub struct RawJupyterhub {
+    /// Whose tokens they are.
+    pub user: String,
+    /// The one of `[credentials]` that may make them.
+    pub token: ResourceName,
 }
 
 /// When a credential ends.
@@ -89,6 +157,22 @@ pub struct RawRotate {
     /// How long the old one lives beside the new, where the issuer lets both: longer than any run
     /// that still holds the old. Default: `1h`.
     pub grace: Option<Seconds>,
+}
+
+impl RawCredential {
+    /// The credential that its issuer's requests are signed with, and where that is said.
+    pub fn signed_with(&self) -> Option<(&'static str, &ResourceName)> {
+        let source = self.source.as_ref()?;
+        let oauth2 = source
+            .oauth2
+            .as_ref()
+            .map(|one| ("/source/oauth2/secret", &one.secret));
+        let app = source.github_app.as_ref();
+        let app = app.map(|one| ("/source/github_app/key", &one.key));
+        let hub = source.jupyterhub.as_ref();
+        let hub = hub.map(|one| ("/source/jupyterhub/token", &one.token));
+        oauth2.or(app).or(hub)
+    }
 }
 
 /// How a value is kept.

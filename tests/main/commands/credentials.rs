@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::world::World;
+use super::{
+    listener::{Answer, Listener},
+    world::World,
+};
 
 /// A value that is searched for in everything.
 const CANARY: &str = "canary-7f3a-value-that-never-shows";
@@ -401,4 +404,414 @@ fn a_lost_state_and_a_lost_key_are_rebuilt_from_the_store() {
     world.run("state repair").exits(0).says("credential.app");
     run(&["apply", "-y"]).exits(0);
     run(&["plan", "--detailed-exitcode"]).exits(0);
+}
+
+/// What GitLab says of a token that ends on a day.
+fn gitlab(ends: &str, scopes: &str) -> Answer {
+    let body = format!(
+        "{{\"active\":true,\"revoked\":false,\"user_id\":7,\"scopes\":[{scopes}],\"expires_at\":\"{ends}\"}}"
+    );
+    Answer::With(200, "Content-Type: application/json\r\n", body)
+}
+
+fn says(status: u16, body: &str) -> Answer {
+    Answer::With(
+        status,
+        "Content-Type: application/json\r\n",
+        body.to_owned(),
+    )
+}
+
+const REVOKED: &str = "{\"error\":\"invalid_token\",\"error_description\":\"Token was revoked. You have to re-authorize from the user.\"}";
+const EXPIRED: &str = "{\"error\":\"invalid_token\",\"error_description\":\"Token is expired.\"}";
+const TOKEN: &str = "glpat-canary7f3aValueThatNeverShows";
+
+fn gitlab_spec(url: &str) -> String {
+    format!(
+        "[credentials.gl]\nprovider = \"gitlab\"\nbase_url = \"{url}\"\nsource = {{ env = \"GL\" }}\nscopes = [\"read_api\"]\ndeliver = [{{ file = \"OUT/token\" }}]\n"
+    )
+}
+
+fn with_token<'a>(world: &'a World, words: &str) -> super::world::Call<'a> {
+    world.command(words.split(' ')).env("GL", TOKEN)
+}
+
+#[test]
+fn a_token_is_judged_before_it_is_stored() {
+    let server = Listener::start([says(401, REVOKED)]);
+    let world = world(&gitlab_spec(&server.url("")));
+    let nothing = || assert!(!world.state().join("secrets/gl").exists());
+    for (answer, status, said) in [
+        (says(401, REVOKED), 1, "the token was revoked"),
+        (says(401, EXPIRED), 1, "the token has expired"),
+        (
+            says(401, "{\"message\":\"401 Unauthorized\"}"),
+            1,
+            "its issuer refuses the token",
+        ),
+        (
+            gitlab("2026-12-01", "\"read_user\""),
+            1,
+            "the token lacks scopes: read_api",
+        ),
+        (
+            Answer::With(429, "Retry-After: 60\r\n", "Retry later".to_owned()),
+            75,
+            "left alone until 2026-02-03T04:06:06Z",
+        ),
+        (
+            Answer::With(200, "Content-Type: text/html\r\n", "<html>hi".to_owned()),
+            75,
+            "cannot be told now",
+        ),
+        (Answer::Close, 75, "cannot be told now"),
+    ] {
+        server.answer([answer]);
+        let ran = with_token(&world, "apply -y").run();
+        assert_eq!(ran.status, status, "{}{}", ran.stdout, ran.stderr);
+        let ran = ran.says(said);
+        assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN));
+        nothing();
+    }
+    // One that has not the form of its provider's is sent nowhere.
+    let before = server.seen().len();
+    let short = world.command(["apply", "-y"]).env("GL", "short").run();
+    short.exits(1).says("shorter than 20 bytes");
+    assert_eq!(server.seen().len(), before);
+    server.answer([gitlab("2026-02-20", "\"api\",\"read_user\"")]);
+    with_token(&world, "apply -y").run().exits(0);
+    let seen = server.seen();
+    let last = seen.last().unwrap();
+    assert_eq!(last.what, "GET /api/v4/personal_access_tokens/self");
+    assert!(last.headers.contains(TOKEN));
+    assert_eq!(read(&out(&world, "token")), TOKEN);
+    with_token(&world, "credential list")
+        .run()
+        .exits(0)
+        .says("provisioned");
+}
+
+#[test]
+fn a_plan_asks_where_it_was_applied_and_says_how_it_stands() {
+    let server = Listener::start([gitlab("2026-02-15", "\"api\",\"read_user\"")]);
+    let world = world(&gitlab_spec(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    // The first plan asks nobody: nothing was applied anywhere.
+    at("plan", "2026-02-03T04:05:06Z")
+        .exits(0)
+        .says("gitlab is asked at http");
+    assert_eq!(server.seen().len(), 0);
+    at("apply -y", "2026-02-03T04:05:06Z").exits(0);
+    let later = "2026-02-04T00:00:00Z";
+    at("plan", later)
+        .exits(0)
+        .says("No changes")
+        .says("live, ends 2026-02-15T00:00:00Z (in 11 days, says the issuer's answer)")
+        .says("it has more scopes than are asked for: api, read_user");
+    let asked = server.seen().len();
+    at("plan --offline", "2026-02-13T00:00:00Z")
+        .exits(0)
+        .says("in 2 days");
+    at("status", "2026-02-13T00:00:00Z")
+        .exits(0)
+        .says("expiring");
+    at("doctor", "2026-02-13T00:00:00Z").says("expiring");
+    assert_eq!(server.seen().len(), asked);
+    // A review of a branch that names another URL sends nothing there, from store or environment.
+    let thief = Listener::start([gitlab("2026-12-01", "\"api\"")]);
+    let lore = world.spec_dir().join("lore.toml");
+    let sound = read(&lore);
+    fs::write(&lore, sound.replace(&server.url(""), &thief.url(""))).unwrap();
+    at("plan", "2026-02-05T00:00:00Z").exits(0).says("base_url");
+    with_token(&world, "plan")
+        .env("GL", format!("{TOKEN}2"))
+        .run()
+        .exits(0);
+    at("drift", "2026-02-05T00:00:00Z").exits(0);
+    assert_eq!(thief.seen().len(), 0);
+    fs::write(&lore, sound).unwrap();
+    // Revoked: the plan holds, the apply ends with 77, and the issuer is asked ever more rarely.
+    server.answer([says(401, REVOKED)]);
+    let noon = "2026-02-06T12:00:00Z";
+    at("plan", noon)
+        .exits(0)
+        .says("it was revoked; to lift it: a new token in the variable GL");
+    let asked = server.seen().len();
+    at("apply -y", "2026-02-06T12:01:00Z").exits(77);
+    at("plan", "2026-02-06T12:14:00Z").exits(0);
+    assert_eq!(server.seen().len(), asked);
+    at("plan", "2026-02-06T12:16:00Z").exits(0);
+    assert_eq!(server.seen().len(), asked + 1);
+    at("plan", "2026-02-06T12:40:00Z").exits(0);
+    assert_eq!(server.seen().len(), asked + 1);
+    at("doctor", noon).says("revoked");
+    at("status", noon).says("dead");
+    // A new token in the same variable mends it.
+    server.answer([gitlab("2027-01-01", "\"api\"")]);
+    let new = format!("{TOKEN}2");
+    let fixed = with_token(&world, "apply -y")
+        .env("GL", &new)
+        .env("LORECTL_NOW", "2026-02-06T12:42:00Z");
+    fixed.run().exits(0);
+    assert_eq!(read(&out(&world, "token")), new);
+}
+
+#[test]
+fn validate_tries_a_candidate_and_stores_nothing() {
+    let server = Listener::start([gitlab("2026-12-01", "\"api\"")]);
+    let world = world(&gitlab_spec(&server.url("")));
+    let validate = |value: &str| {
+        let call = world.command(["credential", "validate", "gl", "--value-stdin"]);
+        call.stdin(format!("{value}\n")).run()
+    };
+    validate(TOKEN).exits(0).says("candidate value: live");
+    for (answer, status) in [
+        (says(401, REVOKED), 77),
+        (says(401, EXPIRED), 77),
+        (gitlab("2026-12-01", ""), 77),
+        (
+            Answer::With(429, "Retry-After: 60\r\n", "Retry later".to_owned()),
+            75,
+        ),
+        (Answer::Close, 69),
+    ] {
+        server.answer([answer]);
+        let ran = validate(TOKEN).exits(status);
+        assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN));
+    }
+    validate("a\0b").exits(77).complains("TOKEN_INVALID");
+    world
+        .run("credential validate gl")
+        .exits(1)
+        .complains("CREDENTIAL_MISSING");
+    assert!(!world.state().exists());
+}
+
+#[test]
+fn a_spec_may_declare_a_provider() {
+    let server = Listener::start([says(200, "{\"id\":1}")]);
+    let provider = "[providers.forge]\nrequest = { path = \"/me\", headers = { X-Token = \"{token}\" } }\nverdicts = [{ status = [200], json = [{ at = \"/id\", exists = true }], is = \"live\" }, { status = [401], is = \"rejected\" }]\n";
+    let spec = |url: &str| {
+        format!(
+            "{provider}[credentials.f]\nprovider = \"forge\"\nbase_url = \"{url}\"\nsource = {{ env = \"GL\" }}\n"
+        )
+    };
+    let world = world(&spec(&server.url("/base")));
+    with_token(&world, "apply -y").run().exits(0);
+    assert_eq!(server.seen()[0].what, "GET /base/me");
+    let lore = world.spec_dir().join("lore.toml");
+    // The request is a part of what was applied: another one in a branch is not sent in a review.
+    let edited = read(&lore).replace("\"/me\"", "\"/steal\"");
+    fs::write(&lore, edited).unwrap();
+    with_token(&world, "plan")
+        .env("LORECTL_NOW", "2026-02-05T00:00:00Z")
+        .run()
+        .exits(0);
+    assert!(server.seen().iter().all(|seen| seen.what == "GET /base/me"));
+    let bad = read(&lore).replace("provider = \"forge\"", "provider = \"froge\"");
+    fs::write(&lore, bad.replace("exists = true", "exists = true, is = 1")).unwrap();
+    let ran = world.refuses("validate", 65, "SPEC_INVALID");
+    ran.says("did you mean `forge`?");
+}
+
+fn requests(server: &Listener, method: &str) -> usize {
+    let seen = server.seen();
+    seen.iter()
+        .filter(|seen| seen.what.starts_with(method))
+        .count()
+}
+
+fn rotating(url: &str) -> String {
+    gitlab_spec(url).replace(
+        "scopes = [\"read_api\"]",
+        "scopes = [\"read_api\"]\nrotate = { before = \"7d\", ttl = \"90d\" }",
+    )
+}
+
+/// What GitLab answers to a rotation.
+fn rotated(token: &str, ends: &str) -> Answer {
+    let body = format!(
+        "{{\"id\":8,\"token\":\"{token}\",\"scopes\":[\"api\"],\"expires_at\":\"{ends}\"}}"
+    );
+    Answer::With(200, "Content-Type: application/json\r\n", body)
+}
+
+#[test]
+fn a_token_that_rotates_itself_is_rotated_once_and_an_old_variable_undoes_nothing() {
+    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let world = world(&rotating(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    at("plan --detailed-exitcode", "2026-02-21T00:00:00Z")
+        .exits(0)
+        .says("the next value is obtained 2026-02-22T00:00:00Z");
+    at("plan", "2026-02-23T00:00:00Z")
+        .exits(0)
+        .says("schedule")
+        .says("its issuer ends the old token when it makes the new one");
+    assert_eq!(requests(&server, "POST"), 0);
+    let new = "glpat-canary91bcValueThatNeverShows";
+    server.answer([
+        gitlab("2026-03-01", "\"api\""),
+        rotated(new, "2026-05-24"),
+        gitlab("2026-05-24", "\"api\""),
+    ]);
+    let ran = at("reconcile", "2026-02-23T00:00:20Z").exits(0);
+    assert!(!ran.stdout.contains(new) && !ran.stderr.contains(new));
+    assert_eq!(requests(&server, "POST"), 1);
+    assert_eq!(read(&out(&world, "token")), new);
+    // The variable still holds what it held.
+    at("apply -y", "2026-02-23T01:00:00Z")
+        .exits(0)
+        .says("No changes");
+    assert_eq!(read(&out(&world, "token")), new);
+    let mut found = Vec::new();
+    holding(world.path(), new, &mut found);
+    let kept = [
+        "out/token",
+        "state/acme/secrets/gl/record.json",
+        "state/acme/secrets/gl/value",
+    ];
+    let kept: Vec<String> = kept
+        .iter()
+        .map(|path| world.path().join(path).display().to_string())
+        .collect();
+    assert_eq!(found, kept);
+}
+
+#[test]
+fn a_rotation_whose_answer_was_lost_is_never_sent_again() {
+    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let world = world(&rotating(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    server.answer([gitlab("2026-03-01", "\"api\""), Answer::Close]);
+    at("apply -y", "2026-02-23T00:00:00Z")
+        .exits(1)
+        .says("its answer is lost");
+    assert_eq!(requests(&server, "POST"), 1);
+    server.answer([gitlab("2026-03-01", "\"api\"")]);
+    for now in ["2026-02-23T01:00:00Z", "2026-02-25T00:00:00Z"] {
+        at("apply -y", now).exits(3).says("must not be sent again");
+        at("reconcile", now);
+        at("credential rotate gl -y", now);
+    }
+    at("state repair", "2026-02-25T00:00:00Z").exits(0);
+    at("apply -y", "2026-02-25T00:01:00Z").exits(3);
+    assert_eq!(requests(&server, "POST"), 1);
+    // A person makes another.
+    let new = "glpat-canary91bcValueThatNeverShows";
+    server.answer([gitlab("2026-08-01", "\"api\"")]);
+    let call = with_token(&world, "apply -y").env("GL", new);
+    call.env("LORECTL_NOW", "2026-02-25T00:02:00Z")
+        .run()
+        .exits(0);
+    assert_eq!(read(&out(&world, "token")), new);
+    at("plan --offline --detailed-exitcode", "2026-02-25T01:00:00Z")
+        .says("its source holds another value");
+}
+
+#[test]
+fn what_was_made_is_delivered_whatever_failed_after() {
+    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let world = world(&rotating(&server.url("")));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    let new = "glpat-canary91bcValueThatNeverShows";
+    // The new one cannot be judged at first.
+    server.answer([
+        gitlab("2026-03-01", "\"api\""),
+        rotated(new, "2026-05-24"),
+        Answer::Close,
+    ]);
+    let ran = at("apply -y", "2026-02-23T00:00:00Z");
+    assert_ne!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(read(&out(&world, "token")), TOKEN);
+    server.answer([gitlab("2026-05-24", "\"api\"")]);
+    at("plan", "2026-02-23T00:01:00Z").exits(0);
+    at("apply -y", "2026-02-23T00:01:00Z").exits(0);
+    assert_eq!(requests(&server, "POST"), 1);
+    assert_eq!(read(&out(&world, "token")), new);
+    at("apply -y", "2026-02-23T00:02:00Z")
+        .exits(0)
+        .says("No changes");
+}
+
+#[test]
+fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
+    let given = |token: &str| {
+        says(
+            200,
+            &format!(
+                "{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":36000}}"
+            ),
+        )
+    };
+    let server = Listener::start([given("access-one")]);
+    let url = server.url("");
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"OUT/token\" }}]\n"
+    ));
+    let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
+    at("plan", "2026-02-03T00:00:00Z")
+        .exits(0)
+        .says("credential.client");
+    assert_eq!(server.seen().len(), 0);
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    assert_eq!(read(&out(&world, "token")), "access-one");
+    assert!(
+        server.seen()[0]
+            .body
+            .contains("grant_type=client_credentials")
+    );
+    at("apply -y", "2026-02-03T07:00:00Z")
+        .exits(0)
+        .says("No changes");
+    // Due at four fifths of its life.
+    server.answer([given("access-two")]);
+    at("reconcile", "2026-02-03T08:30:00Z").exits(0);
+    assert_eq!(read(&out(&world, "token")), "access-two");
+    assert_eq!(server.seen().len(), 2);
+    // The old one lives for an hour, and is revoked then.
+    at("plan --detailed-exitcode", "2026-02-03T09:00:00Z").exits(0);
+    server.answer([says(200, "")]);
+    at("plan", "2026-02-03T09:31:00Z")
+        .exits(0)
+        .says("a new value is due");
+    at("reconcile", "2026-02-03T09:31:00Z").exits(0);
+    let last = server.seen().pop().unwrap();
+    assert!(last.what.starts_with("POST /revoke") && last.body.contains("access-one"));
+    at("plan --detailed-exitcode", "2026-02-03T09:32:00Z").exits(0);
+    assert!(!read(&world.state().join("secrets/api/record.json")).contains("access-one"));
+    // A refusal leaves what is there, and nothing is asked while the breaker is open.
+    server.answer([Answer::status(500)]);
+    let later = "2026-02-03T16:40:00Z";
+    at("apply -y", later).exits(1);
+    let asked = server.seen().len();
+    at("apply -y", later).exits(75).says("is not asked before");
+    assert_eq!(server.seen().len(), asked);
+    assert_eq!(read(&out(&world, "token")), "access-two");
+    // What was made is revoked when it goes.
+    server.answer([says(200, "")]);
+    at("destroy -y", "2026-02-03T17:00:00Z").exits(0);
+    let last = server.seen().pop().unwrap();
+    assert!(last.what.starts_with("POST /revoke") && last.body.contains("access-two"));
+    assert!(!out(&world, "token").exists());
+}
+
+#[test]
+fn a_value_that_was_made_for_a_neighbour_that_failed_is_revoked() {
+    let body = "{\"access_token\":\"access-one\",\"token_type\":\"Bearer\",\"expires_in\":36000}";
+    let server = Listener::start([says(200, body)]);
+    let url = server.url("");
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"OUT/none/token\" }}]\n"
+    ));
+    with_token(&world, "apply -y")
+        .run()
+        .exits(1)
+        .says("there is no directory");
+    let what: Vec<String> = server.seen().into_iter().map(|seen| seen.what).collect();
+    assert_eq!(what, ["POST /token", "POST /revoke"]);
+    assert!(!world.state().join("secrets/api").exists());
 }

@@ -1,0 +1,120 @@
+//! Asking the issuer of a credential: its provider, its URL and its certificates in one place.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use secrecy::SecretString;
+
+use crate::{
+    effect::{
+        disk::Disk,
+        http::{Http, HttpUrl},
+    },
+    error::{Code, Error, Result},
+    id::Timestamp,
+};
+
+use super::{
+    definition::Credential,
+    finding::{Finding, Status},
+    provider::{self, Provider},
+};
+
+/// The largest file of certificates, in bytes.
+const LARGEST_ROOTS: u64 = 1 << 20;
+
+/// The provider of a value whose issuer nobody names: one that tells its own end if it is a JWT.
+const NOBODY: &str = "opaque";
+
+/// The provider that a credential names: as the spec that was applied had it, else the one built in.
+fn named(credential: &Credential) -> Option<Cow<'_, Provider>> {
+    match (&credential.table, &credential.provider) {
+        (Some(table), _) => Some(Cow::Borrowed(table)),
+        (None, Some(name)) => provider::builtin(name).map(Cow::Borrowed),
+        (None, None) => None,
+    }
+}
+
+/// Whether a value has the form of the provider's.
+///
+/// # Errors
+/// In our words how it has not; never any of the value.
+pub fn check_format(credential: &Credential, value: &SecretString) -> Result<(), String> {
+    match named(credential) {
+        Some(provider) => provider.check_format(value),
+        None => Ok(()),
+    }
+}
+
+/// Where a credential's provider is asked; `None` where there is nobody to ask.
+pub fn resolved_url(credential: &Credential) -> Option<String> {
+    let provider = named(credential)?;
+    let default = provider.default_base_url().map(ToOwned::to_owned);
+    credential.base_url.clone().or(default)
+}
+
+/// Whether there is anybody, or anything in the value itself, that tells what it is worth.
+pub fn tells(credential: &Credential) -> bool {
+    named(credential).is_some()
+}
+
+/// The host that is asked, for a budget of requests.
+pub fn host(credential: &Credential) -> Option<String> {
+    let url = resolved_url(credential)?;
+    let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+    Some(rest.split('/').next().unwrap_or_default().to_owned())
+}
+
+/// The certificates that a credential's provider is trusted by, beside those of the host.
+///
+/// # Errors
+/// What the disk says of the file that holds them.
+pub fn roots(disk: &dyn Disk, credential: &Credential) -> Result<Option<Vec<u8>>> {
+    let Some(path) = &credential.ca_file else {
+        return Ok(None);
+    };
+    let read = disk.read(path, LARGEST_ROOTS);
+    let read = read.map_err(|error| Error::io("read", path, error))?;
+    let file = read.ok_or_else(|| {
+        Error::new(Code::Io, format!("there is no file {}", path.display()))
+            .suggest("put the certificates there, or leave `ca_file` out")
+    })?;
+    Ok(Some(file.bytes))
+}
+
+/// Asks the issuer what a value is worth, at the URL of that definition and nowhere else.
+pub async fn probe(
+    http: &Http,
+    credential: &Credential,
+    roots: Option<&[u8]>,
+    value: &SecretString,
+    now: Timestamp,
+) -> Finding {
+    let Some(provider) = named(credential) else {
+        let alone = provider::builtin(NOBODY).and_then(|nobody| nobody.judge_alone(value, now));
+        return alone.unwrap_or_else(|| Finding::new(Status::NotImplemented, now));
+    };
+    if let Some(finding) = provider.judge_alone(value, now) {
+        return finding;
+    }
+    let url = resolved_url(credential).unwrap_or_default();
+    match HttpUrl::parse(&url) {
+        Ok(base) => {
+            let wanted = &credential.scopes;
+            provider.probe(http, &base, roots, value, wanted, now).await
+        }
+        Err(_) => Finding::new(Status::NotImplemented, now)
+            .because("this provider has no URL of its own, and the credential says none"),
+    }
+}
+
+/// The provider of that name for a definition: `None` for one that is built in and that no spec changes.
+///
+/// # Errors
+/// In our words that there is none.
+pub fn table(
+    name: &str,
+    declared: &BTreeMap<String, provider::RawProvider>,
+) -> Result<Option<Provider>, crate::service::spec::Problem> {
+    let resolved = provider::resolve(name, declared)?;
+    Ok((!declared.is_empty() && provider::builtin(name) != Some(&resolved)).then_some(resolved))
+}
