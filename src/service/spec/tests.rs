@@ -159,7 +159,9 @@ fn a_user_is_what_the_scheduler_can_give() {
     assert_eq!(user(&amy, Scheduler::SystemdSystem, true), amy_is);
     assert_eq!(user(&amy, Scheduler::SystemdSystem, false), amy_is);
     assert_eq!(user(&none, Scheduler::SystemdSystem, true), Err(1));
-    assert_eq!(user(&amy, Scheduler::SystemdUser, true), Err(1));
+    assert_eq!(user(&amy, Scheduler::SystemdUser, true), amy_is);
+    assert_eq!(user(&amy, Scheduler::SystemdUser, false), Err(1));
+    assert_eq!(user(&joe, Scheduler::SystemdUser, true), Ok(None));
     assert_eq!(user(&joe, Scheduler::SystemdUser, false), Ok(None));
     assert_eq!(user(&none, Scheduler::SystemdUser, false), Ok(None));
     assert_eq!(user(&amy, Scheduler::Worker, true), amy_is);
