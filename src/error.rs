@@ -181,6 +181,30 @@ codes! {
     /// A service is paused.
     ServicePaused = "SERVICE_PAUSED", Refused,
         "The service is paused and a person must resume it.";
+    /// There is no value.
+    CredentialMissing = "CREDENTIAL_MISSING", Failed,
+        "A credential has no value, or its source gives none: a variable is not set, a file is not there or can be read by others, a command failed or took too long. The message names the source. Nothing was stored or delivered.";
+    /// A value is none.
+    TokenInvalid = "TOKEN_INVALID", NotPermitted,
+        "What a source holds is no token: it is empty, over 64 KiB long, holds a line feed, or has not the form of its provider's. Nothing of it is shown, and nothing was stored.";
+    /// A token has ended.
+    TokenExpired = "TOKEN_EXPIRED", NotPermitted,
+        "The token's end has come, as its issuer or the token itself says. A dead token is never stored. Have its issuer make another and put that where the credential comes from.";
+    /// A token was ended.
+    TokenRevoked = "TOKEN_REVOKED", NotPermitted,
+        "Someone has revoked the token, as its issuer says. A dead token is never stored. Have its issuer make another and put that where the credential comes from.";
+    /// A token is refused.
+    TokenRejected = "TOKEN_REJECTED", NotPermitted,
+        "The issuer refuses the token and does not say why: it may have expired, been revoked or been mistyped, or be another issuer's. Look at `base_url`, then have the issuer make another.";
+    /// A token may do too little.
+    TokenUnderScoped = "TOKEN_UNDER_SCOPED", NotPermitted,
+        "The token is live, but lacks a scope that `scopes` asks for. A new one like that is not stored. Give it the scope, or ask for fewer.";
+    /// An issuer asks to be left alone.
+    IssuerThrottled = "ISSUER_THROTTLED", Later,
+        "The issuer answers that it was asked too often. That says nothing of the token. The message says when it may be asked again.";
+    /// An issuer gives no answer.
+    IssuerUnavailable = "ISSUER_UNAVAILABLE", Unavailable,
+        "The issuer could not be asked, or its answer means nothing: it cannot be reached, took too long, or is not the service that the provider's table describes. Look at `base_url`.";
     /// A defect of lorectl.
     Internal = "INTERNAL", Internal,
         "lorectl met a state that it holds to be impossible. That is a defect: please report it with the command and the message.";

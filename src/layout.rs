@@ -47,6 +47,11 @@ impl Layout {
         self.root().join("journal")
     }
 
+    /// The `state mv` that is under way, or was cut short. 0600.
+    pub fn renaming(&self) -> PathBuf {
+        self.root().join("renaming.json")
+    }
+
     /// The project's lock. 0600.
     pub fn lock_file(&self) -> PathBuf {
         self.root().join("lock")
@@ -55,6 +60,36 @@ impl Layout {
     /// Locks that services share by name; root-owned 0644, in a directory of 0711.
     pub fn named_lock(&self, name: &ResourceName) -> PathBuf {
         self.root().join("locks").join(name.as_str())
+    }
+
+    /// Values of credentials. 0700.
+    pub fn secrets(&self) -> PathBuf {
+        self.root().join("secrets")
+    }
+
+    /// One credential. 0700.
+    pub fn secret(&self, name: &ResourceName) -> PathBuf {
+        self.secrets().join(name.as_str())
+    }
+
+    /// The value that is in use, and nothing else. 0600.
+    pub fn secret_value(&self, name: &ResourceName) -> PathBuf {
+        self.secret(name).join("value")
+    }
+
+    /// All that is known of a credential, its values included. 0600.
+    pub fn secret_record(&self, name: &ResourceName) -> PathBuf {
+        self.secret(name).join("record.json")
+    }
+
+    /// What its issuer last said of it. 0600.
+    pub fn secret_finding(&self, name: &ResourceName) -> PathBuf {
+        self.secret(name).join("finding.json")
+    }
+
+    /// What fingerprints of values are keyed with: 32 random bytes. 0600.
+    pub fn key_file(&self) -> PathBuf {
+        self.root().join("key")
     }
 
     /// All services. 0711.

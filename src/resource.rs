@@ -410,6 +410,9 @@ pub struct Found {
     /// gone or cannot be read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, Option<Digest>>,
+    /// What else its kind has found, for itself to read: canonical JSON without a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Definition>,
 }
 
 /// Something on the host that carries the project's mark and is in neither spec nor state.
@@ -594,6 +597,10 @@ pub enum ActionReason {
     RemovedFromSpec,
     /// The spec has it for other hosts.
     NotForThisHost,
+    /// Its source holds another value than it did.
+    SourceChanged,
+    /// A new value is due.
+    RenewalDue,
     /// It moves to another backend.
     BackendChanged,
     /// It is on the host with our mark and not in the state.

@@ -53,6 +53,12 @@ impl service::plan::Render for NoServices {
     }
 }
 
+impl crate::credential::plan::Sources for NoServices {
+    fn glimpse(&self, _: &Address) -> crate::credential::plan::Glimpse {
+        crate::credential::plan::Glimpse::AtApply
+    }
+}
+
 /// A project on a world: what git, disk and host hold.
 struct Story {
     world: Rc<World>,
@@ -205,6 +211,7 @@ impl Story {
             &inputs,
             &Kinds {
                 service: &NoServices,
+                credential: &NoServices,
             },
         )
         .unwrap();

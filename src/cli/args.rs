@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
 
-use super::completions::{addresses, codes, names, projects};
+use super::completions::{addresses, codes, credentials, names, projects};
 use crate::{
     effect::delegate,
     id::{Address, ProjectName, ResourceName, Seconds},
@@ -128,6 +128,11 @@ pub enum Command {
     Service {
         #[command(subcommand)]
         command: ServiceCommand,
+    },
+    /// Look at, try and replace credentials
+    Credential {
+        #[command(subcommand)]
+        command: CredentialCommand,
     },
     /// Run a command while holding a service's locks, so that no run of it comes between
     Lock {
@@ -388,6 +393,31 @@ pub struct ImportArgs {
     /// Put it in the place of a state that is here
     #[arg(long)]
     pub overwrite: bool,
+}
+
+/// The verbs of credentials.
+#[derive(Debug, Subcommand)]
+pub enum CredentialCommand {
+    /// List all credentials: how each stands, when it ends
+    List,
+    /// Ask the issuer what a credential is worth, or what a token would be
+    Validate {
+        /// The credential
+        #[arg(add = ArgValueCompleter::new(credentials))]
+        name: ResourceName,
+        /// Try the token on standard input, and store nothing
+        #[arg(long)]
+        value_stdin: bool,
+    },
+    /// Obtain a new value now and deliver it
+    Rotate {
+        /// The credential
+        #[arg(add = ArgValueCompleter::new(credentials))]
+        name: ResourceName,
+        /// Do not ask
+        #[arg(short = 'y', long = "yes")]
+        yes: bool,
+    },
 }
 
 /// The verbs of services.

@@ -91,13 +91,19 @@ pub fn answer(arguments: &[OsString]) -> Option<ExitCode> {
 
 /// Addresses that go on from what was typed.
 pub fn addresses(typed: &OsStr) -> Vec<CompletionCandidate> {
-    matching(
-        typed,
-        Known::look()
-            .names
-            .iter()
-            .map(|name| format!("service.{name}")),
-    )
+    let known = Known::look();
+    let services = known.names.iter().map(|name| format!("service.{name}"));
+    let credentials = known
+        .credentials
+        .iter()
+        .map(|name| format!("credential.{name}"));
+    matching(typed, credentials.chain(services))
+}
+
+/// Names of credentials that go on from what was typed.
+pub fn credentials(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let known = Known::look();
+    matching(typed, known.credentials.iter().map(ToString::to_string))
 }
 
 /// Names of services that go on from what was typed.
@@ -136,6 +142,7 @@ struct Known {
     /// The project of the spec in the current directory.
     own: Option<ProjectName>,
     names: BTreeSet<ResourceName>,
+    credentials: BTreeSet<ResourceName>,
 }
 
 impl Known {
@@ -147,7 +154,9 @@ impl Known {
             return known;
         };
         if let Ok(Some(file)) = disk.read(&directory.join("lore.toml"), LARGEST_FILE) {
-            (known.own, known.names) = declared(&String::from_utf8_lossy(&file.bytes));
+            let text = String::from_utf8_lossy(&file.bytes);
+            (known.own, known.names) = declared(&text, "services.");
+            known.credentials = declared(&text, "credentials.").1;
         }
         let Some(state_dir) = state_dir(&directory) else {
             return known;
@@ -156,10 +165,13 @@ impl Known {
         let own = known.own.clone();
         let asked = known.projects.iter();
         for project in asked.filter(|project| own.as_ref().is_none_or(|own| own == *project)) {
-            let services = Layout::new(state_dir.clone(), project.clone()).services();
-            let there = disk.list(&services).unwrap_or_default();
-            let there = there.into_iter().filter_map(|(name, _)| name.parse().ok());
-            known.names.extend(there);
+            let layout = Layout::new(state_dir.clone(), project.clone());
+            let listed = |dir: PathBuf| {
+                let there = disk.list(&dir).unwrap_or_default().into_iter();
+                there.filter_map(|(name, _)| name.parse().ok())
+            };
+            known.names.extend(listed(layout.services()));
+            known.credentials.extend(listed(layout.secrets()));
         }
         known
     }
@@ -181,14 +193,14 @@ fn state_dir(directory: &Path) -> Option<PathBuf> {
     .ok()
 }
 
-/// The project and the services that a spec's lines declare, without parsing it: it may be half-written.
-fn declared(text: &str) -> (Option<ProjectName>, BTreeSet<ResourceName>) {
+/// The project and the resources of a table that a spec's lines declare, without parsing it: it may be half-written.
+fn declared(text: &str, table: &str) -> (Option<ProjectName>, BTreeSet<ResourceName>) {
     let (mut project, mut names) = (None, BTreeSet::new());
     let mut in_project = false;
     for line in text.lines().map(str::trim) {
         if let Some(header) = line.strip_prefix('[') {
             in_project = header.starts_with("project]");
-            let name = header.trim_start_matches('[').strip_prefix("services.");
+            let name = header.trim_start_matches('[').strip_prefix(table);
             let name = name.and_then(|rest| rest.split(['.', ']']).next());
             names.extend(name.and_then(|name| name.trim_matches('"').parse().ok()));
         } else if in_project
@@ -211,10 +223,10 @@ mod tests {
     fn a_half_written_spec_still_names_its_services() {
         let text = "version = 1\n[project]\nname = \"acme\" # ours\n[services.a]\nrun = [\"x\"\n\
                     [[services.sync.stages]]\nname = \"issues\"\n[services.\"b\"]\n[services.]\n[hosts.web1]\n";
-        let (project, names) = declared(text);
+        let (project, names) = declared(text, "services.");
         assert_eq!(project.unwrap().as_str(), "acme");
         let names: Vec<&str> = names.iter().map(ResourceName::as_str).collect();
         assert_eq!(names, ["a", "b", "sync"]);
-        assert_eq!(declared("").1.len(), 0);
+        assert_eq!(declared("", "services.").1.len(), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use crate::{
     apply::session::sweep,
+    credential,
     effect::{
         disk::EntryKind,
         executable, host,
@@ -81,6 +82,7 @@ pub async fn run(context: &Context, args: &DoctorArgs) -> Result<Done> {
     doctor.schedulers(&schedulers);
     if let Some(memory) = &memory {
         doctor.services(memory).await;
+        doctor.credentials(memory);
         if !args.offline && !memory.state.resources.is_empty() {
             doctor.host(memory).await;
         }
@@ -461,6 +463,19 @@ impl Doctor<'_> {
             let findings = wrong.into_iter();
             let findings = findings.map(|check| Finding::of(Some(address.to_string()), check));
             self.page.checks.extend(findings);
+        }
+    }
+
+    /// How each credential stands, from what is stored and what its issuer last said.
+    fn credentials(&mut self, memory: &Memory) {
+        let (disk, now) = (self.context.disk.as_ref(), self.context.now());
+        let all = memory.state.resources.keys();
+        for address in all.filter(|address| address.kind == Kind::Credential) {
+            let check = credential::doctor::check(disk, &self.layout, &address.name, now);
+            if check.status != Verdict::Pass || self.page.verbose {
+                let finding = Finding::of(Some(address.to_string()), check);
+                self.page.checks.push(finding);
+            }
         }
     }
 

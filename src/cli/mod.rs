@@ -6,6 +6,7 @@ mod args;
 mod as_user;
 mod completions;
 mod context;
+mod credential;
 mod doctor;
 mod drift;
 mod graph;
@@ -126,6 +127,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::History { address, limit } => history::run(context, address.as_ref(), limit),
             Command::State { command } => state::run(context, command).await,
             Command::Service { command } => service::run(context, command).await,
+            Command::Credential { command } => credential::run(context, command).await,
             Command::Lock {
                 name,
                 wait,
@@ -150,7 +152,11 @@ fn validate(context: &Context) -> Result<Done> {
     let validated = Validated {
         project: spec.project.to_string(),
         files: spec.files.iter().map(ToString::to_string).collect(),
-        resources: [("service".to_owned(), spec.services.len())].into(),
+        resources: [
+            ("credential".to_owned(), spec.credentials.len()),
+            ("service".to_owned(), spec.services.len()),
+        ]
+        .into(),
         warnings: Vec::new(),
     };
     context.show(&validated)

@@ -1,5 +1,6 @@
 //! A project on this host: its memory, its backends, what the spec wants of it.
 
+mod credentials;
 mod elsewhere;
 mod reconcile;
 mod resolve;
@@ -13,6 +14,7 @@ use std::{
 
 use crate::{
     apply::execute::Backends,
+    credential::plan::Glimpse,
     effect::{
         disk::EntryKind,
         executable, host, threads,
@@ -59,6 +61,8 @@ pub struct Project<'a> {
     unstable: Option<Error>,
     accounts: RefCell<BTreeMap<String, Option<Account>>>,
     programs: Programs<'a>,
+    /// What the sources of the credentials hold that the spec wants.
+    glimpses: RefCell<BTreeMap<Address, Glimpse>>,
     /// What a snapshot says of the host, where it is not this one.
     elsewhere: Option<Elsewhere>,
 }
@@ -98,6 +102,7 @@ impl<'a> Project<'a> {
             unstable,
             accounts: RefCell::default(),
             programs: Programs::new(context.disk.as_ref()),
+            glimpses: RefCell::default(),
             elsewhere: None,
         })
     }
@@ -176,10 +181,12 @@ impl<'a> Project<'a> {
             match made? {
                 Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| (*declared, problem)));
+                    let own = |problem| (declared.address(), declared.declared(), problem);
+                    problems.extend(found.into_iter().map(own));
                 }
             }
         }
+        problems.extend(self.wish_credentials(spec, &mut wish)?);
         if !problems.is_empty() {
             return Err(spec.report(&problems, disk));
         }
@@ -315,7 +322,11 @@ impl<'a> Project<'a> {
     /// As [`plan::plan`].
     pub fn decide(&self, situation: &Situation, options: Options) -> Result<Plan> {
         let inputs = situation.inputs(&self.host, self.context.now(), options);
-        let mut plan = plan::plan(&inputs, &Kinds { service: self })?;
+        let kinds = Kinds {
+            service: self,
+            credential: self,
+        };
+        let mut plan = plan::plan(&inputs, &kinds)?;
         if let Some(unstable) = &self.unstable
             && plan.steps.iter().any(needs_binary)
         {
@@ -349,7 +360,7 @@ impl<'a> Project<'a> {
             let wanted = situation.wish.desired.get(address).map(|d| &d.definition);
             let applied = situation.applied.get(address).map(|a| &a.definition);
             let Seen::Ours(found) = seen else { continue };
-            if wanted == applied && !all {
+            if address.kind != Kind::Service || (wanted == applied && !all) {
                 continue;
             }
             let status = status::read(disk, &self.layout, &address.name);
@@ -370,6 +381,9 @@ impl Project<'_> {
             let Some(applied) = situation.applied.get(address) else {
                 continue;
             };
+            if address.kind != Kind::Service {
+                continue;
+            }
             // Ten thousand definitions are not read for the few that pin something.
             if !applied.definition.as_json().contains("\"programs\":") {
                 continue;

@@ -1,15 +1,17 @@
 //! `lorectl reconcile`: mends what drifted, towards what was applied. It reads no spec, and is what the
 //! timer of `[reconcile]` runs.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeSet, path::PathBuf};
 
 use crate::{
     apply::{events::Failure, execute::OnFailure},
-    error::Result,
+    effect::{disk::Durability, environment},
+    error::{Error, Exit, Result},
     id::Address,
     observe::Situation,
     plan::{Options, approval},
-    resource::{Action, Plan},
+    resource::{Action, Cause, Plan},
+    service::run::classify,
     state::place,
 };
 
@@ -19,6 +21,7 @@ use super::{
     args::{Allow, ReconcileArgs},
     context::Context,
     project::Project,
+    state::rename,
 };
 
 /// Why the drift of a pinned program stays.
@@ -29,6 +32,8 @@ const OTHER_PROGRAM: &str = "a program that it pins is not the one that was appl
 pub struct Mending {
     /// Whether drift is mended at all.
     drift: bool,
+    /// Whether values are replaced that are due.
+    rotation: bool,
     /// What drifted and stays so, with the reason.
     unmended: RefCell<Vec<Failure>>,
 }
@@ -41,6 +46,7 @@ pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
     if !place::list_projects(disk, &context.state_dir)?.contains(layout.project()) {
         return Ok(Done::Fine);
     }
+    rename::finish(context, &layout).await?;
     let order = Order {
         context,
         project,
@@ -51,12 +57,36 @@ pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
     let allows = |what: Allow| args.allow.is_empty() || args.allow.contains(&what);
     let mending = Mending {
         drift: allows(Allow::Drift),
+        rotation: allows(Allow::Rotation),
         unmended: RefCell::default(),
     };
     let wish = |project: &Project<'_>| Ok(project.as_applied());
-    order
+    let done = order
         .carry_out(&wish, Some(Approved::ToMend(mending)), "")
-        .await
+        .await;
+    let exit = match &done {
+        Ok(Done::As(code)) => Some(code.exit()),
+        Err(error) => Some(error.code.exit()),
+        Ok(Done::Fine | Done::Changes | Done::Status(_)) => None,
+    };
+    if exit == Some(Exit::Refused) {
+        wait_for_a_person(context)?;
+    }
+    done
+}
+
+/// In how many seconds nothing is any different that waits for a person; longer than the pause before
+/// a stage's second attempt.
+const LATER: u64 = 60;
+
+/// Tells the runner, where it is one that asked, that to try at once again is of no use.
+fn wait_for_a_person(context: &Context) -> Result<()> {
+    let Some(path) = environment::variable(classify::RESULT).map(PathBuf::from) else {
+        return Ok(());
+    };
+    let said = format!("{{\"retry_after\":{LATER}}}\n");
+    let written = (context.disk).append(&path, said.as_bytes(), 0o600, Durability::Batch);
+    written.map_err(|error| Error::io("write", &path, error))
 }
 
 impl Mending {
@@ -65,7 +95,7 @@ impl Mending {
         self.unmended.borrow().clone()
     }
 
-    /// What a plan would do beyond putting back what was applied.
+    /// What a plan would do beyond putting back what was applied and replacing what is due.
     ///
     /// # Errors
     /// `STATE_CORRUPT` for a record whose definition cannot be read.
@@ -79,8 +109,11 @@ impl Mending {
         for change in plan.changes.iter().filter(|c| c.action != Action::NoOp) {
             let address = &change.address;
             let stuck = match situation.applied.get(address) {
-                Some(record) if self.drift && approval::only_drifted(change) => {
-                    project.stuck(record)?
+                Some(record)
+                    if (self.drift && approval::only_drifted(change))
+                        || (self.rotation && change.cause == Some(Cause::Schedule)) =>
+                {
+                    project.stuck(address, record)?
                 }
                 Some(_) | None => {
                     leave.insert(address.clone());

@@ -3,12 +3,17 @@
 mod edit;
 mod export;
 mod remove;
-mod rename;
+pub(super) mod rename;
 
 use std::collections::BTreeMap;
 
 use crate::{
     apply::record::{Began, Ended, Record},
+    credential::{
+        self,
+        definition::{Credential, STORE},
+        record::Record as Kept,
+    },
     effect::{
         disk::EntryKind,
         lock::{Holder, ProjectLock},
@@ -154,12 +159,14 @@ fn note(context: &Context, layout: &Layout, holder: &Holder, memory: &Memory) ->
 async fn take_in(context: &Context, layout: &Layout) -> Result<Vec<String>> {
     let mut project = Project::open_to_repair(context, layout.project().clone())?;
     let found = unrecorded(context, layout, &project.memory)?;
-    if found.is_empty() {
+    let stored = unrecorded_credentials(context, layout, &project.memory)?;
+    if found.is_empty() && stored.is_empty() {
         return Ok(Vec::new());
     }
     let desired: BTreeMap<Address, Desired> = found
         .iter()
         .map(|service| desired(&project, service))
+        .chain(stored.iter().map(stored_one))
         .collect::<Result<_>>()?;
     let wish = Wish {
         desired,
@@ -227,6 +234,53 @@ fn unrecorded(context: &Context, layout: &Layout, memory: &Memory) -> Result<Vec
         }
     }
     Ok(found)
+}
+
+/// The credentials whose record is here, with our id, and that no state tells of.
+fn unrecorded_credentials(
+    context: &Context,
+    layout: &Layout,
+    memory: &Memory,
+) -> Result<Vec<Credential>> {
+    let (disk, dir) = (context.disk.as_ref(), layout.secrets());
+    let listed = disk.list(&dir);
+    let mut found = Vec::new();
+    for (name, kind) in listed.map_err(|error| Error::io("list", &dir, error))? {
+        let Ok(name) = name.parse::<ResourceName>() else {
+            continue;
+        };
+        let address = Address::new(Kind::Credential, name.clone());
+        if kind != EntryKind::Dir || memory.state.resources.contains_key(&address) {
+            continue;
+        }
+        if let Some(kept) = Kept::read(disk, layout, &name)? {
+            let credential: Credential = kept.definition.read()?;
+            if credential.id == ResourceId::derive(&memory.state.lineage, &address) {
+                found.push(credential);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn stored_one(credential: &Credential) -> Result<(Address, Desired)> {
+    let address = Address::new(Kind::Credential, credential.name.clone());
+    let definition = Definition::of(credential)?;
+    let desired = Desired {
+        address: address.clone(),
+        id: credential.id.clone(),
+        backend: STORE,
+        image: credential::image::desired(&definition, credential),
+        definition,
+        renderer: None,
+        meta: Meta::default(),
+        declared: Declared {
+            file: NOWHERE.into(),
+            line: 0,
+        },
+        warnings: Vec::new(),
+    };
+    Ok((address, desired))
 }
 
 fn desired(project: &Project<'_>, service: &Service) -> Result<(Address, Desired)> {

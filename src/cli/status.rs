@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Code, Error, Result},
-    id::{Address, Timestamp},
+    id::{Address, Kind, Timestamp},
     layout::Layout,
     observe::Memory,
     resource::Applied,
@@ -52,6 +52,11 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
         );
     }
     for (address, record) in chosen {
+        if address.kind == Kind::Credential {
+            let row = super::credential::row(context, &layout, address, now)?;
+            page.resources.push(row);
+            continue;
+        }
         let service: Service = record.definition.read()?;
         let known = Known::read(context, &layout, &service, record.created_at);
         page.resources.push(known.row(address, &service, now));

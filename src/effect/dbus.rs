@@ -266,6 +266,14 @@ impl Manager {
         self.jobs("StopUnit", names, JOBS).await
     }
 
+    /// Has active units reload their own configuration, and waits for that.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn reload_units(&self, names: &[String]) -> Result<Vec<UnitResult>> {
+        self.jobs("ReloadUnit", names, JOBS).await
+    }
+
     /// Forgets that units have failed, so that a removed one is not kept in memory.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! HTTP requests to the outside, one at a time, with nothing taken from the environment.
 //!
-//! No redirect is followed, no proxy is asked, no cookie kept, no body unpacked. A server is reached at
+//! No redirect is followed, no proxy is asked but one that is named, no cookie kept, no body unpacked. A server is reached at
 //! its address only if that is no link-local one, which is where clouds keep a machine's own
 //! credentials; an address is looked at when the URL is read, and again when its name is resolved. TLS
 //! trusts what the host trusts. Nothing of all this is opened before the first request.
@@ -17,7 +17,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::{
-    Certificate, Client, ClientBuilder,
+    Certificate, Client, ClientBuilder, Proxy,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
@@ -59,8 +59,8 @@ pub struct Request<'a> {
     pub method: Method,
     /// Where it goes.
     pub url: &'a HttpUrl,
-    /// Headers beyond `Host`, `User-Agent` and `Content-Length`.
-    pub headers: &'a [(&'static str, SecretString)],
+    /// Headers beyond `Host`, `User-Agent` and `Content-Length`; names in any case.
+    pub headers: &'a [(&'a str, SecretString)],
     /// The body, if it has one.
     pub body: Option<&'a [u8]>,
     /// PEM certificates that are trusted beside those of the host.
@@ -87,6 +87,12 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
+    /// All headers that are text, in the order in which they came; names are in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        (self.headers.iter())
+            .filter_map(|(name, value)| value.to_str().ok().map(|text| (name.as_str(), text)))
+    }
+
     /// The first value of a header, if it is text. Names are told apart without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -108,7 +114,7 @@ impl Response {
 }
 
 /// A date as HTTP writes it (RFC 9110, 5.6.7), the form that senders must use.
-fn http_date(text: &str) -> Option<Timestamp> {
+pub fn http_date(text: &str) -> Option<Timestamp> {
     let date = DateTime::parse_from_rfc2822(text).ok()?;
     Some(date.with_timezone(&Utc).into())
 }
@@ -164,19 +170,25 @@ impl Resolve for Resolver {
 /// Sends requests. What it needs is opened by the first of them.
 #[derive(Debug, Default)]
 pub struct Http {
+    proxy: Option<HttpUrl>,
     plain: OnceCell<Client>,
     tls: OnceCell<Client>,
 }
 
-fn builder() -> ClientBuilder {
-    Client::builder()
+fn builder(proxy: Option<&HttpUrl>) -> Result<ClientBuilder, Fault> {
+    let builder = Client::builder()
         .user_agent(concat!("lorectl/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
         .http1_only()
         .pool_max_idle_per_host(0)
-        .dns_resolver(Resolver)
+        .dns_resolver(Resolver);
+    let Some(proxy) = proxy else {
+        return Ok(builder);
+    };
+    let proxy = Proxy::all(proxy.expose()).map_err(|error| Fault::of(&error))?;
+    Ok(builder.proxy(proxy))
 }
 
 fn built(builder: ClientBuilder) -> Result<Client, Fault> {
@@ -184,6 +196,15 @@ fn built(builder: ClientBuilder) -> Result<Client, Fault> {
 }
 
 impl Http {
+    /// Sends all requests through a proxy, which resolves the names: it may know others than this host.
+    #[must_use]
+    pub fn through(proxy: HttpUrl) -> Self {
+        Self {
+            proxy: Some(proxy),
+            ..Self::default()
+        }
+    }
+
     fn client(&self, request: &Request<'_>) -> Result<Client, Fault> {
         // Whoever was first has chosen, which is us in this process.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -192,13 +213,16 @@ impl Http {
             if roots.is_empty() {
                 return Err(Fault::Roots);
             }
-            return built(builder().tls_certs_merge(roots));
+            return built(builder(self.proxy.as_ref())?.tls_certs_merge(roots));
         }
         let (cell, builder) = if request.url.is_tls() {
-            (&self.tls, builder().https_only(true))
+            (&self.tls, builder(self.proxy.as_ref())?.https_only(true))
         } else {
             // The host's roots are many files, which nobody asks for here.
-            (&self.plain, builder().tls_certs_only([]))
+            (
+                &self.plain,
+                builder(self.proxy.as_ref())?.tls_certs_only([]),
+            )
         };
         if let Some(client) = cell.get() {
             return Ok(client.clone());
@@ -214,10 +238,11 @@ impl Http {
     pub async fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
         let mut headers = HeaderMap::new();
         for (name, value) in request.headers {
-            let mut value =
-                HeaderValue::from_str(value.expose_secret()).map_err(|_| Fault::Header(name))?;
+            let fault = || Fault::Header((*name).to_owned());
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| fault())?;
+            let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| fault())?;
             value.set_sensitive(true);
-            headers.insert(HeaderName::from_static(name), value);
+            headers.insert(name, value);
         }
         let client = self.client(request)?;
         let mut sent = client

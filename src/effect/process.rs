@@ -20,6 +20,7 @@ use nix::{
     sys::{prctl, signal},
     unistd::{self, Gid, Pid, Uid},
 };
+use secrecy::SecretSlice;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep, timeout},
@@ -275,6 +276,51 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     output: &mut dyn FnMut(Stream, &[u8]),
 ) -> io::Result<Finished> {
+    run_beside(command, limits, stop, output, tree::Spared::Some(&[])).await
+}
+
+/// What a command that was run for its output said.
+#[derive(Debug)]
+pub struct Captured {
+    /// How it ended; [`End::Stopped`] where it said too much.
+    pub end: End,
+    /// Its standard output. It may be a secret.
+    pub output: SecretSlice<u8>,
+    /// How many bytes it wrote to standard error; they are dropped, since they may hold the secret too.
+    pub errors: usize,
+}
+
+/// Runs a command for at most `most` bytes of standard output, and ends its whole process tree when it
+/// takes longer or says more. What we started besides, in our own process group, is left alone.
+///
+/// The calling process must have called [`adopt_orphans`], and run no other command so meanwhile.
+///
+/// # Errors
+/// When the command cannot be started.
+pub async fn capture(command: &Command<'_>, limits: Limits, most: usize) -> io::Result<Captured> {
+    let (mut said, mut errors) = (Vec::with_capacity(most), 0);
+    let enough = tokio::sync::Notify::new();
+    let mut output = |stream, bytes: &[u8]| match stream {
+        Stream::Out if said.len() + bytes.len() > most => enough.notify_one(),
+        Stream::Out => said.extend_from_slice(bytes),
+        Stream::Err => errors += bytes.len(),
+    };
+    let stop = enough.notified();
+    let finished = run_beside(command, limits, stop, &mut output, tree::Spared::OwnGroup).await?;
+    Ok(Captured {
+        end: finished.end,
+        output: said.into(),
+        errors,
+    })
+}
+
+async fn run_beside(
+    command: &Command<'_>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    spared: tree::Spared<'_>,
+) -> io::Result<Finished> {
     let watch = Stopwatch::start();
     let (program, arguments) = command
         .argv
@@ -315,7 +361,7 @@ pub async fn run(
     let elapsed = watch.elapsed();
     let mut gone = tree::Gone::default();
     if tree::has_children() {
-        let ending = tree::end_descendants(main, limits.grace);
+        let ending = tree::end_descendants(main, spared, limits.grace);
         let waiting = async {
             let (gone, _) = tokio::join!(ending, timeout(limits.grace * 2, child.wait()));
             gone

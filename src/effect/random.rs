@@ -15,6 +15,16 @@ pub fn token() -> std::io::Result<String> {
     Ok(format!("{bits:016x}"))
 }
 
+/// So many bytes that nobody can guess, for a key.
+///
+/// # Errors
+/// When the kernel's random source fails.
+pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes)
+}
+
 /// The seed of this command's draws: `LORECTL_SEED` (decimal), else from the kernel.
 ///
 /// # Errors

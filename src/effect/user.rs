@@ -64,6 +64,20 @@ pub fn by_uid(uid: u32) -> Result<Option<Account>> {
     Ok(found.map(Account::from))
 }
 
+/// The id of the group of that name; `None` when there is none.
+///
+/// # Errors
+/// `IO` when the databases cannot be read.
+pub fn group_by_name(name: &str) -> Result<Option<u32>> {
+    if name.contains('\0') {
+        return Ok(None);
+    }
+    let found = unistd::Group::from_name(name).map_err(|error| {
+        Error::new(Code::Io, format!("cannot look up group {name}")).because(error)
+    })?;
+    Ok(found.map(|group| group.gid.as_raw()))
+}
+
 /// The groups of a user, the primary one among them.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     error::Code,
-    id::Address,
+    id::{Address, Kind},
     resource::{
         Action, ActionReason, Applied, Cause, Desired, Found, Hold, Image, Lift, PartName, Refusal,
         Seen,
@@ -143,7 +143,12 @@ impl Three<'_> {
             code: Code::Conflict,
             address: Some(self.address.clone()),
             message: reason.to_owned(),
-            suggestion: Some("rename the service, or remove what stands there by hand".to_owned()),
+            suggestion: Some(match self.address.kind {
+                Kind::Credential => {
+                    "deliver it elsewhere, or take it out of the other project".to_owned()
+                }
+                _other => "rename the service, or remove what stands there by hand".to_owned(),
+            }),
         })))
     }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{
+    credential,
     error::{Code, Error, Result},
     id::{Address, BackendId, Kind, Lineage, ResourceId, Seconds, Timestamp},
     resource::{
         Action, ActionReason, Applied, Cause, Change, Definition, Desired, Disruption, Drift,
-        Found, Image, Seen, Step, StepId, Undo, Verb,
+        Found, Hold, Image, Seen, Step, StepId, Undo, Verb,
     },
     service,
 };
@@ -19,6 +20,8 @@ use crate::{
 pub struct Kinds<'a> {
     /// For services.
     pub service: &'a dyn service::plan::Render,
+    /// For credentials.
+    pub credential: &'a dyn credential::plan::Sources,
 }
 
 /// One resource with its decision, for its kind to explain.
@@ -110,7 +113,8 @@ impl Kinds<'_> {
     ) -> Result<Option<Drift>> {
         match address.kind {
             Kind::Service => service::drift::drift(self.service, address, applied, seen),
-            Kind::Credential | Kind::Deployment => Err(missing(address)),
+            Kind::Credential => Ok(credential::drift::drift(address, applied, seen)),
+            Kind::Deployment => Err(missing(address)),
             #[cfg(test)]
             Kind::Toy => Ok(super::toy::drift(address, applied, seen)),
         }
@@ -120,9 +124,26 @@ impl Kinds<'_> {
     pub fn change(&self, case: &Case<'_>) -> Result<(Change, Vec<Draft>)> {
         match case.address.kind {
             Kind::Service => service_change(self.service, case),
-            Kind::Credential | Kind::Deployment => Err(missing(case.address)),
+            Kind::Credential => credential_change(self.credential, case),
+            Kind::Deployment => Err(missing(case.address)),
             #[cfg(test)]
             Kind::Toy => Ok(super::toy::change(case)),
+        }
+    }
+
+    /// What stands in the way of a resource besides, and what a reader should know of it.
+    pub fn outlook(&self, case: &Case<'_>) -> Result<(Option<Hold>, Option<String>)> {
+        match case.address.kind {
+            Kind::Credential => {
+                let case = &credential_case(case);
+                Ok((
+                    credential::plan::hold(case)?,
+                    credential::plan::warning(case)?,
+                ))
+            }
+            Kind::Service | Kind::Deployment => Ok((None, None)),
+            #[cfg(test)]
+            Kind::Toy => Ok((None, None)),
         }
     }
 }
@@ -205,6 +226,130 @@ pub fn record(case: &Case<'_>) -> Option<Applied> {
             })
         }
     }
+}
+
+fn credential_case<'a>(case: &Case<'a>) -> credential::plan::Case<'a> {
+    credential::plan::Case {
+        address: case.address,
+        before: case.applied.map(|applied| &applied.definition),
+        applied_image: case.applied.map(|applied| &applied.image),
+        found: case.found,
+        after: case.desired.map(|desired| &desired.definition),
+        desired_image: case.desired.map(|desired| &desired.image),
+        meta: (
+            case.applied.map(|applied| &applied.meta),
+            case.desired.map(|desired| &desired.meta),
+        ),
+        action: case.action,
+        now: case.now,
+    }
+}
+
+fn credential_change(
+    sources: &dyn credential::plan::Sources,
+    case: &Case<'_>,
+) -> Result<(Change, Vec<Draft>)> {
+    let case = &with_true_cause(case);
+    let told = credential::plan::tell(sources, &credential_case(case))?;
+    let change = Change {
+        address: case.address.clone(),
+        action: case.action,
+        cause: case.cause,
+        reason: case.reason,
+        before: told.before,
+        after: told.after,
+        fields: told.fields,
+        files: Vec::new(),
+        notes: told.notes,
+        record: record(case),
+    };
+    Ok((change, credential_drafts(case)?))
+}
+
+/// The case with its true cause: a source with another value, and a value that is due, are no drift.
+fn with_true_cause<'a>(case: &Case<'a>) -> Case<'a> {
+    use credential::plan::Occasion;
+    if let (ActionReason::Drifted, Some(desired), Some(found)) =
+        (case.reason, case.desired, case.found)
+        && let Some(occasion) = credential::plan::occasion(&found.image, &desired.image)
+    {
+        let (why, reason) = match occasion {
+            Occasion::Source => (Cause::Spec, ActionReason::SourceChanged),
+            Occasion::Due => (Cause::Schedule, ActionReason::RenewalDue),
+        };
+        return Case {
+            cause: Some(why),
+            reason,
+            ..*case
+        };
+    }
+    *case
+}
+
+fn credential_drafts(case: &Case<'_>) -> Result<Vec<Draft>> {
+    use credential::image;
+    let put_back = || Undo::Verb {
+        verb: image::PUT_BACK,
+    };
+    let making = |desired: &Desired, before: Option<&Found>, goal: Image| -> Result<Draft> {
+        Ok(Draft {
+            address: case.address.clone(),
+            resource: desired.id.clone(),
+            backend: desired.backend.clone(),
+            verb: match before {
+                None => image::INSTALL,
+                Some(found) if credential::plan::is_due(found) => image::RENEW,
+                Some(_) => image::UPDATE,
+            },
+            phase: Phase::Making,
+            disruption: credential::plan::disruption(&desired.definition)?,
+            undo: put_back(),
+            before: before.map(|found| found.image.clone()),
+            after: Some(goal),
+            definition: desired.definition.clone(),
+            patience: Seconds(0),
+        })
+    };
+    Ok(
+        match (case.action, case.desired, case.applied, case.found) {
+            (Action::Create, Some(desired), _, _) => {
+                vec![making(desired, None, desired.image.clone())?]
+            }
+            (Action::Update | Action::Replace, Some(desired), _, Some(found)) => {
+                let goal = super::decide::goal(desired, case.applied, case.found).into_owned();
+                if goal == found.image {
+                    Vec::new()
+                } else {
+                    vec![making(desired, Some(found), goal)?]
+                }
+            }
+            (Action::Delete, _, Some(applied), Some(found)) => vec![Draft {
+                address: case.address.clone(),
+                resource: applied.id.clone(),
+                backend: applied.backend.clone(),
+                verb: image::REMOVE,
+                phase: Phase::Removal,
+                disruption: Disruption::None,
+                undo: put_back(),
+                before: Some(found.image.clone()),
+                after: None,
+                definition: applied.definition.clone(),
+                patience: Seconds(0),
+            }],
+            (
+                Action::NoOp
+                | Action::Adopt
+                | Action::Forget
+                | Action::Create
+                | Action::Update
+                | Action::Replace
+                | Action::Delete,
+                _,
+                _,
+                _,
+            ) => Vec::new(),
+        },
+    )
 }
 
 fn service_change(

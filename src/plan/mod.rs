@@ -300,6 +300,11 @@ impl Drafting {
             purge: inputs.options.destroy == Some(Destroy::Purge),
             now: inputs.now,
         };
+        if desired.is_some() && in_scope && !inputs.options.drift_only {
+            let (hold, warning) = kinds.outlook(&case)?;
+            self.holds.extend(hold);
+            self.warnings.extend(warning);
+        }
         let (change, drafts) = kinds.change(&case)?;
         self.changes.push(change);
         self.drafts.extend(drafts);

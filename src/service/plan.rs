@@ -511,7 +511,8 @@ fn lower<T: std::fmt::Debug>(word: &T) -> String {
     format!("{word:?}").to_lowercase()
 }
 
-fn meta_fields(before: Option<&Meta>, after: Option<&Meta>) -> Vec<FieldChange> {
+/// What changes of what any resource may say.
+pub fn meta_fields(before: Option<&Meta>, after: Option<&Meta>) -> Vec<FieldChange> {
     let (Some(before), Some(after)) = (before, after) else {
         return Vec::new();
     };

@@ -17,24 +17,23 @@ const fn absent(path: &'static [&'static str], what: &'static str) -> Absent {
 
 /// All of it.
 pub const ABSENT: &[Absent] = &[
-    absent(&["credentials"], "has no credentials"),
     absent(&["routers"], "has no routers"),
     absent(&["deployments"], "has no deployments"),
     absent(
         &["notify", "*", "webhook", "credential"],
-        "has no credentials",
+        "takes no URL from a credential",
     ),
     absent(
         &["services", "*", "ping", "credential"],
-        "has no credentials",
+        "takes no URL from a credential",
     ),
     absent(
         &["services", "*", "env", "*", "credential"],
-        "has no credentials",
+        "hands no credential to a service",
     ),
     absent(
         &["defaults", "services", "env", "*", "credential"],
-        "has no credentials",
+        "hands no credential to a service",
     ),
 ];
 

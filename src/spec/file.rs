@@ -18,7 +18,8 @@ use super::{
     walk::{Fault, Walk},
 };
 use crate::{
-    id::ResourceName,
+    credential::spec::{check, raw::RawCredential},
+    id::{Address, ResourceName},
     service::spec::{
         Problem,
         raw::RawService,
@@ -58,6 +59,15 @@ pub struct ReadService {
     pub faulty: BTreeSet<String>,
 }
 
+/// A credential as far as its table could be read.
+#[derive(Debug, Default)]
+pub struct ReadCredential {
+    /// What it says; `None` where something is wrong with its shape or with a value.
+    pub raw: Option<RawCredential>,
+    /// What it depends on, even so.
+    pub depends_on: Vec<Address>,
+}
+
 /// What one file declares.
 #[derive(Default)]
 pub struct Parsed {
@@ -75,6 +85,8 @@ pub struct Parsed {
     pub defaults: Vec<Declared<(String, Option<RawService>)>>,
     /// Its entries of `[notify]`; `None` for one that has faults.
     pub notify: Vec<Declared<(ResourceName, Option<RawNotify>)>>,
+    /// Its credentials.
+    pub credentials: Vec<Declared<(ResourceName, ReadCredential)>>,
     /// Its services.
     pub services: Vec<Declared<(ResourceName, ReadService)>>,
     /// Whether its text could not be read in full, so that something may be missing from all this.
@@ -269,6 +281,11 @@ impl Reader<'_> {
                         self.sink(&name, value);
                     }
                 }
+                ("credentials", DeValue::Table(_)) => {
+                    for (name, value) in into_table(value) {
+                        self.credential(&name, value);
+                    }
+                }
                 ("services", DeValue::Table(_)) => {
                     for (name, value) in into_table(value) {
                         self.service(&name, value);
@@ -325,15 +342,54 @@ impl Reader<'_> {
         self.parsed.notify.push(declared);
     }
 
+    fn credential(
+        &mut self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: Spanned<DeValue<'_>>,
+    ) {
+        let Ok(name) = key.get_ref().parse::<ResourceName>() else {
+            return;
+        };
+        let span = header(key, &value);
+        let mut read = ReadCredential::default();
+        let faulty = self.faulty_keys("credentials", name.as_str());
+        if !faulty.contains("") {
+            // As with sinks: no default is inherited, so all that is wrong with it is wrong here.
+            let places = value.clone();
+            let raw = if faulty.is_empty() {
+                self.typed::<RawCredential>(value)
+            } else {
+                let at = value.span();
+                let sound = into_table(value).into_iter();
+                let sound = sound.filter(|(key, _)| !faulty.contains(key.get_ref().as_ref()));
+                self.typed(Spanned::new(at, DeValue::Table(sound.collect())))
+            };
+            let mut problems = raw.as_ref().map(check::check).unwrap_or_default();
+            if !faulty.is_empty() {
+                // What is missing may be what has a fault, and what goes with another key too.
+                problems.retain(|problem| !problem.at.is_empty() && !problem.on_key);
+            }
+            for problem in &problems {
+                let at = match problem.at.as_str() {
+                    "" => span.clone(),
+                    _ => locate::span(&places, &problem.at, problem.on_key),
+                };
+                self.parsed.faults.push(fault_of(at, problem));
+            }
+            read.depends_on = (raw.as_ref())
+                .and_then(|raw| raw.depends_on.clone())
+                .unwrap_or_default();
+            read.raw = raw.filter(|_| problems.is_empty() && faulty.is_empty());
+        }
+        let declared = self.declared((name, read), span);
+        self.parsed.credentials.push(declared);
+    }
+
     fn service(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: Spanned<DeValue<'_>>) {
         let Ok(name) = key.get_ref().parse::<ResourceName>() else {
             return;
         };
-        // The header where there is one: `[services.sync]`.
-        let span = match value.get_ref() {
-            DeValue::Table(_) if value.span().start <= key.span().start => value.span(),
-            _ => key.span(),
-        };
+        let span = header(key, &value);
         let faulty = self.faulty_keys("services", name.as_str());
         let raw = if faulty.is_empty() {
             self.typed(value)
@@ -350,6 +406,14 @@ impl Reader<'_> {
         let service = ReadService { raw, faulty };
         let declared = self.declared((name, service), span);
         self.parsed.services.push(declared);
+    }
+}
+
+/// The header of a table where there is one, as `[services.sync]`; else its key.
+fn header(key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Range<usize> {
+    match value.get_ref() {
+        DeValue::Table(_) if value.span().start <= key.span().start => value.span(),
+        _ => key.span(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     RECONCILE, Reconcile, Spec,
-    file::{self, Declared, Parsed, Place, ReadService},
+    file::{self, Declared, Parsed, Place, ReadCredential, ReadService},
     finding::{self, Finding, Lines},
     graph,
     locate::{Located, locate},
@@ -21,6 +21,7 @@ use super::{
     walk::Fault,
 };
 use crate::{
+    credential::spec::{DeclaredCredential, rivals as deliveries},
     effect::{disk::Disk, threads},
     error::{Code, Error, Result},
     id::{Address, Digest, Kind, ResourceName, Seconds},
@@ -135,6 +136,7 @@ struct Loader {
     defaults_at: BTreeMap<String, Place>,
     defaults_faulty: bool,
     notify: BTreeMap<ResourceName, (Option<RawNotify>, Place)>,
+    credentials: BTreeMap<ResourceName, (ReadCredential, Place)>,
     services: BTreeMap<ResourceName, (ReadService, Place)>,
 }
 
@@ -251,6 +253,7 @@ impl Loader {
                 ),
             }
         }
+        self.merge_credentials(parsed.credentials, clash);
         for Declared {
             value: (name, value),
             place,
@@ -276,6 +279,24 @@ impl Loader {
         }
     }
 
+    fn merge_credentials(
+        &mut self,
+        credentials: Vec<Declared<(ResourceName, ReadCredential)>>,
+        clash: &mut dyn FnMut(&Range<usize>, String, &str),
+    ) {
+        for one in credentials {
+            let (name, value) = one.value;
+            match self.credentials.get(&name) {
+                None => drop(self.credentials.insert(name, (value, one.place))),
+                Some((_, first)) => clash(
+                    &one.span,
+                    format!("`credential.{name}` is declared in {} too", first.shown),
+                    "rename one of them, or take it out",
+                ),
+            }
+        }
+    }
+
     fn check_binary(&self, version: &str) -> Result<()> {
         match &self.requirement {
             Some(requirement) if !requirement.is_met_by(version) => Err(Error::new(
@@ -294,15 +315,19 @@ impl Loader {
         let defaults: BTreeMap<String, usize> = (self.defaults_at.iter())
             .map(|(key, place)| (key.clone(), place.file))
             .collect();
-        let mut problems = self.problems(&services);
+        let credentials = self.credentials(&sources);
+        let mut problems = self.problems(&services, &credentials);
         self.dropped += problems.len().saturating_sub(MOST);
         problems.truncate(MOST);
         let located: Vec<Located<'_>> = (problems.iter())
-            .filter_map(|(name, problem)| {
-                let (_, place) = self.services.get(name)?;
+            .filter_map(|(address, problem)| {
+                let place = match address.kind {
+                    Kind::Credential => &self.credentials.get(&address.name)?.1,
+                    _other => &self.services.get(&address.name)?.1,
+                };
                 Some(Located {
                     file: place.file,
-                    service: name.as_str(),
+                    address,
                     line: place.line,
                     problem,
                 })
@@ -334,6 +359,7 @@ impl Loader {
             min_interval: project.min_interval.unwrap_or(MIN_INTERVAL),
             hosts: (!self.hosts.is_empty()).then(|| self.hosts.into_keys().collect()),
             reconcile,
+            credentials,
             services,
             files: (sources.files.iter())
                 .map(|file| Arc::clone(&file.name))
@@ -437,6 +463,32 @@ impl Loader {
         services
     }
 
+    /// The credentials without faults.
+    fn credentials(&mut self, sources: &Sources) -> Vec<DeclaredCredential> {
+        let mut credentials = Vec::with_capacity(self.credentials.len());
+        for (name, (read, place)) in &mut self.credentials {
+            let Some(raw) = read.raw.take() else {
+                continue;
+            };
+            let file = sources.files.get(place.file);
+            credentials.push(DeclaredCredential {
+                name: name.clone(),
+                file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
+                line: place.line,
+                meta: Meta {
+                    depends_on: raw.depends_on.clone().unwrap_or_default(),
+                    protect: raw.protect.unwrap_or_default(),
+                    ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
+                },
+                on: (raw.on.iter().flatten())
+                    .map(|host| host.as_str().to_owned())
+                    .collect(),
+                raw,
+            });
+        }
+        credentials
+    }
+
     /// The entries of `[notify]` without faults.
     fn sinks(&self, sources: &Sources) -> BTreeMap<ResourceName, Arc<DeclaredSink>> {
         let sinks = self.notify.iter().filter_map(|(name, (raw, place))| {
@@ -451,7 +503,11 @@ impl Loader {
         sinks.collect()
     }
 
-    fn problems(&self, services: &[DeclaredService]) -> Vec<(ResourceName, Problem)> {
+    fn problems(
+        &self,
+        services: &[DeclaredService],
+        credentials: &[DeclaredCredential],
+    ) -> Vec<(Address, Problem)> {
         let limits = match &self.project {
             Some((Some(project), _)) => Some(Limits {
                 min_interval: project.min_interval.unwrap_or(MIN_INTERVAL),
@@ -476,13 +532,17 @@ impl Loader {
                 })
             };
             let found = found.filter(|problem| !hangs(problem));
-            problems.extend(found.map(|problem| (service.name.clone(), problem)));
+            problems.extend(found.map(|problem| (service.address(), problem)));
             if !self.torn {
-                let unlisted = self.unlisted(service);
-                problems.extend(unlisted.map(|problem| (service.name.clone(), problem)));
+                let unlisted = self.unlisted(&service.on);
+                problems.extend(unlisted.map(|problem| (service.address(), problem)));
                 let unknown = self.unknown_sinks(service);
-                problems.extend(unknown.map(|problem| (service.name.clone(), problem)));
+                problems.extend(unknown.map(|problem| (service.address(), problem)));
             }
+        }
+        for credential in credentials.iter().filter(|_| !self.torn) {
+            let unlisted = self.unlisted(&credential.on);
+            problems.extend(unlisted.map(|problem| (credential.address(), problem)));
         }
         let edges: graph::Edges<'_> = (self.services.keys())
             .map(|name| {
@@ -491,16 +551,18 @@ impl Loader {
                 let to = own.map_or(&[][..], |service| &service.meta.depends_on);
                 (Address::new(Kind::Service, name.clone()), to)
             })
+            .chain(self.credentials.iter().map(|(name, (read, _))| {
+                let address = Address::new(Kind::Credential, name.clone());
+                (address, read.depends_on.as_slice())
+            }))
             .collect();
         if !self.torn {
-            problems.extend(
-                graph::dangling(&edges)
-                    .into_iter()
-                    .map(|(a, p)| (a.name, p)),
-            );
+            problems.extend(graph::dangling(&edges));
         }
-        problems.extend(rivals::twice(services));
-        problems.extend(graph::cycles(&edges).into_iter().map(|(a, p)| (a.name, p)));
+        let of = |kind| move |(name, problem)| (Address::new(kind, name), problem);
+        problems.extend((rivals::twice(services).into_iter()).map(of(Kind::Service)));
+        problems.extend((deliveries::twice(credentials).into_iter()).map(of(Kind::Credential)));
+        problems.extend(graph::cycles(&edges));
         problems
     }
 
@@ -523,8 +585,8 @@ impl Loader {
         })
     }
 
-    fn unlisted<'a>(&'a self, service: &'a DeclaredService) -> impl Iterator<Item = Problem> + 'a {
-        service.on.iter().enumerate().filter_map(|(index, host)| {
+    fn unlisted<'a>(&'a self, on: &'a [String]) -> impl Iterator<Item = Problem> + 'a {
+        on.iter().enumerate().filter_map(|(index, host)| {
             if self.hosts.contains_key(host) {
                 return None;
             }

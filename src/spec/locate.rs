@@ -15,14 +15,18 @@ use super::{
     finding::{Finding, Lines},
     source::{Bytes, Source, Sources},
 };
-use crate::{effect::disk::Disk, service::spec::Problem};
+use crate::{
+    effect::disk::Disk,
+    id::{Address, Kind},
+    service::spec::Problem,
+};
 
-/// A problem and the service that has it.
+/// A problem and the resource that has it.
 pub struct Located<'a> {
     /// The index of its file.
     pub file: usize,
-    /// The service.
-    pub service: &'a str,
+    /// The resource.
+    pub address: &'a Address,
     /// The line of its table.
     pub line: u32,
     /// The problem.
@@ -49,7 +53,8 @@ pub fn locate(
         with_text(sources, source, disk, |text| {
             let lookup = text.map(|(text, lines)| (Lookup::of(text), lines));
             for located in own {
-                let mut path = vec!["services", located.service];
+                let (table, inherits) = table(located.address.kind);
+                let mut path = vec![table, located.address.name.as_str()];
                 let steps = steps(&located.problem.at);
                 path.extend(steps.iter().map(String::as_str));
                 let key = path.get(2).copied();
@@ -57,7 +62,7 @@ pub fn locate(
                     findings.push(by_line(source, located));
                     continue;
                 };
-                let elsewhere = !key.is_empty() && defaults.contains_key(key);
+                let elsewhere = inherits && !key.is_empty() && defaults.contains_key(key);
                 if elsewhere && !lookup.has(&path) {
                     inherited.push(Located { ..*located });
                     continue;
@@ -95,6 +100,17 @@ pub fn locate(
     findings
 }
 
+/// The table of a kind's resources, and whether they inherit from `[defaults]`.
+const fn table(kind: Kind) -> (&'static str, bool) {
+    match kind {
+        Kind::Service => ("services", true),
+        Kind::Credential => ("credentials", false),
+        Kind::Deployment => ("deployments", false),
+        #[cfg(test)]
+        Kind::Toy => ("toys", false),
+    }
+}
+
 fn at_path(
     source: &Source,
     lookup: &Lookup<'_>,
@@ -112,8 +128,8 @@ fn at_path(
 /// The finding of a problem whose file can no longer be read.
 fn by_line(source: &Source, located: &Located<'_>) -> Finding {
     let message = format!(
-        "`service.{}` (line {}): {}",
-        located.service, located.line, located.problem.message
+        "`{}` (line {}): {}",
+        located.address, located.line, located.problem.message
     );
     Finding::of_file(&source.shown, message).suggest(located.problem.suggestion.clone())
 }

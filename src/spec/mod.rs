@@ -27,9 +27,10 @@ pub use source::Request;
 pub use template::template;
 
 use crate::{
+    credential::spec::DeclaredCredential,
     effect::disk::Disk,
     error::{Code, Error, Result},
-    id::{Digest, ProjectName, Seconds},
+    id::{Address, Digest, ProjectName, Seconds},
     resource::Declared,
     service::spec::{DeclaredService, Problem, sink::DeclaredSink},
 };
@@ -63,6 +64,8 @@ pub struct Spec {
     pub hosts: Option<BTreeSet<String>>,
     /// The reconciling timer, on every host.
     pub reconcile: Option<Reconcile>,
+    /// The credentials of all hosts, ordered by name.
+    pub credentials: Vec<DeclaredCredential>,
     /// The services of all hosts, ordered by name.
     pub services: Vec<DeclaredService>,
     /// The files, relative to the root, in order; `-` is standard input.
@@ -76,13 +79,23 @@ pub struct Spec {
     defaults: std::collections::BTreeMap<String, usize>,
 }
 
-/// The services of a spec, as one host sees them.
+/// The resources of one kind in a spec, as one host sees them.
 #[derive(Debug)]
-pub struct Selection<'a> {
+pub struct Selection<'a, T> {
     /// Those that the host has.
-    pub here: Vec<&'a DeclaredService>,
+    pub here: Vec<&'a T>,
     /// Those that only others have. They may be gone from here, but were not removed.
-    pub elsewhere: Vec<&'a DeclaredService>,
+    pub elsewhere: Vec<&'a T>,
+}
+
+impl<'a, T> Selection<'a, T> {
+    fn of(all: &'a [T], listed: Option<&str>, on: impl Fn(&T) -> &Vec<String>) -> Self {
+        let (here, elsewhere) = all.iter().partition(|one| {
+            let hosts = on(one);
+            hosts.is_empty() || listed.is_some_and(|listed| hosts.iter().any(|on| on == listed))
+        });
+        Self { here, elsewhere }
+    }
 }
 
 impl Spec {
@@ -90,13 +103,18 @@ impl Spec {
     ///
     /// # Errors
     /// `HOST_UNKNOWN`, where the spec lists hosts and this is none of them.
-    pub fn services_for(&self, host: &str) -> Result<Selection<'_>> {
+    pub fn services_for(&self, host: &str) -> Result<Selection<'_, DeclaredService>> {
         let listed = self.listed(host)?;
-        let (here, elsewhere) = self.services.iter().partition(|service| {
-            service.on.is_empty()
-                || listed.is_some_and(|listed| service.on.iter().any(|on| on == listed))
-        });
-        Ok(Selection { here, elsewhere })
+        Ok(Selection::of(&self.services, listed, |one| &one.on))
+    }
+
+    /// The credentials of a host, as [`Spec::services_for`].
+    ///
+    /// # Errors
+    /// `HOST_UNKNOWN`, where the spec lists hosts and this is none of them.
+    pub fn credentials_for(&self, host: &str) -> Result<Selection<'_, DeclaredCredential>> {
+        let listed = self.listed(host)?;
+        Ok(Selection::of(&self.credentials, listed, |one| &one.on))
     }
 
     /// The name under which `[hosts]` lists a host; `None` where there are no `[hosts]`.
@@ -133,22 +151,22 @@ impl Spec {
         )))
     }
 
-    /// The absolute directory of the file that declares a service.
-    pub fn dir_of(&self, service: &DeclaredService) -> PathBuf {
-        self.sources.dir_of(&service.file)
+    /// The absolute directory of a file of the spec, as resources name the one that declares them.
+    pub fn dir_of(&self, file: &str) -> PathBuf {
+        self.sources.dir_of(file)
     }
 
-    /// Problems with services as one error, each with its place in its file.
+    /// Problems with resources as one error, each with its place in its file.
     ///
-    /// The files are read again for it; where they changed meanwhile, the service's line is named.
-    pub fn report(&self, problems: &[(&DeclaredService, Problem)], disk: &dyn Disk) -> Error {
+    /// The files are read again for it; where they changed meanwhile, the resource's line is named.
+    pub fn report(&self, problems: &[(Address, Declared, Problem)], disk: &dyn Disk) -> Error {
         let index_of = |name: &str| self.files.iter().position(|file| &**file == name);
         let located: Vec<locate::Located<'_>> = (problems.iter())
-            .filter_map(|(service, problem)| {
+            .filter_map(|(address, declared, problem)| {
                 Some(locate::Located {
-                    file: index_of(&service.file)?,
-                    service: service.name.as_str(),
-                    line: service.line,
+                    file: index_of(&declared.file)?,
+                    address,
+                    line: declared.line,
                     problem,
                 })
             })

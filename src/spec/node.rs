@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::raw::Requirement;
 use crate::{
+    credential::spec::text::{CredentialName, FileMode, GroupName},
     id::{Address, Invalid, ProjectName, ResourceName, Seconds},
     service::spec::text::{EnvName, HostName, SettingName, UserName},
 };
@@ -48,6 +49,13 @@ pub const TEXTS: &[TextRule] = &[
     rule!(UserName, UserName::PATTERN, "the name of a user"),
     rule!(EnvName, EnvName::PATTERN, "the name of a variable"),
     rule!(SettingName, SettingName::PATTERN, "the name of a setting"),
+    rule!(GroupName, GroupName::PATTERN, "the name of a group"),
+    rule!(FileMode, FileMode::PATTERN, "permissions as `\"0640\"`"),
+    rule!(
+        CredentialName,
+        CredentialName::PATTERN,
+        "the name of a credential of systemd's"
+    ),
     rule!(Requirement, Requirement::FORMAT, "a version as `\">=0.1\"`"),
 ];
 

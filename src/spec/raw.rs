@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
+    credential::spec::raw::RawCredential,
     id::{Invalid, ProjectName, ResourceName, Seconds},
     service::spec::{
         raw::{RawService, RawServiceDefaults},
@@ -38,6 +39,8 @@ pub struct RawSpec {
     pub notify: BTreeMap<ResourceName, RawNotify>,
     /// What resources do not say themselves.
     pub defaults: RawDefaults,
+    /// Tokens: where they come from and where they are delivered.
+    pub credentials: BTreeMap<ResourceName, RawCredential>,
     /// Scheduled jobs.
     pub services: BTreeMap<ResourceName, RawService>,
 }

@@ -168,7 +168,7 @@ fn a_good_spec_loads_and_resolves() {
     snapshot("good", &resolved(&spec));
     assert_eq!(spec.min_interval, Seconds(60));
     assert_eq!(spec.root, world.path());
-    assert_eq!(spec.dir_of(&spec.services[0]), world.path());
+    assert_eq!(spec.dir_of(&spec.services[0].file), world.path());
     let counts = |host: &str| {
         let selection = spec.services_for(host).unwrap();
         (selection.here.len(), selection.elsewhere.len())
@@ -488,8 +488,6 @@ fn what_this_build_lacks_is_said_and_ends_in_its_own_code_when_alone() {
     let text = with_head(
         r#"[notify.ops]
 webhook = { credential = "slack" }
-[credentials.gitlab]
-provider = "gitlab"
 [routers.edge]
 [deployments.web]
 [defaults.services]
@@ -692,7 +690,7 @@ fn standard_input_is_a_file_of_its_own() {
         (&*spec.files[0], &spec.root),
         ("-", &world.path().to_path_buf())
     );
-    assert_eq!(spec.dir_of(&spec.services[0]), world.path());
+    assert_eq!(spec.dir_of(&spec.services[0].file), world.path());
     let error = load(&with_head(&service("a", "timeout = \"0s\""))).unwrap_err();
     assert!(
         error.details[0].starts_with("<stdin>:7:11: "),
@@ -730,7 +728,10 @@ fn problems_of_a_host_are_reported_with_their_places() {
     };
     let problems = resolve(&spec.services[0], &context).unwrap_err();
     let problems: Vec<_> = (problems.into_iter())
-        .map(|problem| (&spec.services[0], problem))
+        .map(|problem| {
+            let service = &spec.services[0];
+            (service.address(), service.declared(), problem)
+        })
         .collect();
     let here = world.path().display().to_string();
     let found = shown(&spec.report(&problems, &RealDisk)).replace(&here, "DIR");
@@ -789,7 +790,7 @@ fn the_template_and_the_examples_load() {
                 scheduler: named.unwrap_or(Scheduler::Worker),
                 current_user: "root",
                 privileged: true,
-                dir: &spec.dir_of(service),
+                dir: &spec.dir_of(&service.file),
                 programs: Some(&programs),
             };
             let made = resolve(service, &context).unwrap();

@@ -13,7 +13,7 @@ pub mod place;
 pub mod repair;
 pub mod seal;
 pub mod store;
-mod trust;
+pub mod trust;
 
 #[cfg(test)]
 mod tests;

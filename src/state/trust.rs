@@ -15,7 +15,7 @@ const LIMIT: u64 = 512 << 20;
 /// # Errors
 /// `STATE_CORRUPT` for a link, a pipe, a directory, and for a file that another user owns or can
 /// write to: it may be anyone's. Otherwise what the disk says.
-pub(super) fn read_own(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
+pub fn read_own(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
     let failed = |error: io::Error| Error::io("read", path, error);
     let is = match disk.stat(path).map_err(failed)?.map(|stat| stat.kind) {
         None => return Ok(None),

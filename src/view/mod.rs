@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod canvas;
+pub mod credential;
 pub mod doctor;
 pub mod drift;
 pub mod error;

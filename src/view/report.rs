@@ -80,6 +80,8 @@ fn summary(saved: &Saved) -> String {
         | ActionReason::Drifted
         | ActionReason::SpecChanged
         | ActionReason::RecordChanged
+        | ActionReason::SourceChanged
+        | ActionReason::RenewalDue
         | ActionReason::RemovedFromSpec
         | ActionReason::NotForThisHost
         | ActionReason::BackendChanged

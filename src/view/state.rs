@@ -23,6 +23,8 @@ pub enum State {
     Paused,
     /// It was applied and is not on the host.
     Missing,
+    /// Its issuer does not take it any more.
+    Dead,
     /// Something that is not ours has its name.
     Conflict,
     /// It could not be told.
@@ -35,6 +37,8 @@ pub enum State {
     Backoff,
     /// One run is let through to see whether it works again.
     HalfOpen,
+    /// It ends soon.
+    Expiring,
     /// What is to be done to it is held.
     Held,
     /// An optional stage of the last run failed.
@@ -47,6 +51,8 @@ pub enum State {
     NotInstalled,
     /// All is well.
     Idle,
+    /// There is a value, and nothing speaks against it.
+    Provisioned,
 }
 
 impl State {
@@ -56,29 +62,34 @@ impl State {
             Self::Failed => "failed",
             Self::Paused => "paused",
             Self::Missing => "missing",
+            Self::Dead => "dead",
             Self::Conflict => "conflict",
             Self::Unknown => "unknown",
             Self::RunningStale => "stale run",
             Self::Drifted => "drifted",
             Self::Backoff => "backoff",
             Self::HalfOpen => "half-open",
+            Self::Expiring => "expiring",
             Self::Held => "held",
             Self::Degraded => "degraded",
             Self::Running => "running",
             Self::New => "new",
             Self::NotInstalled => "not installed",
             Self::Idle => "idle",
+            Self::Provisioned => "provisioned",
         }
     }
 
     /// Its colour.
     pub const fn paint(self) -> Paint {
         match self {
-            Self::Failed | Self::Paused | Self::Missing | Self::Conflict => Paint::Bad,
+            Self::Failed | Self::Paused | Self::Missing | Self::Dead | Self::Conflict => Paint::Bad,
             Self::Unknown | Self::RunningStale => Paint::Grave,
-            Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded => Paint::Warning,
+            Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded | Self::Expiring => {
+                Paint::Warning
+            }
             Self::Held => Paint::Held,
-            Self::Running | Self::Idle => Paint::Good,
+            Self::Running | Self::Idle | Self::Provisioned => Paint::Good,
             Self::New | Self::NotInstalled => Paint::Dim,
         }
     }
@@ -87,12 +98,14 @@ impl State {
     pub const fn mark(self, style: &Style) -> &'static str {
         let glyphs = style.glyphs();
         match self {
-            Self::Failed | Self::Paused | Self::Missing | Self::Conflict => glyphs.failed,
+            Self::Failed | Self::Paused | Self::Missing | Self::Dead | Self::Conflict => {
+                glyphs.failed
+            }
             Self::Unknown | Self::RunningStale => "?",
-            Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded => "!",
+            Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded | Self::Expiring => "!",
             Self::Held | Self::New | Self::NotInstalled => glyphs.dot,
             Self::Running => glyphs.running,
-            Self::Idle => glyphs.done,
+            Self::Idle | Self::Provisioned => glyphs.done,
         }
     }
 
@@ -102,14 +115,21 @@ impl State {
             Self::Failed
             | Self::Paused
             | Self::Missing
+            | Self::Dead
             | Self::Conflict
             | Self::Unknown
             | Self::RunningStale
             | Self::Drifted
             | Self::Backoff
             | Self::HalfOpen
-            | Self::Degraded => true,
-            Self::Held | Self::Running | Self::New | Self::NotInstalled | Self::Idle => false,
+            | Self::Degraded
+            | Self::Expiring => true,
+            Self::Held
+            | Self::Running
+            | Self::New
+            | Self::NotInstalled
+            | Self::Idle
+            | Self::Provisioned => false,
         }
     }
 }

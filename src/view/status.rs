@@ -10,7 +10,7 @@ use super::{
     table::{Column, Table},
     text, time,
 };
-use crate::id::{Address, Timestamp};
+use crate::id::{Address, Kind, Timestamp};
 
 /// What `lorectl status` shows.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -39,7 +39,7 @@ pub struct Row {
     pub address: Address,
     /// What it is up to.
     pub state: State,
-    /// When it runs next, UTC.
+    /// When it runs next, or a credential's next value is obtained, UTC.
     #[schemars(with = "Option<String>")]
     pub next_run: Option<Timestamp>,
     /// Its last run.
@@ -118,6 +118,9 @@ fn table(status: &Status, style: &Style, full: bool) -> Table {
                     .plain(time::relative(status.at, last.ended_at)),
                 Line::new().put(Paint::Dim, time::elapsed(last.duration_ms)),
             ),
+            None if row.address.kind == Kind::Credential => {
+                (Line::new().put(Paint::Dim, "-"), Line::new())
+            }
             None => (Line::new().put(Paint::Dim, "never"), Line::new()),
         };
         let next = match row.next_run {

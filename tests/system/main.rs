@@ -26,6 +26,7 @@ mod reading;
 mod reboot;
 mod runner;
 mod runner_reboot;
+mod shells;
 mod tending;
 mod tidings;
 mod told;
@@ -86,7 +87,7 @@ fn main() {
     .concat();
     let mut trials = Vec::new();
     for (name, test) in both {
-        for manager in [Manager::System, Manager::User] {
+        for manager in [Manager::System, Manager::User, Manager::Other] {
             trials.push(trial(name, manager, skip, test));
         }
     }
@@ -107,6 +108,10 @@ fn main() {
     let (name, test) = ci::BROWSER;
     let skip_browser = skip.or((!is_there("chromium")).then_some("needs chromium"));
     trials.push(trial(name, Manager::System, skip_browser, test));
+    for (shell, reason, (name, test)) in shells::SHELLS {
+        let skip = skip.or((!is_there(shell)).then_some(*reason));
+        trials.push(trial(name, Manager::System, skip, *test));
+    }
     let cron = Path::new("/usr/sbin/cron").exists();
     for (name, test) in adopt::SYSTEM {
         let skip = skip.or((!cron).then_some("needs cron"));
@@ -144,6 +149,7 @@ fn trial(
     let (backend, turn) = match manager {
         Manager::System => ("systemd-system", &SYSTEM),
         Manager::User => ("systemd-user", &USER),
+        Manager::Other => ("systemd-user@", &USER),
     };
     let run = move || -> Result<(), Failed> {
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);

@@ -85,6 +85,7 @@ impl<'a> Project<'a> {
                     .collect::<BTreeMap<_, _>>(),
             ),
             programs: Programs::of_another_host(),
+            glimpses: RefCell::default(),
             elsewhere: Some(Elsewhere { machine, origin }),
         };
         (project, snapshot)
@@ -161,9 +162,9 @@ impl<'a> Project<'a> {
 }
 
 impl Elsewhere {
-    /// The directory, on the host, of the file that declares a service.
-    pub fn dir_of(&self, spec: &Spec, declared: &DeclaredService) -> PathBuf {
-        self.there(spec, &spec.dir_of(declared))
+    /// The directory, on the host, of a file of the spec that declares something.
+    pub fn dir_of(&self, spec: &Spec, file: &str) -> PathBuf {
+        self.there(spec, &spec.dir_of(file))
     }
 
     /// A service as it is declared, with the directories of its sinks on the host.

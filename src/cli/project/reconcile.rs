@@ -1,9 +1,10 @@
 //! What lorectl's own timer needs: its service, and the applied resources as a wish.
 
 use crate::{
+    credential::{self, definition::Credential},
     effect::executable,
     error::{Error, Result},
-    id::Address,
+    id::{Address, Kind},
     observe::Wish,
     resource::{Applied, Declared, Desired, Meta},
     service::{
@@ -21,6 +22,9 @@ use super::Project;
 
 /// The failures in a row that trip its breaker: the most that a spec may say, 28 years of failing every 15 minutes.
 const MOST_FAILURES: u32 = 1_000_000;
+
+/// Why what was applied cannot be mended.
+const OTHERWISE: &str = "this lorectl writes it otherwise than the one that applied it";
 
 impl Project<'_> {
     /// The service of `[reconcile]`: lorectl itself, woken and run like any other service.
@@ -118,15 +122,19 @@ impl Project<'_> {
     ///
     /// # Errors
     /// `STATE_CORRUPT` for a definition that cannot be read.
-    pub fn stuck(&self, record: &Applied) -> Result<Option<String>> {
+    pub fn stuck(&self, address: &Address, record: &Applied) -> Result<Option<String>> {
+        if address.kind == Kind::Credential {
+            let credential: Credential = record.definition.read()?;
+            let image = credential::image::desired(&record.definition, &credential);
+            return Ok((image != record.image).then(|| OTHERWISE.to_owned()));
+        }
         let service: Service = record.definition.read()?;
         let owners = match self.owners(&service) {
             Ok(owners) => owners,
             Err(error) => return Ok(Some(error.message)),
         };
         let image = desired::outline(&service, &self.units, owners)?;
-        let why = "this lorectl writes it otherwise than the one that applied it";
-        Ok((image != record.image).then(|| why.to_owned()))
+        Ok((image != record.image).then(|| OTHERWISE.to_owned()))
     }
 
     /// What this host must hold of the reconciling timer.
@@ -141,7 +149,8 @@ impl Project<'_> {
         match self.resolver(spec, &[declared])?.desired(declared)? {
             Ok(desired) => Ok(desired),
             Err(problems) => {
-                let found: Vec<_> = problems.into_iter().map(|p| (declared, p)).collect();
+                let own = |problem| (declared.address(), declared.declared(), problem);
+                let found: Vec<_> = problems.into_iter().map(own).collect();
                 Err(spec.report(&found, self.context.disk.as_ref()))
             }
         }
@@ -150,7 +159,7 @@ impl Project<'_> {
 
 fn reconcile_address() -> Result<Address> {
     let name = RECONCILE.parse().map_err(internal)?;
-    Ok(Address::new(crate::id::Kind::Service, name))
+    Ok(Address::new(Kind::Service, name))
 }
 
 fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -106,8 +106,8 @@ impl Resolver<'_> {
         applied: Option<&Applied>,
     ) -> Result<std::result::Result<Service, Vec<Problem>>> {
         let dir = match self.elsewhere {
-            None => self.spec.dir_of(declared),
-            Some(there) => there.dir_of(self.spec, declared),
+            None => self.spec.dir_of(&declared.file),
+            Some(there) => there.dir_of(self.spec, &declared.file),
         };
         let there = self
             .elsewhere

@@ -7,6 +7,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     apply::record::Transition,
+    credential::{
+        self,
+        definition::{Credential, STORE},
+    },
     effect::environment,
     error::{Code, Error, Result},
     id::{Address, Kind, Lineage, ResourceId},
@@ -140,6 +144,19 @@ fn fits(state: &State, shown: &Path) -> Result<()> {
         return Err(odd(format!("its serial is {}", state.serial)));
     }
     for (address, record) in &state.resources {
+        if address.kind == Kind::Credential {
+            let known: Result<Credential> = record.definition.read();
+            let credential =
+                known.map_err(|error| odd(format!("{address} cannot be read")).because(error))?;
+            let same = credential.name == address.name
+                && credential.project == state.project
+                && credential.id == record.id
+                && record.backend == STORE;
+            if !same {
+                return Err(odd(format!("the record of {address} is of something else")));
+            }
+            continue;
+        }
         let known: Result<Service> = record.definition.read();
         let service =
             known.map_err(|error| odd(format!("{address} cannot be read")).because(error))?;
@@ -239,6 +256,14 @@ fn refuse_existing(context: &Context, layout: &Layout, overwrite: bool) -> Resul
 fn renew(context: &Context, state: &mut State, own: &Lineage) -> Result<()> {
     let project = Project::open_to_repair(context, state.project.clone())?;
     for (address, record) in &mut state.resources {
+        if address.kind == Kind::Credential {
+            let mut credential: Credential = record.definition.read()?;
+            credential.id = ResourceId::derive(own, address);
+            record.definition = Definition::of(&credential)?;
+            record.image = credential::image::desired(&record.definition, &credential);
+            record.id = credential.id;
+            continue;
+        }
         let mut service: Service = record.definition.read()?;
         service.id = ResourceId::derive(own, address);
         record.image = project.image(&service)?.without_bytes();

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     apply::record::Transition,
+    credential::definition::Credential,
     error::{Code, Error, Result},
-    id::Address,
+    id::{Address, Kind},
     layout::Layout,
     resource::{Action, Applied, Part},
     service::{definition::Service, plan::Render},
@@ -44,7 +45,7 @@ pub fn run(context: &Context, layout: &Layout, addresses: &[Address]) -> Result<
         refuse_protected(address, &record)?;
         left.push(Left {
             address: address.to_string(),
-            files: files(&project, &record)?,
+            files: files(&project, address, &record)?,
         });
         let transition = Transition {
             action: Action::Forget,
@@ -73,7 +74,13 @@ pub(super) fn refuse_protected(address: &Address, record: &Applied) -> Result<()
 }
 
 /// The files that stay on the host.
-fn files(project: &Project<'_>, record: &Applied) -> Result<Vec<String>> {
+fn files(project: &Project<'_>, address: &Address, record: &Applied) -> Result<Vec<String>> {
+    if address.kind == Kind::Credential {
+        let credential: Credential = record.definition.read()?;
+        let delivered = credential.deliver.iter().map(|one| one.to.to_string());
+        let stored = project.layout.secret(&address.name).display().to_string();
+        return Ok([stored].into_iter().chain(delivered).collect());
+    }
     let service: Service = record.definition.read()?;
     let parts = record.image.iter();
     let files = parts.filter(|(_, part)| match part {

@@ -4,10 +4,12 @@
 //! service to the host. Three things happen in turn, each of which survives a power failure: the old one
 //! is deleted as an apply would (its timer stops, a run in flight is waited for, `data/` stays); its
 //! directory gets the new name; the new one is made as an apply would, and goes on from that status,
-//! so that nothing runs that was not due. Whatever comes between, `lorectl apply` makes the new one, and
-//! `state mv` again moves data that has no service any more.
+//! so that nothing runs that was not due. What is to be done is written down before the first of them:
+//! one that was cut short goes on with the next `state mv` or `reconcile`.
 
 use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     apply::{
@@ -16,6 +18,7 @@ use crate::{
         session::{Session, sweep},
     },
     effect::{
+        disk::Durability,
         lock::{Holder, ProjectLock},
         random,
         untrusted::Dir,
@@ -28,7 +31,7 @@ use crate::{
     resource::{Action, Applied, Declared, Definition, Desired},
     service::{definition::Service, plan::Render},
     spec::RECONCILE,
-    state::place,
+    state::{place, trust},
     view::state_file::Moved,
 };
 
@@ -42,6 +45,97 @@ use super::{
     remove::refuse_protected,
 };
 
+/// A renaming as it is written down before it begins.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Intent {
+    schema_version: u32,
+    from: Address,
+    to: Address,
+    /// The record of the one, of which the other is made.
+    record: Applied,
+}
+
+/// The version of [`Intent`] that is written and read.
+const INTENT_VERSION: u32 = 1;
+
+/// Goes on with a renaming that was cut short, if there is one: the old one is gone from the state and
+/// the new one not there yet. Where either is there, nothing is left to do. Gives back what it made.
+///
+/// # Errors
+/// What an apply of the new one fails with; `STATE_CORRUPT` for a note that lorectl did not write.
+pub async fn finish(context: &Context, layout: &Layout) -> Result<Option<(Address, Address)>> {
+    if read_intent(context, layout)?.is_none() {
+        return Ok(None);
+    }
+    let holder = Holder::this_process(context.now());
+    let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
+    let Some(Intent {
+        from, to, record, ..
+    }) = read_intent(context, layout)?
+    else {
+        return Ok(None);
+    };
+    let known = memory(context, layout)?;
+    if !known.open_journals.is_empty() {
+        // Whether the old one is gone is told when that is settled.
+        return Ok(None);
+    }
+    let resources = &known.state.resources;
+    let cut_short = !resources.contains_key(&from) && !resources.contains_key(&to);
+    if cut_short {
+        let renaming = Renaming {
+            context,
+            layout,
+            by: holder.who(),
+            command: format!("state mv {from} {to}"),
+        };
+        renaming.make(&record, &from, &to).await?;
+    }
+    forget_intent(context, layout)?;
+    Ok(cut_short.then_some((from, to)))
+}
+
+fn read_intent(context: &Context, layout: &Layout) -> Result<Option<Intent>> {
+    let path = layout.renaming();
+    let Some(bytes) = trust::read_own(context.disk.as_ref(), &path)? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Intent { schema_version, .. }) if schema_version != INTENT_VERSION => {
+            let message = format!(
+                "{} has version {schema_version}, and this lorectl knows {INTENT_VERSION}",
+                path.display()
+            );
+            Err(Error::new(Code::StateNewer, message).suggest("use the lorectl that wrote it"))
+        }
+        Ok(intent) => Ok(Some(intent)),
+        Err(error) => {
+            let message = format!("{} is not what lorectl writes", path.display());
+            Err(Error::new(Code::StateCorrupt, message)
+                .because(error)
+                .suggest("look which of its two services is there, then remove it"))
+        }
+    }
+}
+
+fn write_intent(context: &Context, layout: &Layout, intent: &Intent) -> Result<()> {
+    let path = layout.renaming();
+    let bytes = serde_json::to_vec(intent).map_err(|error| {
+        Error::new(Code::Internal, "a renaming cannot be written as JSON").because(error)
+    })?;
+    let written = (context.disk).write(&path, &bytes, 0o600, None, Durability::Now);
+    written.map_err(|error| Error::io("write", &path, error))
+}
+
+fn forget_intent(context: &Context, layout: &Layout) -> Result<()> {
+    let path = layout.renaming();
+    let removed = context.disk.remove(&path);
+    removed
+        .map(drop)
+        .map_err(|error| Error::io("remove", &path, error))
+}
+
 /// Gives a service another name.
 ///
 /// # Errors
@@ -49,6 +143,17 @@ use super::{
 /// `PROTECTED`; `HELD` while an apply is unfinished; what an apply fails with. Then the old one is as
 /// it was, or the error says what became of it.
 pub async fn run(context: &Context, layout: &Layout, from: &Address, to: &Address) -> Result<Done> {
+    let moved = |recorded| Moved {
+        project: layout.project().to_string(),
+        from: from.to_string(),
+        to: to.to_string(),
+        recorded,
+    };
+    if let Some((one, other)) = finish(context, layout).await?
+        && (&one, &other) == (from, to)
+    {
+        return context.show(&moved(true));
+    }
     let known = memory(context, layout)?;
     check(context, layout, &known.state.resources, from, to)?;
     place::prepare_dirs(context.disk.as_ref(), layout)?;
@@ -72,19 +177,26 @@ pub async fn run(context: &Context, layout: &Layout, from: &Address, to: &Addres
     if let Some(record) = record {
         // What stands in the way of the new one is said while the old one is still there.
         renaming.create(record, to, Do::LookOnly).await?;
-        renaming.delete(from).await?;
+        let intent = Intent {
+            schema_version: INTENT_VERSION,
+            from: from.clone(),
+            to: to.clone(),
+            record: record.clone(),
+        };
+        write_intent(context, layout, &intent)?;
+        if let Err(error) = renaming.delete(from).await {
+            // The old one is there as it was: nothing has begun.
+            forget_intent(context, layout)?;
+            return Err(error);
+        }
         if let Err(error) = renaming.make(record, from, to).await {
             return Err(renaming.back(record, from, to, error).await);
         }
+        forget_intent(context, layout)?;
     } else {
         rename(context, layout, from, to)?;
     }
-    context.show(&Moved {
-        project: layout.project().to_string(),
-        from: from.to_string(),
-        to: to.to_string(),
-        recorded: record.is_some(),
-    })
+    context.show(&moved(record.is_some()))
 }
 
 /// Refuses a move that cannot be: of nothing, or onto something.
@@ -202,7 +314,7 @@ impl Renaming<'_> {
             Ok(()) => self.create(record, from, Do::It).await,
             Err(error) => Err(error),
         };
-        match restored {
+        match restored.and_then(|()| forget_intent(self.context, self.layout)) {
             Ok(()) => error,
             Err(stuck) => {
                 let message = format!(

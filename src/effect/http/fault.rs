@@ -28,15 +28,33 @@ pub enum Fault {
     /// The extra certificates cannot be read.
     #[error("the file of trusted certificates holds no PEM certificate")]
     Roots,
-    /// The value of that header cannot be sent.
-    #[error("the value of the header `{0}` cannot be sent")]
-    Header(&'static str),
+    /// The name or the value of that header cannot be sent.
+    #[error("the header `{0}` cannot be sent as it is")]
+    Header(String),
     /// It ended in the middle, or was no HTTP.
     #[error("the connection broke off, or what came was no HTTP")]
     Broken,
 }
 
+/// What is said where TLS itself failed, which it may do after the request went out: TLS 1.3 lets a
+/// server refuse a client only then.
+const TLS_FAILED: &str = "TLS failed, or the server does not speak it";
+
 impl Fault {
+    /// Whether it is sure that nothing of the request was sent. Where it is not, the server may have
+    /// carried it out.
+    pub fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Unresolved
+            | Self::LinkLocal
+            | Self::NotConnected(_)
+            | Self::Roots
+            | Self::Header(_) => true,
+            Self::NotTrusted(why) => *why != TLS_FAILED,
+            Self::TimedOut | Self::Broken => false,
+        }
+    }
+
     /// What an error of the library means.
     pub(super) fn of(error: &reqwest::Error) -> Self {
         let mut io_kind = None;
@@ -89,6 +107,6 @@ fn trust(error: &rustls::Error) -> &'static str {
         rustls::Error::General(_) => {
             "this host has no trusted certificates (install ca-certificates)"
         }
-        _ => "TLS failed, or the server does not speak it",
+        _ => TLS_FAILED,
     }
 }

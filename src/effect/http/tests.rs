@@ -168,7 +168,41 @@ fn a_header_s_value_that_cannot_be_sent_is_not_quoted() {
     let fault = runtime
         .block_on(Http::default().send(&request))
         .unwrap_err();
-    assert_eq!(fault, Fault::Header("x-token"));
+    assert_eq!(fault, Fault::Header("x-token".to_owned()));
+}
+
+#[tokio::test]
+async fn a_header_s_name_may_be_anyone_s() {
+    let listener = Listener::start([Answer::With(200, "X-One: a\r\nX-TWO: b\r\n", String::new())]);
+    let url = url(&listener.url("/"));
+    let name = String::from("PRIVATE-TOKEN");
+    let headers = [(name.as_str(), SecretString::from("s3cret"))];
+    let request = Request {
+        headers: &headers,
+        ..get(&url)
+    };
+    let response = Http::default().send(&request).await.unwrap();
+    let ours = (response.headers()).filter(|(name, _)| name.starts_with("x-"));
+    assert_eq!(ours.collect::<Vec<_>>(), [("x-one", "a"), ("x-two", "b")]);
+    let seen = &listener.wait_for(1)[0];
+    assert!(seen.headers.contains("private-token: s3cret"));
+
+    let headers = [("no name", SecretString::from("s3cret"))];
+    let request = Request {
+        headers: &headers,
+        ..get(&url)
+    };
+    let fault = Http::default().send(&request).await.unwrap_err();
+    assert_eq!(fault, Fault::Header("no name".to_owned()));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_named_gets_the_request() {
+    let proxy = Listener::start([Answer::status(204)]);
+    let http = Http::through(url(&proxy.url("/")));
+    let url = url("http://nobody.invalid/x");
+    assert_eq!(http.send(&get(&url)).await.unwrap().status, 204);
+    assert_eq!(proxy.wait_for(1)[0].what, "GET http://nobody.invalid/x");
 }
 
 #[test]

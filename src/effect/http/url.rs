@@ -101,6 +101,28 @@ impl HttpUrl {
         Self::of(&url, self.tls)
     }
 
+    /// The same URL with a path below its own, as `/api/user?limit=1`; a query there takes its own's place.
+    #[must_use]
+    pub fn path_below(&self, path: &str) -> Self {
+        let Ok(mut url) = Url::parse(self.text.expose_secret()) else {
+            return self.clone();
+        };
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path, None),
+        };
+        let path = path.strip_prefix('/').unwrap_or(path);
+        if !path.is_empty()
+            && let Ok(mut segments) = url.path_segments_mut()
+        {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        if query.is_some() {
+            url.set_query(query);
+        }
+        Self::of(&url, self.tls)
+    }
+
     /// Whether it is `https`.
     pub const fn is_tls(&self) -> bool {
         self.tls
@@ -167,6 +189,26 @@ mod tests {
         ] {
             let url = HttpUrl::parse(text).unwrap().below("start");
             assert_eq!(url.expose(), expected);
+        }
+    }
+
+    #[test]
+    fn a_path_goes_below_the_url_s_own() {
+        for (text, path, expected) in [
+            ("https://h", "/user", "https://h/user"),
+            ("https://h/", "/user", "https://h/user"),
+            (
+                "https://h/git/",
+                "/api/v1/user",
+                "https://h/git/api/v1/user",
+            ),
+            ("https://h/a?b=1", "/c/", "https://h/a/c/?b=1"),
+            ("https://h/a?b=1", "/c?d=2", "https://h/a/c?d=2"),
+            ("https://h/a?b=1", "", "https://h/a?b=1"),
+            ("https://h/a", "/b/../../c", "https://h/a/b/c"),
+        ] {
+            let url = HttpUrl::parse(text).unwrap().path_below(path);
+            assert_eq!(url.expose(), expected, "{text} {path}");
         }
     }
 

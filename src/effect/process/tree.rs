@@ -31,6 +31,7 @@ const PERSISTENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stat {
     parent: u32,
+    group: u32,
     /// Clock ticks since boot.
     pub(super) started: u64,
     /// It has ended and was not waited for yet.
@@ -57,10 +58,12 @@ fn parse(text: &str) -> Option<Stat> {
     let mut fields = rest.split(' ');
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    // `starttime` is field 22; `fields` stands behind field 4.
-    let started = fields.nth(17)?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // `starttime` is field 22; `fields` stands behind field 5.
+    let started = fields.nth(16)?.parse().ok()?;
     Some(Stat {
         parent,
+        group,
         started,
         ended: matches!(state, "Z" | "X" | "x"),
     })
@@ -103,9 +106,19 @@ pub(super) fn has_children() -> bool {
 
 /// Waits for our children that have ended, but for `keep`, for whom somebody else waits; returns
 /// the living descendants.
-fn living(keep: Option<u32>, except: &[u32]) -> BTreeSet<u32> {
+fn living(keep: Option<u32>, spared: Spared<'_>) -> BTreeSet<u32> {
     let this = std::process::id();
     let all = processes();
+    let own_group;
+    let except = match spared {
+        Spared::Some(pids) => pids,
+        Spared::OwnGroup => {
+            let group = all.get(&this).map(|stat| stat.group);
+            let beside = |stat: &Stat| stat.parent == this && Some(stat.group) == group;
+            own_group = all.iter().filter(|(_, stat)| beside(stat));
+            &own_group.map(|(pid, _)| *pid).collect::<Vec<u32>>()[..]
+        }
+    };
     let mut alive = below(this, except, &all);
     alive.retain(|pid| {
         let Some(stat) = all.get(pid) else {
@@ -124,19 +137,32 @@ fn living(keep: Option<u32>, except: &[u32]) -> BTreeSet<u32> {
     alive
 }
 
-/// Ends all our descendants; `main` is waited for by the caller.
-pub(super) async fn end_descendants(main: Option<u32>, grace: Duration) -> Gone {
-    end(main, &[], grace).await
+/// Which of our descendants are left alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Spared<'a> {
+    /// These, and what is below them.
+    Some(&'a [u32]),
+    /// Our children in our own process group, and what is below them.
+    OwnGroup,
+}
+
+/// Ends all our descendants but those that are spared; `main` is waited for by the caller.
+pub(super) async fn end_descendants(
+    main: Option<u32>,
+    spared: Spared<'_>,
+    grace: Duration,
+) -> Gone {
+    end(main, spared, grace).await
 }
 
 /// Ends our descendants but for some and what is below them.
 pub(super) async fn end_strays(except: &[u32], grace: Duration) -> Gone {
-    end(None, except, grace).await
+    end(None, Spared::Some(except), grace).await
 }
 
 /// SIGTERM, `grace`, SIGKILL: for whatever appears meanwhile, too.
-async fn end(main: Option<u32>, except: &[u32], grace: Duration) -> Gone {
-    let mut alive = living(main, except);
+async fn end(main: Option<u32>, spared: Spared<'_>, grace: Duration) -> Gone {
+    let mut alive = living(main, spared);
     let found = alive.len();
     let mut told = BTreeSet::new();
     let deadline = Instant::now() + grace;
@@ -148,14 +174,14 @@ async fn end(main: Option<u32>, except: &[u32], grace: Duration) -> Gone {
         }
         told.extend(&alive);
         sleep(LOOK).await;
-        alive = living(main, except);
+        alive = living(main, spared);
     }
     let deadline = Instant::now() + PERSISTENCE;
     while !alive.is_empty() && Instant::now() < deadline {
         // All are stopped before the first is killed, so that none forks while we look away.
         let mut stopped = BTreeSet::new();
         for _ in 0..100 {
-            let running: Vec<u32> = living(main, except).difference(&stopped).copied().collect();
+            let running: Vec<u32> = living(main, spared).difference(&stopped).copied().collect();
             if running.is_empty() {
                 break;
             }
@@ -168,7 +194,7 @@ async fn end(main: Option<u32>, except: &[u32], grace: Duration) -> Gone {
             send(*pid, Signal::SIGKILL);
         }
         sleep(LOOK).await;
-        alive = living(main, except);
+        alive = living(main, spared);
     }
     Gone {
         found,
@@ -194,6 +220,7 @@ mod tests {
     fn the_tree_is_what_is_below_and_not_excepted() {
         let process = |parent| Stat {
             parent,
+            group: 1,
             started: 0,
             ended: false,
         };

@@ -10,6 +10,7 @@ pub mod worker;
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use crate::{
+    credential::{backend::Store, definition::STORE},
     effect::{
         clock::SystemClock,
         dbus::{Manager, Whose},
@@ -51,6 +52,10 @@ pub struct Host {
 /// # Errors
 /// `NOT_IN_THIS_BUILD` for a name that this build does not know.
 pub fn open(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
+    if *id == STORE {
+        let store = Store::new(&host.account, host.layout.clone(), &host.disk, host.clock);
+        return Ok(Box::new(store));
+    }
     let inner = open_scheduler(id, host)?;
     let (layout, disk) = (host.layout.clone(), &host.disk);
     let retiring = Retiring::new(inner, id.clone(), &host.account, layout, disk);

@@ -8,6 +8,9 @@ use crate::{
     service::{definition::Classify, status::message},
 };
 
+/// The variable that names the file in which a stage may say what went wrong.
+pub const RESULT: &str = "LORECTL_RESULT";
+
 /// The largest result file that is read.
 pub const RESULT_LIMIT: u64 = 64 << 10;
 

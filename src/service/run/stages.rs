@@ -24,7 +24,7 @@ use crate::{
     service::{
         definition::{Criticality, Service, Stage},
         logs,
-        run::classify::{self, Failure, RESULT_LIMIT, Said},
+        run::classify::{self, Failure, RESULT, RESULT_LIMIT, Said},
         status::{Outcome, StageResult, message},
     },
 };
@@ -202,7 +202,7 @@ impl Stages<'_> {
             ("LORECTL_SERVICE", self.service.name.to_string()),
             ("LORECTL_STAGE", stage.name.to_string()),
             ("LORECTL_RUN_ID", self.run_id.to_owned()),
-            ("LORECTL_RESULT", result.to_owned()),
+            (RESULT, result.to_owned()),
         ];
         let owned = |(name, value): (&str, String)| (name.to_owned(), value);
         // What the spec says may replace PATH, HOME and LANG, but not what we tell the stage.

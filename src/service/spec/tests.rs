@@ -249,7 +249,7 @@ fn what_is_somebody_elses_is_not_retired() {
         let resolved = host.resolve(&text, |context| {
             context.scheduler = scheduler;
             context.privileged = privileged;
-            context.current_user = "joe";
+            context.current_user = if privileged { "root" } else { "joe" };
         });
         match resolved {
             Ok(_) => false,
@@ -262,6 +262,8 @@ fn what_is_somebody_elses_is_not_retired() {
         ("systemd:x.timer", user, false, true),
         ("systemd-user:x.timer", user, false, false),
         ("systemd-user:x.timer", system, true, true),
+        ("systemd-user:x.timer", user, true, true),
+        ("systemd:x.timer", user, true, false),
         ("crontab:/etc/crontab#0123abcd", system, true, false),
         ("crontab:/etc/crontab#0123abcd", user, false, true),
         ("crontab:joe#0123abcd", user, false, false),

@@ -1,12 +1,7 @@
 //! Texts of a service's spec that have a form of their own.
 
-use std::{borrow::Cow, fmt, str::FromStr};
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, de};
-
-use crate::id::Invalid;
-
+/// Makes a newtype of a text: its documentation, name, pattern, what is said of a text that is none, and
+/// the check.
 macro_rules! text {
     ($(#[doc = $doc:literal])+ $name:ident, $pattern:literal, $says:literal, $check:expr) => {
         $(#[doc = $doc])+
@@ -23,34 +18,34 @@ macro_rules! text {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl FromStr for $name {
-            type Err = Invalid;
+        impl std::str::FromStr for $name {
+            type Err = $crate::id::Invalid;
 
-            fn from_str(text: &str) -> Result<Self, Invalid> {
+            fn from_str(text: &str) -> Result<Self, $crate::id::Invalid> {
                 let check: fn(&str) -> bool = $check;
                 if check(text) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(Invalid($says.to_owned()))
+                    Err($crate::id::Invalid($says.to_owned()))
                 }
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = Cow::<str>::deserialize(d)?;
-                text.parse().map_err(de::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'_, str> as serde::Deserialize>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
 
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
 
@@ -60,8 +55,15 @@ macro_rules! text {
         }
     };
 }
+pub(crate) use text;
 
-fn word(text: &str, longest: usize, first: fn(char) -> bool, rest: fn(char) -> bool) -> bool {
+/// Whether a text is a word of at most so many bytes, of such characters.
+pub(crate) fn word(
+    text: &str,
+    longest: usize,
+    first: fn(char) -> bool,
+    rest: fn(char) -> bool,
+) -> bool {
     text.len() <= longest && text.starts_with(first) && text.chars().all(rest)
 }
 

@@ -13,6 +13,7 @@ use crate::{
     plan::document::Document,
     service::notify::message::Message,
     view::{
+        credential::{List as CredentialList, Validated as CredentialValidated},
         doctor::Doctor,
         drift,
         graph::Graph,
@@ -55,6 +56,8 @@ fn the_schemas_are_those_of_the_types() {
         ("service-status", schema::<service::StatusData>()),
         ("service-logs", schema::<service::Logs>()),
         ("service-trigger", schema::<service::TriggerData>()),
+        ("credential-list", schema::<CredentialList>()),
+        ("credential-validate", schema::<CredentialValidated>()),
         ("init", schema::<Initialised>()),
         ("import", schema::<Adopted>()),
         ("validate", schema::<Validated>()),

@@ -160,7 +160,6 @@ fn a_name_that_is_no_name_is_refused() {
 fn what_is_not_in_this_build_is_an_error_that_says_so() {
     let mut text = String::new();
     for spec in [
-        "[credentials.gitlab]\nprovider = \"gitlab\"\n",
         "[deployments.web]\ndeployer = \"systemd\"\n",
         "[routers.edge]\n",
     ] {

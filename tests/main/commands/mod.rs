@@ -3,6 +3,7 @@
 mod approval;
 mod bad_spec;
 mod completions;
+mod credentials;
 mod doctor;
 mod examples;
 mod graph;

@@ -86,6 +86,10 @@ fn what_it_may_not_touch_is_told_and_the_rest_mended() {
             .is_symlink()
     );
     assert_ne!(fs::read(run_file(&world, "b")).unwrap(), b"{}");
+    // Its own run ends there: the same person would be waited for a second later.
+    world.run("service trigger reconcile").exits(1);
+    let logs = world.run("service logs reconcile").exits(0).stdout;
+    assert!(!logs.contains("once more"), "{logs}");
 }
 
 #[test]

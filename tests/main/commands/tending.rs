@@ -121,6 +121,59 @@ fn a_move_that_cannot_be_made_leaves_the_old_one_as_it_was() {
     assert_eq!(world.ok("state list"), "service.b\nservice.c\n");
 }
 
+/// The host and the state as a `state mv service.a service.x` leaves them that is killed after its first step.
+fn cut_short(world: &World) {
+    world.ok("service trigger a");
+    let state = fs::read_to_string(world.state().join("state.json")).unwrap();
+    let row = state
+        .lines()
+        .find_map(|line| line.strip_prefix("\"service.a\":"));
+    let record = row.unwrap().trim_end_matches(',').to_owned();
+    world.spec(&[service("b", ""), service("c", "protect = true\n")].concat());
+    world.run("apply --yes").exits(0);
+    let note =
+        format!(r#"{{"schema_version":1,"from":"service.a","to":"service.x","record":{record}}}"#);
+    fs::write(world.state().join("renaming.json"), note).unwrap();
+}
+
+#[test]
+fn a_move_that_was_cut_short_is_gone_on_with() {
+    for command in ["reconcile", "state mv service.a service.x"] {
+        let world = applied();
+        cut_short(&world);
+        world.ok(command);
+        assert_eq!(
+            world.ok("state list"),
+            "service.b\nservice.c\nservice.x\n",
+            "{command}"
+        );
+        let status = world.run("service status x --json").exits(0).stdout;
+        assert!(status.contains(r#""outcome":"success""#), "{status}");
+        assert!(!world.state().join("services/a").exists());
+        assert!(!world.state().join("renaming.json").exists());
+        world.ok("drift --detailed-exitcode");
+    }
+    // What has come back meanwhile is not made again under the other name.
+    let world = applied();
+    cut_short(&world);
+    world.spec(
+        &[
+            service("a", ""),
+            service("b", ""),
+            service("c", "protect = true\n"),
+        ]
+        .concat(),
+    );
+    world.run("apply --yes").exits(0);
+    world.ok("reconcile");
+    assert_eq!(world.ok("state list"), "service.a\nservice.b\nservice.c\n");
+    assert!(!world.state().join("renaming.json").exists());
+    // A note that is none stops what would believe it, and nothing else.
+    fs::write(world.state().join("renaming.json"), "{").unwrap();
+    world.refuses("reconcile", 65, "STATE_CORRUPT");
+    world.run("apply --yes").exits(0);
+}
+
 #[test]
 fn an_export_comes_back_onto_a_host_that_has_nothing() {
     let world = applied();

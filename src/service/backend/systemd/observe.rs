@@ -278,6 +278,7 @@ impl Reader<'_> {
                     running_since: None,
                     counts_from: None,
                     programs: BTreeMap::new(),
+                    told: None,
                 };
                 Files::Ours(found, reading.changed)
             }

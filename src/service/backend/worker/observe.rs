@@ -123,6 +123,7 @@ impl Worker {
             running_since: file::running_since(&*self.disk, &self.layout, name),
             counts_from,
             programs: std::collections::BTreeMap::new(),
+            told: None,
         }))
     }
 

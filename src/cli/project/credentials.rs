@@ -1,0 +1,114 @@
+//! What the spec wants of credentials, and what their sources hold.
+
+use crate::{
+    credential::{
+        definition::STORE,
+        image,
+        key::Key,
+        plan::{Glimpse, Sources},
+        source::{self, Look},
+        spec::{self as credential, DeclaredCredential},
+    },
+    effect::user,
+    error::Result,
+    id::Address,
+    observe::Wish,
+    resource::{Declared, Definition, Desired},
+    service::spec::Problem,
+    spec::Spec,
+};
+
+use super::Project;
+
+/// A problem, with whose it is and where that is declared.
+type Found = (Address, Declared, Problem);
+
+impl Project<'_> {
+    /// Adds the credentials that the spec wants of this host; what is wrong with them here.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn wish_credentials(&self, spec: &Spec, wish: &mut Wish) -> Result<Vec<Found>> {
+        let selection = spec.credentials_for(&self.host)?;
+        let others = selection.elsewhere.iter().map(|one| one.address());
+        wish.elsewhere.extend(others);
+        let mut problems = Vec::new();
+        for declared in selection.here {
+            match self.wish_credential(spec, declared)? {
+                Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
+                Err(found) => {
+                    let own = |problem| (declared.address(), declared.declared(), problem);
+                    problems.extend(found.into_iter().map(own));
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    fn wish_credential(
+        &self,
+        spec: &Spec,
+        declared: &DeclaredCredential,
+    ) -> Result<Result<Desired, Vec<Problem>>> {
+        let dir = match &self.elsewhere {
+            None => spec.dir_of(&declared.file),
+            Some(there) => there.dir_of(spec, &declared.file),
+        };
+        let resolved = credential::resolve(
+            declared,
+            &credential::Context {
+                project: &spec.project,
+                lineage: &self.memory.state.lineage,
+                applier: self.applier().owner,
+                dir: &dir,
+                programs: &self.programs,
+                user: &|name| self.account(name),
+                group: &user::group_by_name,
+            },
+        )?;
+        let credential = match resolved {
+            Ok(credential) => credential,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        let definition = Definition::of(&credential)?;
+        let address = declared.address();
+        if self.elsewhere.is_none() {
+            let glimpse = self.glimpse_at(&credential)?;
+            (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
+        }
+        Ok(Ok(Desired {
+            address,
+            id: credential.id.clone(),
+            backend: STORE,
+            image: image::desired(&definition, &credential),
+            definition,
+            renderer: None,
+            meta: declared.meta.clone(),
+            declared: declared.declared(),
+            warnings: Vec::new(),
+        }))
+    }
+
+    /// What a source holds. Nothing is run for it and nothing is sent.
+    fn glimpse_at(
+        &self,
+        credential: &crate::credential::definition::Credential,
+    ) -> Result<Glimpse> {
+        let disk = self.context.disk.as_ref();
+        Ok(match source::look(disk, credential) {
+            Look::Value(value) => {
+                let key = Key::read(disk, &self.layout)?;
+                Glimpse::Value(key.map(|key| key.fingerprint(&value)))
+            }
+            Look::Nothing(error) => Glimpse::Nothing(error.message),
+            Look::Unasked => Glimpse::AtApply,
+        })
+    }
+}
+
+impl Sources for Project<'_> {
+    fn glimpse(&self, address: &Address) -> Glimpse {
+        let known = self.glimpses.borrow().get(address).cloned();
+        known.unwrap_or(Glimpse::AtApply)
+    }
+}

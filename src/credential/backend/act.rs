@@ -1,0 +1,488 @@
+//! Obtaining, storing, delivering and removing.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    effect::{dbus::Active, disk::Durability},
+    error::{Code, Error, Result},
+    id::{ResourceName, Timestamp},
+    resource::{Act, Outcome, Progress, Step},
+};
+
+use super::{
+    super::{
+        definition::{Credential, Delivery},
+        delivery::{self, Before},
+        facts::{Facts, Noted},
+        finding::{Finding, Status},
+        image,
+        key::Key,
+        record::Record,
+        seam,
+        source::{self, Look, Obtained},
+    },
+    Store,
+};
+
+/// How a credential was before a step, byte for byte.
+pub struct Memento {
+    record: Option<Record>,
+    noted: Option<Noted>,
+    places: Vec<(Delivery, Before)>,
+}
+
+/// All that a step is to write, obtained and judged before anything is written.
+struct Prepared {
+    credential: Credential,
+    record: Record,
+    noted: Option<Noted>,
+}
+
+/// Why a step goes no further.
+enum Stop {
+    /// It failed.
+    Failed(Error),
+    /// It can be told later.
+    Held(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[async_trait::async_trait(?Send)]
+impl Act for Store {
+    async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for step in batch {
+            tokio::task::yield_now().await;
+            let outcome = if step.verb == image::REMOVE {
+                self.remove(step).await
+            } else if step.verb == image::PUT_BACK {
+                self.put_back(step).await
+            } else {
+                self.make(step).await
+            };
+            progress(step.id, &outcome);
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+}
+
+impl Store {
+    async fn make(&self, step: &Step) -> Outcome {
+        let prepared = match self.prepare(step).await {
+            Ok(prepared) => prepared,
+            Err(Stop::Held(reason)) => return Outcome::Held { reason },
+            Err(Stop::Failed(error)) => return Outcome::failed(told(&error)),
+        };
+        let memento = match self.memento(step, Some(&prepared)) {
+            Ok(memento) => memento,
+            Err(error) => return Outcome::failed(told(&error)),
+        };
+        let name = &step.address.name;
+        let Err(error) = self.write(&prepared, &memento).await else {
+            self.keep(step, memento);
+            return Outcome::Done;
+        };
+        let mut left = Vec::new();
+        if let Err(worse) = self.restore(name, &memento).await {
+            left.push(worse.chain());
+        }
+        let message = told(&error);
+        Outcome::Failed { message, left }
+    }
+
+    fn keep(&self, step: &Step, memento: Memento) {
+        let key = (step.address.clone(), step.id);
+        self.before.borrow_mut().insert(key, memento);
+    }
+
+    /// Obtains and judges; nothing is written.
+    async fn prepare(&self, step: &Step) -> Result<Prepared, Stop> {
+        let disk = self.disk.as_ref();
+        let name = &step.address.name;
+        let credential: Credential = step.definition.read()?;
+        let now = self.now();
+        let old = Record::read(disk, &self.layout, name)?;
+        let noted = Noted::read(disk, &self.layout, name);
+        let mut record = match &old {
+            Some(record) => record.clone(),
+            None => Record::new(step.definition.clone())?,
+        };
+        let before: Option<Credential> = (old.as_ref())
+            .map(|record| record.definition.read())
+            .transpose()?;
+        let another = before
+            .as_ref()
+            .is_some_and(|before| before.source != credential.source);
+        if another {
+            record.forget_seen();
+        }
+        let obtained = self
+            .obtain(&credential, &record, noted.as_ref(), another, now)
+            .await?;
+        let mut fresh = false;
+        if let Some(Obtained { value, expires_at }) = obtained {
+            let same = record
+                .current()
+                .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
+            if credential.source.renews() || !same {
+                seam::check_format(&credential, &value).map_err(|why| {
+                    let message = format!("{}: {why}", step.address);
+                    Error::new(Code::TokenInvalid, message)
+                        .suggest("look whether it is the token of that provider")
+                })?;
+            }
+            if same {
+                // What gives the same again gives nothing new.
+                let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
+                if facts.due.is_some() {
+                    let message = format!(
+                        "{}: {} gives the value that is in use already",
+                        step.address,
+                        credential.source.told()
+                    );
+                    return Err(Error::new(Code::CredentialMissing, message)
+                        .suggest("have its issuer make another")
+                        .into());
+                }
+            } else {
+                record.take(value.clone(), now, expires_at);
+                fresh = true;
+            }
+            record.see(&value);
+        }
+        record.definition = step.definition.clone();
+        let Some(current) = record.current() else {
+            let message = format!("{}: there is no value", step.address);
+            return Err(Error::new(Code::CredentialMissing, message).into());
+        };
+        for one in &credential.deliver {
+            delivery::check(disk, one, current.value.value())?;
+        }
+        let asks_otherwise = before.as_ref().is_none_or(|before| {
+            (
+                &before.provider,
+                &before.base_url,
+                &before.ca_file,
+                &before.scopes,
+            ) != (
+                &credential.provider,
+                &credential.base_url,
+                &credential.ca_file,
+                &credential.scopes,
+            )
+        });
+        let noted = if fresh || asks_otherwise {
+            let value = current.value.value().clone();
+            let finding = self.probe(&credential, &value).await?;
+            judge(step, &finding, &credential)?;
+            Some(Noted {
+                generation: current.number,
+                url: seam::resolved_url(&credential),
+                dead: 0,
+                finding,
+            })
+        } else {
+            None
+        };
+        Ok(Prepared {
+            credential,
+            record,
+            noted,
+        })
+    }
+
+    /// A value, where the source has another or one is needed; `None` where the one in use stays.
+    async fn obtain(
+        &self,
+        credential: &Credential,
+        record: &Record,
+        noted: Option<&Noted>,
+        another_source: bool,
+        now: Timestamp,
+    ) -> Result<Option<Obtained>, Stop> {
+        let disk = self.disk.as_ref();
+        let needed = record.current().is_none();
+        let expires_at = None;
+        match source::look(disk, credential) {
+            Look::Value(value) => {
+                Ok((needed || !record.has_seen(&value)).then_some(Obtained { value, expires_at }))
+            }
+            Look::Nothing(error) if needed || another_source => Err(Stop::Failed(error)),
+            Look::Nothing(_) => Ok(None),
+            Look::Unasked => {
+                let facts = Facts::of(credential, record, noted, None, now);
+                if !needed && !another_source && facts.due.is_none() {
+                    return Ok(None);
+                }
+                let obtained =
+                    source::obtain(disk, &self.layout, &self.account, credential).await?;
+                Ok(Some(obtained))
+            }
+        }
+    }
+
+    /// Asks the issuer what a value is worth.
+    async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
+        let roots = seam::roots(self.disk.as_ref(), credential)?;
+        let (http, now) = (&self.http, self.now());
+        Ok(seam::probe(http, credential, roots.as_deref(), value, now).await)
+    }
+
+    /// What is there now of the credential and of every place that the step writes to.
+    fn memento(&self, step: &Step, prepared: Option<&Prepared>) -> Result<Memento> {
+        let disk = self.disk.as_ref();
+        let name = &step.address.name;
+        let record = Record::read(disk, &self.layout, name)?;
+        let mut places: Vec<(Delivery, Before)> = Vec::new();
+        let old = record.iter().flat_map(|record| &record.delivered);
+        let new = prepared
+            .iter()
+            .flat_map(|prepared| &prepared.credential.deliver);
+        for one in old.chain(new) {
+            if places.iter().all(|(known, _)| known.to != one.to) {
+                places.push((one.clone(), delivery::before(disk, &one.to)?));
+            }
+        }
+        Ok(Memento {
+            noted: Noted::read(disk, &self.layout, name),
+            record,
+            places,
+        })
+    }
+
+    /// Stores, delivers, and has whoever reads it read it anew.
+    async fn write(&self, prepared: &Prepared, memento: &Memento) -> Result<()> {
+        let disk = self.disk.as_ref();
+        let Prepared {
+            credential,
+            record,
+            noted,
+        } = prepared;
+        let name = &credential.name;
+        self.directories(name)?;
+        Key::make(disk, &self.layout)?;
+        let value = record.current().map(|one| one.value.value());
+        let Some(value) = value else {
+            return Err(Error::new(Code::Internal, "there is no value to store"));
+        };
+        // What a delivery replaces and nobody else has is kept first.
+        for (one, before) in &memento.places {
+            let known = memento.record.as_ref().unwrap_or(record);
+            if let Some(foreign) = before.foreign(&one.to, known) {
+                self.keep_foreign(name, foreign)?;
+            }
+        }
+        // The record names every place before one is written, so that none is forgotten.
+        let mut announced = record.clone();
+        announced.delivered.clone_from(&credential.deliver);
+        let old = memento.record.iter().flat_map(|record| &record.delivered);
+        for one in old.clone() {
+            if announced.delivered.iter().all(|known| known.to != one.to) {
+                announced.delivered.push(one.clone());
+            }
+        }
+        announced.write(disk, &self.layout, name)?;
+        self.store(name, value)?;
+        let mut reload = Vec::new();
+        for one in &credential.deliver {
+            if delivery::look(disk, one, record) != delivery::wanted(one) {
+                delivery::put(disk, one, value)?;
+                reload.extend(one.reload.clone());
+            }
+        }
+        for one in old {
+            if credential.deliver.iter().all(|wanted| wanted.to != one.to) {
+                delivery::take_away(disk, &one.to)?;
+            }
+        }
+        announced.delivered.clone_from(&credential.deliver);
+        announced.write(disk, &self.layout, name)?;
+        if let Some(noted) = noted {
+            noted.write(disk, &self.layout, name)?;
+        }
+        self.reload(reload).await
+    }
+
+    fn directories(&self, name: &ResourceName) -> Result<()> {
+        for dir in [self.layout.secrets(), self.layout.secret(name)] {
+            let own = self.disk.identity();
+            let made = self.disk.make_dir(&dir, 0o700, Some(own));
+            made.map_err(|error| Error::io("make", &dir, error))?;
+        }
+        Ok(())
+    }
+
+    fn store(&self, name: &ResourceName, value: &SecretString) -> Result<()> {
+        let path = self.layout.secret_value(name);
+        let (bytes, own) = (value.expose_secret().as_bytes(), self.disk.identity());
+        let written = self
+            .disk
+            .write(&path, bytes, 0o600, Some(own), Durability::Now);
+        written.map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// Keeps what someone else had put where a value is delivered.
+    fn keep_foreign(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
+        let dir = self.layout.backups();
+        let failed = |error| Error::io("write", &dir, error);
+        let token = crate::effect::random::token().map_err(failed)?;
+        let path = dir.join(format!("credential.{name}-{token}"));
+        let written = self.disk.write(&path, bytes, 0o600, None, Durability::Now);
+        written.map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// Has units that are active reload.
+    async fn reload(&self, mut units: Vec<String>) -> Result<()> {
+        units.sort_unstable();
+        units.dedup();
+        if units.is_empty() {
+            return Ok(());
+        }
+        let states = self.manager.states(&units).await?;
+        let active = units.into_iter().zip(states);
+        // What does not run reads the new value when it starts.
+        let active = active.filter(|(_, state)| state.active == Active::Active);
+        let units: Vec<String> = active.map(|(unit, _)| unit).collect();
+        let results = self.manager.reload_units(&units).await?;
+        for (unit, result) in units.iter().zip(results) {
+            if let Err(why) = result {
+                let message = format!("{unit} cannot be reloaded: {why}");
+                return Err(Error::new(Code::ApplyFailed, message)
+                    .suggest(format!("look at `systemctl status {unit}`")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, step: &Step) -> Outcome {
+        let memento = match self.memento(step, None) {
+            Ok(memento) => memento,
+            Err(error) => return Outcome::failed(told(&error)),
+        };
+        let name = &step.address.name;
+        match self.take_away(name, &memento) {
+            Ok(()) => {
+                self.keep(step, memento);
+                Outcome::Done
+            }
+            Err(error) => {
+                let mut left = Vec::new();
+                if let Err(worse) = self.restore(name, &memento).await {
+                    left.push(worse.chain());
+                }
+                let message = told(&error);
+                Outcome::Failed { message, left }
+            }
+        }
+    }
+
+    fn take_away(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
+        for (one, before) in &memento.places {
+            // What someone else has put there since is theirs.
+            let theirs = (memento.record.as_ref())
+                .is_some_and(|record| before.foreign(&one.to, record).is_some());
+            if !theirs {
+                delivery::take_away(self.disk.as_ref(), &one.to)?;
+            }
+        }
+        let dir = self.layout.secret(name);
+        // The record goes last: while it is there, all that is left can be found.
+        for path in [
+            self.layout.secret_value(name),
+            self.layout.secret_finding(name),
+        ] {
+            let removed = self.disk.remove(&path);
+            removed.map_err(|error| Error::io("remove", &path, error))?;
+        }
+        let removed = self.disk.remove_tree(&dir);
+        removed.map_err(|error| Error::io("remove", &dir, error))?;
+        Ok(())
+    }
+
+    async fn put_back(&self, step: &Step) -> Outcome {
+        let key = (step.address.clone(), step.id);
+        let memento = self.before.borrow_mut().remove(&key);
+        let Some(memento) = memento else {
+            return Outcome::failed("how it was before is not known any more");
+        };
+        match self.restore(&step.address.name, &memento).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::failed(told(&error)),
+        }
+    }
+
+    async fn restore(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
+        let disk = self.disk.as_ref();
+        let mut reload = Vec::new();
+        for (one, before) in &memento.places {
+            if delivery::put_back(disk, &one.to, before)? {
+                reload.extend(one.reload.clone());
+            }
+        }
+        let Some(record) = &memento.record else {
+            let dir = self.layout.secret(name);
+            let removed = disk.remove_tree(&dir);
+            removed.map_err(|error| Error::io("remove", &dir, error))?;
+            return self.reload(reload).await;
+        };
+        self.directories(name)?;
+        if let Some(one) = record.current() {
+            self.store(name, one.value.value())?;
+        }
+        record.write(disk, &self.layout, name)?;
+        if let Some(noted) = &memento.noted {
+            noted.write(disk, &self.layout, name)?;
+        }
+        self.reload(reload).await
+    }
+}
+
+/// An error in one line, with what helps.
+fn told(error: &Error) -> String {
+    match &error.suggestion {
+        Some(help) => format!("{}; {help}", error.chain()),
+        None => error.chain(),
+    }
+}
+
+/// Whether a value may be stored, given what its issuer says.
+fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), Stop> {
+    let address = &step.address;
+    let why = finding
+        .detail
+        .as_ref()
+        .map_or_else(String::new, |why| format!(": {why}"));
+    let refused = |code, what: &str, help: &str| {
+        let message = format!("{address}: {what}{why}");
+        Err(Stop::Failed(Error::new(code, message).suggest(help)))
+    };
+    let anew = "have its issuer make another, and put that where it comes from";
+    match finding.status {
+        Status::Live | Status::NotImplemented => Ok(()),
+        Status::LiveUnderScoped => {
+            let missing = finding.missing(&credential.scopes).join(", ");
+            let what = format!("the token lacks scopes: {missing}");
+            refused(
+                Code::TokenUnderScoped,
+                &what,
+                "give it these, or ask for fewer in `scopes`",
+            )
+        }
+        Status::Expired => refused(Code::TokenExpired, "the token has expired", anew),
+        Status::Revoked => refused(Code::TokenRevoked, "the token was revoked", anew),
+        Status::Rejected => refused(Code::TokenRejected, "its issuer refuses the token", anew),
+        Status::Throttled => Err(Stop::Held(match finding.retry_at {
+            Some(at) => format!("its issuer asks to be left alone until {at}"),
+            None => "its issuer asks to be left alone for now".to_owned(),
+        })),
+        Status::Error => Err(Stop::Held(format!(
+            "whether the token is live cannot be told now{why}"
+        ))),
+    }
+}

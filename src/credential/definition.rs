@@ -1,0 +1,187 @@
+//! What the spec's author asked of a credential, with every choice made. It holds no secret: of the
+//! source it says where it is, and of a delivery where it goes.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{BackendId, ProjectName, ResourceId, ResourceName, Seconds, Timestamp},
+    resource::Owner,
+};
+
+/// The one backend of the kind.
+pub const STORE: BackendId = BackendId::from_static("store");
+
+/// A credential as it is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Its project.
+    pub project: ProjectName,
+    /// Its name.
+    pub name: ResourceName,
+    /// Its mark.
+    pub id: ResourceId,
+    /// The provider that tells what it is worth; `None` for one that nobody can be asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Where the provider is asked; `None` is where the provider itself says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Certificates that the provider is trusted by, beside those of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Where the value comes from.
+    pub source: Source,
+    /// What it must be able to do.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scopes: BTreeSet<String>,
+    /// When its end is warned of.
+    pub warn: Seconds,
+    /// When it ends, where the spec says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// How it is replaced in time.
+    #[serde(default, skip_serializing_if = "Rotate::is_default")]
+    pub rotate: Rotate,
+    /// How it is kept.
+    #[serde(default, skip_serializing_if = "StoreKind::is_default")]
+    pub store: StoreKind,
+    /// Where it is delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliver: Vec<Delivery>,
+}
+
+/// How a credential is replaced before it ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotate {
+    /// How long before its end; `None` leaves a fifth of its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Seconds>,
+    /// The life that is asked for; `None` is what the issuer gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Seconds>,
+    /// How long the old one still lives beside the new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Seconds>,
+}
+
+impl Rotate {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A variable of whoever applies.
+    Env(String),
+    /// A file that only its owner and perhaps a group may read.
+    File(PathBuf),
+    /// A command that prints it, or an object with it as `exec` credential plugins do.
+    Command {
+        /// The argument vector, its program absolute.
+        argv: Vec<String>,
+        /// How long it may take.
+        timeout: Seconds,
+        /// Where it starts.
+        dir: PathBuf,
+    },
+    /// A credential of systemd's, by its name.
+    Systemd(String),
+}
+
+impl Source {
+    /// Whether it can be asked for another value whenever one is needed.
+    pub const fn renews(&self) -> bool {
+        match self {
+            Self::Command { .. } => true,
+            Self::Env(_) | Self::File(_) | Self::Systemd(_) => false,
+        }
+    }
+
+    /// In words, for a reader.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Env(name) => format!("the variable {name}"),
+            Self::File(path) => format!("the file {}", path.display()),
+            Self::Command { argv, .. } => {
+                format!("the command {}", crate::service::plan::argv(argv))
+            }
+            Self::Systemd(name) => format!("systemd's credential {name}"),
+        }
+    }
+}
+
+/// How a value is kept in the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// In a file of whoever applies, 0600.
+    #[default]
+    File,
+}
+
+impl StoreKind {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One place to which a value is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The place.
+    pub to: Target,
+    /// Owner and group of the file; `None` leaves those of an env file that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Permission bits of the file; `None` leaves those of an env file that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// The unit that is reloaded after the value has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
+}
+
+/// A place that holds a value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A file that holds it and nothing else.
+    File(PathBuf),
+    /// One line of a file of variables.
+    EnvFile {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        name: String,
+    },
+}
+
+impl Target {
+    /// The file that is written.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::EnvFile { path, .. } => path,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::EnvFile { path, name } => write!(f, "{}#{name}", path.display()),
+        }
+    }
+}

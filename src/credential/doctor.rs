@@ -1,0 +1,70 @@
+//! Whether a credential is there and fit to be used, without asking anybody.
+
+use crate::{
+    effect::disk::Disk,
+    id::{ResourceName, Timestamp},
+    layout::Layout,
+    service::doctor::{Check, Verdict},
+};
+
+use super::{
+    backend,
+    facts::{Standing, away, told_by},
+    record::Record,
+    seam,
+};
+
+const APPLY: &str = "lorectl apply";
+
+/// How a credential stands: `provisioned`, `expiring`, `missing`, `format-invalid` or `dead`.
+pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timestamp) -> Check {
+    let known = match backend::facts(disk, layout, name, now) {
+        Ok(known) => known,
+        Err(error) => return Check::new("record", Verdict::Fail, error.chain(), ""),
+    };
+    let Some((credential, facts)) = known else {
+        let message = "it was applied, and its value is gone from the store".to_owned();
+        return Check::new("missing", Verdict::Fail, message, APPLY);
+    };
+    let source = credential.source.told();
+    let action = if credential.source.renews() {
+        APPLY
+    } else {
+        ""
+    };
+    let value = Record::read(disk, layout, name).ok().flatten();
+    let value = value.as_ref().and_then(Record::current);
+    if let Some(current) = value
+        && let Err(why) = seam::check_format(&credential, current.value.value())
+    {
+        let message = format!("{why}; put a token of its provider into {source}");
+        return Check::new("format-invalid", Verdict::Fail, message, action);
+    }
+    match facts.standing(&credential, now) {
+        Standing::Provisioned => Check::pass("provisioned"),
+        Standing::Missing => {
+            let message = format!("it has no value; put one into {source}");
+            Check::new("missing", Verdict::Fail, message, action)
+        }
+        Standing::Expiring => {
+            let ends = facts.expiry.map_or_else(String::new, |expiry| {
+                format!(
+                    "it ends {} ({}, says {})",
+                    expiry.at,
+                    away(now, expiry.at),
+                    told_by(expiry.from)
+                )
+            });
+            let message = if credential.source.renews() {
+                ends
+            } else {
+                format!("{ends}; put a new token into {source}")
+            };
+            Check::new("expiring", Verdict::Warn, message, action)
+        }
+        Standing::Dead(status) => {
+            let message = format!("{status}; a new token is to come from {source}");
+            Check::new("dead", Verdict::Fail, message, action)
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What is known of a credential besides its image: whose end comes when, and what is due.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    effect::disk::{Disk, Durability},
+    error::{Error, Result},
+    id::{ResourceName, Timestamp},
+    layout::Layout,
+};
+
+use super::{
+    definition::Credential,
+    finding::{Expiry, Finding, Provenance, Status},
+    key::Fingerprint,
+    record::{Generation, Record},
+};
+
+/// What a plan tells of a credential that is there. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The number of the value in use; 0 where there is none.
+    pub generation: u64,
+    /// What stands for the value in use, where the key is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// When it was stored, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obtained_at: Option<Timestamp>,
+    /// When it ends, and where that is known from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
+    /// When a new value is to be obtained, UTC, where its source can be asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_at: Option<Timestamp>,
+    /// Why one is to be obtained now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Due>,
+    /// What its issuer last said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
+}
+
+/// Why a new value is to be obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Due {
+    /// Someone asked for it.
+    Asked,
+    /// It ends soon, or has.
+    Ends,
+    /// Its issuer does not take it any more.
+    Dead,
+}
+
+impl Due {
+    /// In words: the text of its part.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "a new value was asked for",
+            Self::Ends => "it ends soon",
+            Self::Dead => "its issuer does not take it any more",
+        }
+    }
+}
+
+/// What an issuer said of a value, kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// The value's number.
+    pub generation: u64,
+    /// Where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// How often in a row it was found dead.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dead: u32,
+    /// What was found.
+    pub finding: Finding,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The largest file of a finding, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// How long a dead value is left alone at first; twice as long after each time.
+const DEAD_FIRST: i64 = 15 * 60;
+
+/// How long it is left alone at most.
+const DEAD_MOST: i64 = 86_400;
+
+impl Noted {
+    /// What was last found; `None` where nothing was, or it cannot be read: it is only asked once more.
+    pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Option<Self> {
+        let read = disk.read(&layout.secret_finding(name), LARGEST).ok()??;
+        serde_json::from_slice(&read.bytes).ok()
+    }
+
+    /// What is to be kept of a finding, after the one before it.
+    pub fn next(
+        before: Option<&Self>,
+        generation: u64,
+        credential: &Credential,
+        mut finding: Finding,
+    ) -> Self {
+        let url = super::seam::resolved_url(credential);
+        let same = before.filter(|one| one.generation == generation && one.url == url);
+        let times = same.map_or(0, |one| one.dead);
+        if let (Some(old), Status::Throttled | Status::Error) = (same, finding.status) {
+            // What was known of it is still so.
+            finding.expiry = finding.expiry.or(old.finding.expiry);
+            finding.scopes = finding.scopes.or_else(|| old.finding.scopes.clone());
+            finding.account = finding.account.or_else(|| old.finding.account.clone());
+        }
+        Self {
+            generation,
+            url,
+            dead: match finding.status {
+                Status::Expired | Status::Revoked | Status::Rejected => times.saturating_add(1),
+                // What tells nothing changes nothing.
+                Status::Throttled | Status::Error => times,
+                Status::Live | Status::LiveUnderScoped | Status::NotImplemented => 0,
+            },
+            finding,
+        }
+    }
+
+    /// Keeps what was found.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&self, disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<()> {
+        let path = layout.secret_finding(name);
+        let bytes = serde_json::to_vec(self).map_err(|error| {
+            Error::new(crate::error::Code::Internal, "a finding cannot be written").because(error)
+        })?;
+        // It can be found again.
+        disk.write(&path, &bytes, 0o600, None, Durability::Batch)
+            .map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// When the issuer may be asked again.
+    pub fn ask_again(&self) -> Timestamp {
+        let probed = self.finding.probed_at;
+        match self.finding.status {
+            Status::Throttled => self.finding.retry_at.unwrap_or(probed.plus_seconds(60)),
+            Status::Expired | Status::Revoked | Status::Rejected => {
+                let doublings = self.dead.saturating_sub(1).min(16);
+                probed.plus_seconds((DEAD_FIRST << doublings).min(DEAD_MOST))
+            }
+            Status::Live | Status::LiveUnderScoped | Status::NotImplemented | Status::Error => {
+                probed
+            }
+        }
+    }
+}
+
+/// When a value ends, from the surest that tells it.
+pub fn expiry(
+    credential: &Credential,
+    generation: Option<&Generation>,
+    finding: Option<&Finding>,
+) -> Option<Expiry> {
+    let found = finding.and_then(|finding| finding.expiry);
+    let given = generation.and_then(|one| one.expires_at).map(|at| Expiry {
+        at,
+        from: Provenance::Body,
+    });
+    let declared = credential.ends_at.map(|at| Expiry {
+        at,
+        from: Provenance::Declared,
+    });
+    found.or(given).or(declared)
+}
+
+/// When a new value is to be obtained: `rotate.before` before the end, else a fifth of the life before it.
+fn renew_at(
+    credential: &Credential,
+    generation: &Generation,
+    expiry: Option<Expiry>,
+) -> Option<Timestamp> {
+    if !credential.source.renews() {
+        return None;
+    }
+    let ends = expiry?.at;
+    let life = ends.seconds_since(generation.obtained_at).max(0);
+    let before = credential.rotate.before.map_or(life / 5, |before| {
+        // A life that is shorter than that would be due as soon as it begins.
+        before.signed().min(life / 2)
+    });
+    Some(ends.plus_seconds(-before))
+}
+
+impl Facts {
+    /// What is known of a credential at an instant.
+    pub fn of(
+        credential: &Credential,
+        record: &Record,
+        noted: Option<&Noted>,
+        fingerprint: Option<Fingerprint>,
+        now: Timestamp,
+    ) -> Self {
+        let current = record.current();
+        let noted = noted.filter(|noted| {
+            Some(noted.generation) == current.map(|one| one.number)
+                && noted.url == super::seam::resolved_url(credential)
+        });
+        let finding = noted.map(|noted| &noted.finding);
+        let expiry = expiry(credential, current, finding);
+        let renew_at = current.and_then(|one| renew_at(credential, one, expiry));
+        let dead = finding.is_some_and(|finding| finding.status.is_dead());
+        let due = if !credential.source.renews() {
+            None
+        } else if record.asked {
+            Some(Due::Asked)
+        } else if dead {
+            Some(Due::Dead)
+        } else if renew_at.is_some_and(|at| at <= now) {
+            Some(Due::Ends)
+        } else {
+            None
+        };
+        Self {
+            generation: current.map_or(0, |one| one.number),
+            fingerprint,
+            obtained_at: current.map(|one| one.obtained_at),
+            expiry,
+            renew_at,
+            due,
+            finding: finding.cloned(),
+        }
+    }
+
+    /// How it stands, in one of the words that a list and a doctor have.
+    pub fn standing(&self, credential: &Credential, now: Timestamp) -> Standing {
+        if self.generation == 0 {
+            return Standing::Missing;
+        }
+        if let Some(status) = self.finding.as_ref().map(|finding| finding.status)
+            && status.is_dead()
+        {
+            return Standing::Dead(status);
+        }
+        match self.expiry {
+            Some(expiry) if expiry.at <= now => Standing::Dead(Status::Expired),
+            Some(expiry) if expiry.at <= now.plus_seconds(credential.warn.signed()) => {
+                Standing::Expiring
+            }
+            Some(_) | None => Standing::Provisioned,
+        }
+    }
+}
+
+/// How a credential stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There is a value, and nothing speaks against it.
+    Provisioned,
+    /// It ends soon.
+    Expiring,
+    /// There is none.
+    Missing,
+    /// It is not taken any more.
+    Dead(Status),
+}
+
+/// How far away an instant is, in the largest unit that tells it.
+pub fn away(now: Timestamp, at: Timestamp) -> String {
+    let seconds = at.seconds_since(now);
+    let (count, unit) = match seconds.unsigned_abs() {
+        s if s >= 2 * 86_400 => (s / 86_400, "days"),
+        s if s >= 2 * 3600 => (s / 3600, "hours"),
+        s if s >= 120 => (s / 60, "minutes"),
+        s => (s, "seconds"),
+    };
+    if seconds >= 0 {
+        format!("in {count} {unit}")
+    } else {
+        format!("{count} {unit} ago")
+    }
+}
+
+/// Where an expiry is known from, for a reader.
+pub const fn told_by(from: Provenance) -> &'static str {
+    match from {
+        Provenance::Header | Provenance::Body => "the issuer's answer",
+        Provenance::Jwt => "the token itself",
+        Provenance::Certificate => "the certificate",
+        Provenance::Declared => "the spec",
+    }
+}

@@ -1,0 +1,128 @@
+//! Why there is no new token, and whether there may be one all the same.
+
+use crate::{
+    credential::mint::Minted,
+    effect::http::{self, Response},
+    id::Timestamp,
+};
+
+/// Why an issuer did not do what it was asked. It holds no text of the issuer and no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum MintFault {
+    /// It said no, and did nothing.
+    #[error("the issuer refuses: {why} (HTTP {status})")]
+    Refused {
+        /// The status of its answer.
+        status: u16,
+        /// What that means, in our words.
+        why: &'static str,
+    },
+    /// It asks to be left alone, and did nothing.
+    #[error("the issuer asks to be left alone until {until}")]
+    Throttled {
+        /// When it may be asked again, UTC.
+        until: Timestamp,
+    },
+    /// The request did not leave this host.
+    #[error("the issuer was not reached: {0}")]
+    Unreachable(http::Fault),
+    /// What the request is made with cannot be used, so none was sent.
+    #[error("nothing was sent: {0}")]
+    Unsendable(&'static str),
+    /// The request left, and no answer came that tells what became of it: it may have been carried out.
+    #[error("the issuer may have done it, but its answer is lost: {0}")]
+    Unknown(String),
+    /// There is a new token, and what is said of it cannot be believed. Where the old one died with the
+    /// request, this is the only one there is; elsewhere it is to be revoked.
+    #[error("the issuer made a token that cannot be used: {why}")]
+    Unusable {
+        /// What is wrong with it.
+        why: &'static str,
+        /// The token, without an expiry.
+        minted: Box<Minted>,
+    },
+    /// It failed too often of late, and is not asked.
+    #[error("the issuer is not asked before {until}, since it failed of late")]
+    BreakerOpen {
+        /// When it will be, UTC.
+        until: Timestamp,
+    },
+}
+
+/// Whether a request that came to nothing was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CarriedOut {
+    /// Surely not: it may be sent again.
+    No,
+    /// That cannot be told from here.
+    Maybe,
+    /// It was.
+    Yes,
+}
+
+impl MintFault {
+    /// Whether the issuer did what it was asked.
+    pub const fn carried_out(&self) -> CarriedOut {
+        match self {
+            Self::Refused { .. }
+            | Self::Throttled { .. }
+            | Self::Unreachable(_)
+            | Self::Unsendable(_)
+            | Self::BreakerOpen { .. } => CarriedOut::No,
+            Self::Unknown(_) => CarriedOut::Maybe,
+            Self::Unusable { .. } => CarriedOut::Yes,
+        }
+    }
+
+    /// What a request that got no answer means.
+    pub(super) fn unanswered(fault: http::Fault) -> Self {
+        if fault.is_before_sending() {
+            Self::Unreachable(fault)
+        } else {
+            Self::Unknown(fault.to_string())
+        }
+    }
+
+    /// What an answer other than the expected one means.
+    pub(super) fn answered(response: &Response, now: Timestamp) -> Self {
+        let status = response.status;
+        if let Some(until) = throttled(response, now) {
+            return Self::Throttled { until };
+        }
+        let why = match status {
+            // Whoever ends a request for its slowness may have passed it on before.
+            408 | 499 => return Self::Unknown(format!("HTTP {status}")),
+            401 => "it does not know what the request is signed with, or no longer",
+            403 => "what the request is signed with may not do this",
+            404 => "there is nothing at that URL, or it may not be seen",
+            405 => "that cannot be done with a token of this kind",
+            400..=499 => "it does not take the request",
+            // The target moved before anything was done; with another redirect it may have been.
+            301 | 307 | 308 => "it redirects, which is not followed: set the URL it redirects to",
+            _ => return Self::Unknown(format!("HTTP {status}")),
+        };
+        Self::Refused { status, why }
+    }
+}
+
+/// Until when the issuer wants to be left alone, where it says so: by status 429, or, as GitHub does,
+/// by a 403 with a rate limit's headers.
+fn throttled(response: &Response, now: Timestamp) -> Option<Timestamp> {
+    let after = response.retry_after(now);
+    let spent = response.header("x-ratelimit-remaining") == Some("0");
+    let throttles = match response.status {
+        429 => true,
+        403 => after.is_some() || spent,
+        _ => false,
+    };
+    let reset = || {
+        let reset = ["x-ratelimit-reset", "ratelimit-reset"];
+        let epoch = reset.iter().find_map(|name| response.header(name))?;
+        let seconds: i64 = epoch.trim().parse().ok()?;
+        Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
+    };
+    throttles.then(|| {
+        let until = after.or_else(reset);
+        until.map_or(now.plus_seconds(60), |until| until.max(now))
+    })
+}

@@ -1,0 +1,461 @@
+//! What a plan says of a credential: its fields, its value's fingerprint, how it stands.
+
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Code, Result},
+    id::{Address, Timestamp},
+    resource::{Action, Definition, Disruption, FieldChange, Found, Hold, Image, Lift, Meta, Part},
+};
+
+use super::{
+    definition::{Credential, Delivery, Source},
+    drift::is_held_by_the_host,
+    facts::{Facts, Standing, away, told_by},
+    finding::Status,
+    image::{DUE, NEW_VALUE, SOURCE},
+    key::Fingerprint,
+    seam,
+};
+
+/// What a source holds, as far as a plan may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Glimpse {
+    /// A value; what stands for it, where the key is there.
+    Value(Option<Fingerprint>),
+    /// Nothing that can be used, and why.
+    Nothing(String),
+    /// It is known at apply.
+    AtApply,
+}
+
+/// Looks at sources; it runs nothing, and sends nothing anywhere.
+pub trait Sources {
+    /// What the source of a credential holds that the spec wants.
+    fn glimpse(&self, address: &Address) -> Glimpse;
+}
+
+/// One credential, before and after.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// Its address.
+    pub address: &'a Address,
+    /// The definition that was applied.
+    pub before: Option<&'a Definition>,
+    /// The image that was applied.
+    pub applied_image: Option<&'a Image>,
+    /// What is there.
+    pub found: Option<&'a Found>,
+    /// The definition that is wanted.
+    pub after: Option<&'a Definition>,
+    /// The image that is wanted.
+    pub desired_image: Option<&'a Image>,
+    /// What any resource may say, applied and wanted.
+    pub meta: (Option<&'a Meta>, Option<&'a Meta>),
+    /// What is done.
+    pub action: Action,
+    /// The instant of planning.
+    pub now: Timestamp,
+}
+
+/// What there is to say.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The document's `before`.
+    pub before: Value,
+    /// The document's `after`.
+    pub after: Value,
+    /// Fields that change.
+    pub fields: Vec<FieldChange>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// Why an update is made that nobody's edit asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The source holds another value.
+    Source,
+    /// A new value is due.
+    Due,
+}
+
+/// Why a credential is changed that nobody has edited; `None` where the host differs, and no value is due.
+pub fn occasion(found: &Image, desired: &Image) -> Option<Occasion> {
+    let differing = found.differences(desired);
+    if differing.iter().any(|part| **part == DUE) {
+        Some(Occasion::Due)
+    } else if differing.iter().any(|part| is_held_by_the_host(part)) {
+        None
+    } else if differing.iter().any(|part| **part == SOURCE) {
+        Some(Occasion::Source)
+    } else {
+        None
+    }
+}
+
+/// What a change to a credential disturbs.
+pub fn disruption(definition: &Definition) -> Result<Disruption> {
+    let credential: Credential = definition.read()?;
+    let reloads = credential.deliver.iter().any(|one| one.reload.is_some());
+    Ok(if reloads {
+        Disruption::Reload
+    } else {
+        Disruption::None
+    })
+}
+
+/// What was found of it besides its image.
+fn facts(found: Option<&Found>) -> Option<Facts> {
+    found?.told.as_ref()?.read().ok()
+}
+
+/// Says what there is to say of one credential.
+pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
+    let before: Option<Credential> = case.before.map(Definition::read).transpose()?;
+    let after: Option<Credential> = match case.action {
+        Action::Delete | Action::Forget => None,
+        Action::NoOp | Action::Create | Action::Update | Action::Replace | Action::Adopt => {
+            case.after.map(Definition::read).transpose()?
+        }
+    };
+    let facts = facts(case.found);
+    if case.action == Action::NoOp {
+        return Ok(Told::default());
+    }
+    let old = facts.as_ref().and_then(|facts| facts.fingerprint.clone());
+    let coming = after
+        .as_ref()
+        .map(|after| coming(sources, case, after, before.as_ref(), facts.as_ref()));
+    let mut told = Told {
+        before: value(case.before, case.applied_image, case.meta.0, old.as_ref())?,
+        ..Told::default()
+    };
+    if let (Some(definition), Some(coming)) = (case.after, &coming) {
+        let print = match coming {
+            Coming::Kept => old.as_ref(),
+            Coming::New(print) => print.as_ref(),
+        };
+        told.after = value(Some(definition), case.desired_image, case.meta.1, print)?;
+    }
+    told.fields = fields(before.as_ref(), after.as_ref());
+    told.fields.extend(meta_fields(case.meta));
+    if let Some(coming) = &coming {
+        told.fields.extend(value_field(coming, facts.as_ref()));
+    }
+    if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
+        told.notes = standing(facts, credential, case.now);
+    }
+    told.notes
+        .extend(notes(sources, case, after.as_ref(), coming.as_ref()));
+    Ok(told)
+}
+
+/// What becomes of the value.
+enum Coming {
+    /// It stays.
+    Kept,
+    /// Another takes its place; what stands for that, where it is known.
+    New(Option<Fingerprint>),
+}
+
+fn coming(
+    sources: &dyn Sources,
+    case: &Case<'_>,
+    after: &Credential,
+    before: Option<&Credential>,
+    facts: Option<&Facts>,
+) -> Coming {
+    let needed = facts.is_none_or(|facts| facts.generation == 0 || facts.due.is_some());
+    let another = before.is_some_and(|before| before.source != after.source);
+    let is_new = case.found.is_some_and(|found| {
+        found.image.get(SOURCE.as_str()) == Some(&Part::Text(NEW_VALUE.to_owned()))
+    });
+    match sources.glimpse(case.address) {
+        Glimpse::Value(print) if needed || another || is_new => {
+            let known = facts.and_then(|facts| facts.fingerprint.as_ref());
+            if !needed && known.is_some() && known == print.as_ref() {
+                Coming::Kept
+            } else {
+                Coming::New(print)
+            }
+        }
+        Glimpse::AtApply | Glimpse::Nothing(_) if needed || another => Coming::New(None),
+        Glimpse::Value(_) | Glimpse::AtApply | Glimpse::Nothing(_) => Coming::Kept,
+    }
+}
+
+/// The values that the document shows and an approval compares.
+fn value(
+    definition: Option<&Definition>,
+    image: Option<&Image>,
+    meta: Option<&Meta>,
+    print: Option<&Fingerprint>,
+) -> Result<Value> {
+    let Some(definition) = definition else {
+        return Ok(Value::Null);
+    };
+    let texts = image.into_iter().flat_map(Image::iter);
+    let parts: serde_json::Map<String, Value> = texts
+        .filter_map(|(name, part)| match part {
+            Part::Text(text) => Some((name.to_string(), json!(text))),
+            Part::File(_) | Part::Flag(_) => None,
+        })
+        .collect();
+    Ok(json!({
+        "definition": definition.read::<Value>()?,
+        "parts": parts,
+        "meta": meta,
+        "value": print.map_or_else(|| json!({"unknown": true}), |print| json!(print)),
+    }))
+}
+
+type Reader = (&'static str, fn(&Credential) -> Option<String>);
+
+const READERS: &[Reader] = &[
+    ("provider", |c| c.provider.clone()),
+    ("base_url", |c| c.base_url.clone()),
+    ("ca_file", |c| {
+        c.ca_file.as_ref().map(|path| path.display().to_string())
+    }),
+    ("source", |c| Some(source(&c.source))),
+    ("scopes", |c| {
+        let scopes: Vec<&str> = c.scopes.iter().map(String::as_str).collect();
+        (!scopes.is_empty()).then(|| scopes.join(", "))
+    }),
+    ("expiry.warn", |c| Some(c.warn.to_string())),
+    ("expiry.at", |c| c.ends_at.map(|at| at.to_string())),
+    ("rotate.before", |c| {
+        c.rotate.before.map(|one| one.to_string())
+    }),
+    ("rotate.ttl", |c| c.rotate.ttl.map(|one| one.to_string())),
+    ("rotate.grace", |c| {
+        c.rotate.grace.map(|one| one.to_string())
+    }),
+];
+
+/// Fields that a new credential is shown with.
+const SHOWN_ON_CREATE: &[&str] = &["provider", "base_url", "source", "scopes", "expiry.at"];
+
+/// A source in one line, as the spec would say it.
+fn source(source: &Source) -> String {
+    match source {
+        Source::Env(name) => format!("env {name}"),
+        Source::File(path) => format!("file {}", path.display()),
+        Source::Command { argv, .. } => {
+            format!("command {}", crate::service::plan::argv(argv))
+        }
+        Source::Systemd(name) => format!("systemd {name}"),
+    }
+}
+
+fn change(field: String, before: Option<String>, after: Option<String>) -> Option<FieldChange> {
+    (before != after).then_some(FieldChange {
+        field,
+        before,
+        after,
+    })
+}
+
+fn fields(before: Option<&Credential>, after: Option<&Credential>) -> Vec<FieldChange> {
+    let both = before.is_some() && after.is_some();
+    let mut fields = Vec::new();
+    if after.is_none() {
+        return fields;
+    }
+    for (name, read) in READERS {
+        if both || SHOWN_ON_CREATE.contains(name) {
+            fields.extend(change(
+                (*name).to_owned(),
+                before.and_then(read),
+                after.and_then(read),
+            ));
+        }
+    }
+    let places = |credential: Option<&Credential>| {
+        let all = credential.into_iter().flat_map(|one| &one.deliver);
+        all.map(|one| (one.to.to_string(), delivery(one)))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (old, new) = (places(before), places(after));
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        fields.extend(change(
+            "deliver".to_owned(),
+            old.get(name).cloned(),
+            new.get(name).cloned(),
+        ));
+    }
+    fields
+}
+
+/// A delivery in one line: `/etc/acme/token   0640 0:0, reloads app.service`.
+fn delivery(one: &Delivery) -> String {
+    let mut of_file = Vec::new();
+    of_file.extend(one.mode.map(|mode| format!("{mode:04o}")));
+    of_file.extend(
+        one.owner
+            .map(|owner| format!("{}:{}", owner.uid, owner.gid)),
+    );
+    let mut text = one.to.to_string();
+    if !of_file.is_empty() {
+        text = format!("{text}   {}", of_file.join(" "));
+    }
+    match &one.reload {
+        Some(unit) => format!("{text}, reloads {unit}"),
+        None => text,
+    }
+}
+
+fn meta_fields((before, after): (Option<&Meta>, Option<&Meta>)) -> Vec<FieldChange> {
+    match (before, after) {
+        (Some(before), Some(after)) => crate::service::plan::meta_fields(Some(before), Some(after)),
+        (_, _) => Vec::new(),
+    }
+}
+
+fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
+    let Coming::New(print) = coming else {
+        return None;
+    };
+    let old = facts.filter(|facts| facts.generation > 0).map(|facts| {
+        (facts.fingerprint.as_ref()).map_or_else(|| "unknown".to_owned(), ToString::to_string)
+    });
+    let new = (print.as_ref()).map_or_else(|| "known at apply".to_owned(), ToString::to_string);
+    Some(FieldChange {
+        field: "value".to_owned(),
+        before: old,
+        after: Some(new),
+    })
+}
+
+/// How what is there stands: its status, its end, its scopes, when the next value is due.
+pub fn standing(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
+    let mut told = Vec::new();
+    let status = facts.finding.as_ref().map(|finding| finding.status);
+    let status = status.filter(|status| *status != Status::NotImplemented);
+    let ends = facts.expiry.map(|expiry| {
+        let (at, from) = (expiry.at, told_by(expiry.from));
+        format!("ends {at} ({}, says {from})", away(now, at))
+    });
+    let both: Vec<String> = status
+        .map(|status| status.to_string())
+        .into_iter()
+        .chain(ends)
+        .collect();
+    if !both.is_empty() {
+        told.push(format!("the value in use: {}", both.join(", ")));
+    }
+    if let Some(finding) = &facts.finding {
+        let missing = finding.missing(&credential.scopes);
+        if !missing.is_empty() {
+            told.push(format!("it lacks scopes: {}", missing.join(", ")));
+        }
+        let excess = finding.excess(&credential.scopes);
+        if !excess.is_empty() && !credential.scopes.is_empty() {
+            told.push(format!(
+                "it has more scopes than are asked for: {}",
+                excess.join(", ")
+            ));
+        }
+    }
+    if let Some(at) = facts.renew_at.filter(|at| *at > now) {
+        told.push(format!(
+            "the next value is obtained {at} ({})",
+            away(now, at)
+        ));
+    }
+    told
+}
+
+fn notes(
+    sources: &dyn Sources,
+    case: &Case<'_>,
+    after: Option<&Credential>,
+    coming: Option<&Coming>,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let Some(after) = after else {
+        if case.action == Action::Delete {
+            notes.push("its value and its deliveries are removed; it is not revoked".to_owned());
+        }
+        return notes;
+    };
+    if let Some(Coming::New(_)) = coming {
+        if let Glimpse::Nothing(why) = sources.glimpse(case.address) {
+            notes.push(why);
+        }
+        notes.push(match (&after.provider, seam::resolved_url(after)) {
+            (Some(provider), Some(url)) => {
+                format!("{provider} is asked at {url} before it is stored")
+            }
+            (Some(provider), None) => format!("{provider} is asked before it is stored"),
+            (None, _) => "nobody is asked whether it is live: it has no `provider`".to_owned(),
+        });
+    }
+    notes
+}
+
+/// What stands in the way of a credential, that no step of an apply lifts.
+pub fn hold(case: &Case<'_>) -> Result<Option<Hold>> {
+    let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
+        return Ok(None);
+    };
+    let is_new = case.found.is_some_and(|found| {
+        found.image.get(SOURCE.as_str()) == Some(&Part::Text(NEW_VALUE.to_owned()))
+    });
+    let credential: Credential = definition.read()?;
+    if facts.due.is_some() || is_new || case.action != Action::NoOp {
+        return Ok(None);
+    }
+    let Standing::Dead(status) = facts.standing(&credential, case.now) else {
+        return Ok(None);
+    };
+    let (code, reason) = match status {
+        Status::Expired => (Code::TokenExpired, "it has expired".to_owned()),
+        Status::Revoked => (Code::TokenRevoked, "it was revoked".to_owned()),
+        Status::Rejected
+        | Status::Live
+        | Status::LiveUnderScoped
+        | Status::Throttled
+        | Status::NotImplemented
+        | Status::Error => (Code::TokenRejected, "its issuer refuses it".to_owned()),
+    };
+    Ok(Some(Hold {
+        address: case.address.clone(),
+        reason,
+        lift: Lift::ByHand {
+            how: format!(
+                "a new token in {}, then `lorectl apply`",
+                credential.source.told()
+            ),
+        },
+        code: Some(code),
+    }))
+}
+
+/// What the reader of any plan should know of a credential to which nothing is done.
+pub fn warning(case: &Case<'_>) -> Result<Option<String>> {
+    let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
+        return Ok(None);
+    };
+    let credential: Credential = definition.read()?;
+    if facts.standing(&credential, case.now) != Standing::Expiring || facts.renew_at.is_some() {
+        return Ok(None);
+    }
+    Ok(facts.expiry.map(|expiry| {
+        format!(
+            "{}: it ends {} ({}, says {}); put a new token into {}",
+            case.address,
+            expiry.at,
+            away(case.now, expiry.at),
+            told_by(expiry.from),
+            credential.source.told()
+        )
+    }))
+}
+
+/// Whether a new value is due, as its part says.
+pub fn is_due(found: &Found) -> bool {
+    found.image.get(DUE.as_str()).is_some()
+}

@@ -1,0 +1,195 @@
+//! The truth of one credential: `record.json`, readable to whoever applies alone. It holds the values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    effect::{
+        disk::{Disk, Durability},
+        random,
+    },
+    error::{Code, Error, Result},
+    id::{ResourceName, Timestamp},
+    layout::Layout,
+    resource::Definition,
+};
+
+use super::{definition::Delivery, key, value::Kept};
+use secrecy::SecretString;
+
+/// The version that is written and the newest that is read.
+const VERSION: u32 = 1;
+
+/// The largest record, in bytes.
+const LARGEST: u64 = 8 << 20;
+
+/// What the code of a source's last value is of.
+const SEEN: &[u8] = b"lorectl/credential/source\0";
+
+/// What is kept of a credential.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of its form.
+    pub schema_version: u32,
+    /// What was applied of it last.
+    pub definition: Definition,
+    /// What the codes of source values are keyed with: random, in hex.
+    salt: String,
+    /// The code of the value that the source held when it was last taken in. It is keyed by the
+    /// record itself, so that it outlives the loss of the project's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen: Option<String>,
+    /// The values, the oldest first.
+    pub generations: Vec<Generation>,
+    /// Where a value was delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delivered: Vec<Delivery>,
+    /// That someone asked for a new value, which is to be obtained at the next apply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
+}
+
+/// What of a record any version can read.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
+}
+
+/// One value and what is known of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Generation {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The value.
+    pub value: Kept,
+    /// When it was stored, UTC.
+    pub obtained_at: Timestamp,
+    /// When it ends, where whoever gave it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Record {
+    /// The record of a credential that has no value yet.
+    ///
+    /// # Errors
+    /// When the kernel's random source fails.
+    pub fn new(definition: Definition) -> Result<Self> {
+        let salt: [u8; 16] = random::bytes()
+            .map_err(|error| Error::new(Code::Io, "cannot draw a salt").because(error))?;
+        Ok(Self {
+            schema_version: VERSION,
+            definition,
+            salt: key::hex(&salt),
+            seen: None,
+            generations: Vec::new(),
+            delivered: Vec::new(),
+            asked: false,
+        })
+    }
+
+    /// Reads a record; `None` where there is none.
+    ///
+    /// # Errors
+    /// `STATE_CORRUPT`, `STATE_NEWER`, or what the disk says. Never empty for damaged.
+    pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
+        let path = layout.secret_record(name);
+        let read = disk.read(&path, LARGEST);
+        let Some(file) = read.map_err(|error| Error::io("read", &path, error))? else {
+            return Ok(None);
+        };
+        let shown = path.display();
+        let refused = |code, what: String, help: String| {
+            Err(Error::new(code, format!("{shown} {what}")).suggest(help))
+        };
+        let trusted = [0, disk.identity().uid];
+        if !trusted.contains(&file.owner.uid) || file.mode & 0o077 != 0 {
+            let help = format!(
+                "look at it, then `chown {} {shown}` and `chmod 600 {shown}`",
+                disk.identity().uid
+            );
+            let what = "can be read or written by others, so it is not believed".to_owned();
+            return refused(Code::StateCorrupt, what, help);
+        }
+        let version = serde_json::from_slice::<Version>(&file.bytes);
+        match version {
+            Ok(Version { schema_version }) if schema_version > VERSION => {
+                let help = "use a lorectl at least as new as the one that wrote it".to_owned();
+                return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        // What serde says of a text may quote it.
+        serde_json::from_slice(&file.bytes).map_or_else(
+            |_| {
+                let help = format!(
+                    "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from its source"
+                );
+                refused(Code::StateCorrupt, "is damaged".to_owned(), help)
+            },
+            |record| Ok(Some(record)),
+        )
+    }
+
+    /// Writes the record; it is there, whole, when this returns.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&self, disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<()> {
+        let path = layout.secret_record(name);
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|_| {
+            Error::new(
+                Code::Internal,
+                "a credential's record cannot be written as JSON",
+            )
+        })?;
+        bytes.push(b'\n');
+        let written = disk.write(&path, &bytes, 0o600, None, Durability::Now);
+        secrecy::zeroize::Zeroize::zeroize(&mut bytes);
+        written.map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// The value in use.
+    pub fn current(&self) -> Option<&Generation> {
+        self.generations.last()
+    }
+
+    /// The generation that is this text, if one is.
+    pub fn find(&self, bytes: &[u8]) -> Option<&Generation> {
+        self.generations
+            .iter()
+            .rev()
+            .find(|one| one.value.is(bytes))
+    }
+
+    /// Whether the source held this value when it was last taken in.
+    pub fn has_seen(&self, value: &SecretString) -> bool {
+        self.seen.as_deref() == Some(&*self.code(value))
+    }
+
+    /// Remembers what the source holds.
+    pub fn see(&mut self, value: &SecretString) {
+        self.seen = Some(self.code(value));
+    }
+
+    /// Forgets what another source held.
+    pub fn forget_seen(&mut self) {
+        self.seen = None;
+    }
+
+    fn code(&self, value: &SecretString) -> String {
+        key::hex(&key::code(self.salt.as_bytes(), SEEN, value))
+    }
+
+    /// Makes a value the one in use. The one before is forgotten: it is its source's, which may bring
+    /// it back.
+    pub fn take(&mut self, value: SecretString, now: Timestamp, expires_at: Option<Timestamp>) {
+        let number = self.current().map_or(1, |one| one.number.saturating_add(1));
+        self.generations = vec![Generation {
+            number,
+            value: Kept::new(value),
+            obtained_at: now,
+            expires_at,
+        }];
+        self.asked = false;
+    }
+}

@@ -1,0 +1,275 @@
+//! All that is wrong with a credential's table on any host.
+
+use crate::{
+    effect::http::{HttpUrl, UrlFault},
+    service::spec::{Problem, check::nearest, program::program_form, secret},
+};
+
+use super::{
+    super::seam,
+    instant,
+    raw::{RawCredential, RawDelivery, RawSource, RawStore},
+};
+
+/// The parts of its image that a person may name in `ignore_drift`.
+const PARTS: [&str; 2] = ["value", "deliver"];
+
+/// What is wrong with a credential; places count from its table. `known` are the providers that the
+/// spec itself adds.
+pub fn check(raw: &RawCredential) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match &raw.source {
+        None => problems.push(
+            Problem::at("", "it comes from nowhere: missing key `source`")
+                .suggest("add `source = { env = \"TOKEN\" }`, or `file`, `command` or `systemd`"),
+        ),
+        Some(source) => problems.extend(self::source(source)),
+    }
+    problems.extend(provider(raw));
+    problems.extend(raw.base_url.as_deref().and_then(base_url));
+    problems.extend((raw.ca_file.as_deref()).and_then(|path| absolute("/ca_file", path)));
+    for (index, scope) in raw.scopes.iter().flatten().enumerate() {
+        let at = format!("/scopes/{index}");
+        if scope.is_empty() || scope.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            problems.push(Problem::at(at, "a scope is one word"));
+        } else if raw.scopes.iter().flatten().take(index).any(|s| s == scope) {
+            problems.push(Problem::at(at, format!("`{scope}` is there twice")));
+        }
+    }
+    if let Some(expiry) = &raw.expiry
+        && let Some(at) = &expiry.at
+        && instant(at).is_none()
+    {
+        problems.push(
+            Problem::at("/expiry/at", "that is neither a day nor an instant")
+                .suggest("write `2026-12-31`, or `2026-12-31T12:00:00Z`"),
+        );
+    }
+    if let Some(rotate) = &raw.rotate
+        && let (Some(before), Some(ttl)) = (rotate.before, rotate.ttl)
+        && before >= ttl
+    {
+        problems.push(Problem::at(
+            "/rotate/before",
+            format!("it would be due as soon as it is made: its life is {ttl}"),
+        ));
+    }
+    if raw.store == Some(RawStore::SystemdCreds) {
+        problems.push(
+            Problem::at(
+                "/store",
+                "this build of lorectl keeps credentials in files only",
+            )
+            .suggest("write `store = \"file\"`, or leave it out"),
+        );
+    }
+    for (index, one) in raw.deliver.iter().flatten().enumerate() {
+        problems.extend(delivery(&format!("/deliver/{index}"), one));
+    }
+    for (index, part) in raw.ignore_drift.iter().flatten().enumerate() {
+        let group = part
+            .split_once('/')
+            .map_or(part.as_str(), |(group, _)| group);
+        if !PARTS.contains(&group) {
+            let at = format!("/ignore_drift/{index}");
+            let problem = Problem::at(at, format!("a credential has no part `{part}`"));
+            problems.push(match nearest(group, PARTS.into_iter()) {
+                Some(near) => problem.suggest(format!("did you mean `{near}`?")),
+                None => problem.suggest("write `value`, `deliver` or `deliver/PATH`"),
+            });
+        }
+    }
+    problems
+}
+
+fn provider(raw: &RawCredential) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match &raw.provider {
+        Some(name) if !seam::provider_names().contains(&name.as_str()) => {
+            let problem = Problem::at("/provider", "there is no such provider");
+            let near = nearest(name, seam::provider_names().into_iter());
+            problems.push(match near {
+                Some(near) => problem.suggest(format!("did you mean `{near}`?")),
+                None => problem.suggest(format!(
+                    "one of {}; or leave it out: then nobody is asked what it is worth",
+                    seam::provider_names().join(", ")
+                )),
+            });
+        }
+        Some(_) => {}
+        None => {
+            for (at, said) in [
+                ("/base_url", raw.base_url.is_some()),
+                ("/ca_file", raw.ca_file.is_some()),
+                ("/scopes", raw.scopes.is_some()),
+            ] {
+                if said {
+                    problems.push(Problem::key(at, "this goes with `provider`"));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// What is wrong with where a provider is asked.
+fn base_url(text: &str) -> Option<Problem> {
+    let at = "/base_url";
+    if !secret::in_urls(text).is_empty() {
+        let message = "the URL holds a secret, which everyone who reads the spec could see";
+        return Some(Problem::at(at, message).suggest("leave it out of the URL"));
+    }
+    if text.contains(['?', '#']) {
+        return Some(Problem::at(at, "a base has no query and no fragment"));
+    }
+    let fault = HttpUrl::parse(text).err()?;
+    let problem = Problem::at(at, fault.to_string());
+    Some(match fault {
+        UrlFault::Scheme(scheme) => match nearest(&scheme, ["https", "http"].into_iter()) {
+            Some(near) => problem.suggest(format!("did you mean `{near}`?")),
+            None => problem.suggest("write `https://…`"),
+        },
+        UrlFault::NotOne | UrlFault::LinkLocal | UrlFault::Disguised | UrlFault::Long => problem,
+    })
+}
+
+fn source(raw: &RawSource) -> Vec<Problem> {
+    let named: Vec<&str> = [
+        ("env", raw.env.is_some()),
+        ("file", raw.file.is_some()),
+        ("command", raw.command.is_some()),
+        ("systemd", raw.systemd.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, said)| said.then_some(key))
+    .collect();
+    let mut problems = Vec::new();
+    match named.as_slice() {
+        [_] => {}
+        [] => problems.push(
+            Problem::at("/source", "it names no source")
+                .suggest("write `{ env = \"TOKEN\" }`, or `file`, `command` or `systemd`"),
+        ),
+        [first, second, ..] => problems.push(Problem::key(
+            format!("/source/{second}"),
+            format!("a value comes from one place, and `{first}` is there already"),
+        )),
+    }
+    if let Some(path) = &raw.file {
+        problems.extend(absolute("/source/file", path));
+    }
+    if let Some(argv) = &raw.command {
+        problems.extend(command(argv));
+    } else if raw.timeout.is_some() {
+        problems.push(Problem::key("/source/timeout", "this goes with `command`"));
+    }
+    if raw
+        .timeout
+        .is_some_and(|timeout| timeout.0 == 0 || timeout.0 > 600)
+    {
+        let message = "a command gets between 1s and 10m";
+        problems.push(Problem::at("/source/timeout", message));
+    }
+    problems
+}
+
+fn command(argv: &[String]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let program = argv.first().map(|program| program_form(program));
+    if let Some(Err(problem)) = program {
+        problems.push(Problem {
+            at: "/source/command/0".to_owned(),
+            ..problem
+        });
+    }
+    for (index, argument) in argv.iter().enumerate() {
+        let at = format!("/source/command/{index}");
+        if !secret::in_urls(argument).is_empty() {
+            problems.push(Problem::at(
+                at,
+                "a URL here holds a secret, which everyone on the host could read",
+            ));
+        } else if argument.contains('\0') {
+            problems.push(Problem::at(at, "an argument holds no NUL"));
+        }
+    }
+    problems
+}
+
+fn delivery(at: &str, raw: &RawDelivery) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match (&raw.file, &raw.env_file) {
+        (None, None) => problems.push(
+            Problem::at(
+                at,
+                "it is delivered nowhere: missing key `file`, or `env_file`",
+            )
+            .suggest("add `file = \"/etc/acme/token\"`"),
+        ),
+        (Some(_), Some(_)) => problems.push(
+            Problem::key(
+                format!("{at}/env_file"),
+                "one delivery has `file` or `env_file`, not both",
+            )
+            .suggest("make two deliveries"),
+        ),
+        (Some(path), None) => {
+            problems.extend(absolute(&format!("{at}/file"), path));
+            if raw.name.is_some() {
+                problems.push(Problem::key(
+                    format!("{at}/name"),
+                    "this goes with `env_file`",
+                ));
+            }
+        }
+        (None, Some(path)) => {
+            problems.extend(absolute(&format!("{at}/env_file"), path));
+            if raw.name.is_none() {
+                problems.push(
+                    Problem::at(at, "it does not say which variable: missing key `name`")
+                        .suggest("add `name = \"TOKEN\"`"),
+                );
+            }
+        }
+    }
+    if let Some(unit) = raw.then.as_ref().and_then(|then| then.reload.as_deref()) {
+        problems.extend(self::unit(&format!("{at}/then/reload"), unit));
+    } else if raw.then.is_some() {
+        let problem = Problem::at(format!("{at}/then"), "it names nothing to be done");
+        problems.push(problem.suggest("write `{ reload = \"app.service\" }`"));
+    }
+    problems
+}
+
+/// What is wrong with the name of a unit that can be reloaded (systemd.unit(5)).
+fn unit(at: &str, name: &str) -> Option<Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    if name.len() > 255 || !name.chars().all(plain) || name.starts_with('.') {
+        return Some(Problem::at(at, "that is no name of a unit"));
+    }
+    let Some(stem) = name.strip_suffix(".service") else {
+        let problem = Problem::at(at, "only a service can be reloaded");
+        return Some(problem.suggest(format!("write `{name}.service`")));
+    };
+    (stem.is_empty() || stem.ends_with('@')).then(|| Problem::at(at, "that is no name of a unit"))
+}
+
+fn absolute(at: &str, path: &str) -> Option<Problem> {
+    let climbs = path.split('/').any(|part| part == ".." || part == ".");
+    let wrong = if path.starts_with('~') {
+        "`~` is a shell's, and there is none here"
+    } else if !path.starts_with('/') {
+        "the path of the file is absolute"
+    } else if climbs {
+        "the path of the file holds no `.` and no `..`"
+    } else if path.ends_with('/') || path.contains("//") {
+        "that is no path of a file"
+    } else if path.contains(char::is_control) {
+        "the path holds a control character"
+    } else if path.contains('#') {
+        "the path holds no `#`"
+    } else {
+        return None;
+    };
+    Some(Problem::at(at, wrong).suggest("write the absolute path, as `/etc/acme/token`"))
+}

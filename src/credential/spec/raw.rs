@@ -1,0 +1,133 @@
+//! A credential as its author writes it. The doc comments are the descriptions in the JSON Schema,
+//! so they speak to that author.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::text::{CredentialName, FileMode, GroupName};
+use crate::{
+    id::{Address, Seconds},
+    service::spec::text::{EnvName, HostName, UserName},
+};
+
+/// A token: where it comes from, who tells what it is worth, and where it is delivered.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Credential")]
+pub struct RawCredential {
+    /// Who issued it, and so how it is probed, as `gitlab`. Without it nobody is asked what it is worth.
+    pub provider: Option<String>,
+    /// Where the provider is asked, as `https://gitlab.example.com`. Default: the provider's own.
+    pub base_url: Option<String>,
+    /// A file of PEM certificates that the provider is trusted by, beside those of the host.
+    pub ca_file: Option<String>,
+    /// Where its value comes from: one of `env`, `file`, `command`, `systemd`.
+    pub source: Option<RawSource>,
+    /// What it must be able to do, in the provider's words.
+    pub scopes: Option<Vec<String>>,
+    /// When it ends.
+    pub expiry: Option<RawExpiry>,
+    /// How it is replaced before it ends.
+    pub rotate: Option<RawRotate>,
+    /// How it is kept. Default: `file`.
+    pub store: Option<RawStore>,
+    /// Where it is delivered, beside the services that use it.
+    #[schemars(length(max = 100))]
+    pub deliver: Option<Vec<RawDelivery>>,
+    /// The hosts that have it, of those that `[hosts]` lists. Default: every host.
+    #[schemars(length(min = 1))]
+    pub on: Option<Vec<HostName>>,
+    /// What must be there before it, and goes after it: `credential.NAME`.
+    pub depends_on: Option<Vec<Address>>,
+    /// Not destroyed and not replaced, until an apply of `protect = false`.
+    pub protect: Option<bool>,
+    /// Parts whose drift is left alone: `value`, `deliver`, `deliver/PATH`.
+    pub ignore_drift: Option<Vec<String>>,
+}
+
+/// Where a value comes from: one of the keys. It acts only when what it holds differs from what it held
+/// when it was last looked at, so that an old variable never undoes a rotation.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Source")]
+pub struct RawSource {
+    /// A variable in the environment of `lorectl apply`.
+    pub env: Option<EnvName>,
+    /// The absolute path of a file that others cannot read, and that belongs to root or to whoever applies.
+    pub file: Option<String>,
+    /// A command that prints the value on standard output, as an argument vector; or a JSON object as
+    /// Kubernetes' exec plugins print it, with `status.token` and `status.expirationTimestamp`. It is run
+    /// by `apply` alone, when a value is needed.
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// How long `command` may take. Default: `30s`.
+    pub timeout: Option<Seconds>,
+    /// The name of a credential of systemd's: in `$CREDENTIALS_DIRECTORY`, else in a `credstore`.
+    pub systemd: Option<CredentialName>,
+}
+
+/// When a credential ends.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Expiry")]
+pub struct RawExpiry {
+    /// How long before its end it is warned of. Default: `14d`.
+    pub warn: Option<Seconds>,
+    /// When it ends, where the issuer does not say: `2026-12-31`, or an instant as `2026-12-31T12:00:00Z`.
+    pub at: Option<String>,
+}
+
+/// How a credential is replaced before it ends.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Rotate")]
+pub struct RawRotate {
+    /// How long before its end. Default: a fifth of its life.
+    pub before: Option<Seconds>,
+    /// The life that the issuer is asked for. Default: what it gives.
+    pub ttl: Option<Seconds>,
+    /// How long the old one lives beside the new, where the issuer lets both: longer than any run
+    /// that still holds the old. Default: `1h`.
+    pub grace: Option<Seconds>,
+}
+
+/// How a value is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Store")]
+pub enum RawStore {
+    /// In a file of whoever applies, 0600.
+    File,
+    /// Encrypted for this host by systemd-creds.
+    SystemdCreds,
+}
+
+/// A place to which a value is delivered: `file`, or `env_file` and `name`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Delivery")]
+pub struct RawDelivery {
+    /// The absolute path of a file that holds the value and nothing else. Its directory must be there.
+    pub file: Option<String>,
+    /// The absolute path of a file of variables, of which one line is ours and the rest is kept.
+    pub env_file: Option<String>,
+    /// The variable of `env_file`.
+    pub name: Option<EnvName>,
+    /// Whom the file belongs to. Default: whoever applies; an env file that is there keeps its owner.
+    pub owner: Option<UserName>,
+    /// The file's group. Default: the owner's own.
+    pub group: Option<GroupName>,
+    /// The file's permissions, as `0640`; not for others. Default: `0600`; an env file that is there keeps its own.
+    pub mode: Option<FileMode>,
+    /// What is done after the value has changed.
+    pub then: Option<RawThen>,
+}
+
+/// What is done after a value has changed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Then")]
+pub struct RawThen {
+    /// The unit of systemd that is reloaded if it is active, as `app.service`.
+    pub reload: Option<String>,
+}

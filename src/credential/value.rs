@@ -1,0 +1,158 @@
+//! A value on its way: what is a token at all, and how one is kept in a file of ours.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The longest value, in bytes: certificates with their chain are some ten thousand.
+pub const LONGEST: usize = 64 << 10;
+
+/// Why something is no value that can be kept. It says nothing of the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// There is nothing.
+    #[error("the value is empty")]
+    Empty,
+    /// There is more than any token has.
+    #[error("the value is over 64 KiB long, which no token is")]
+    Long,
+    /// It is no text.
+    #[error("the value is not UTF-8")]
+    NotText,
+    /// It holds a line feed or another control character, and is no PEM text.
+    #[error("the value holds a line feed or another control character, which no token does")]
+    Control,
+    /// It begins or ends with white space.
+    #[error("the value begins or ends with white space, which no token does")]
+    Space,
+}
+
+/// A value from bytes that hold it and nothing else, but for one line feed at their end.
+///
+/// A PEM text (RFC 7468) may have lines, and keeps its last line feed.
+///
+/// # Errors
+/// Why it is none.
+pub fn from_bytes(mut bytes: Vec<u8>) -> Result<SecretString, Malformed> {
+    let checked = check(&bytes);
+    let end = match checked {
+        Ok(end) => end,
+        Err(malformed) => {
+            bytes.zeroize();
+            return Err(malformed);
+        }
+    };
+    bytes.truncate(end);
+    String::from_utf8(bytes).map_or_else(
+        |error| {
+            error.into_bytes().zeroize();
+            Err(Malformed::NotText)
+        },
+        |text| Ok(text.into()),
+    )
+}
+
+/// How many of the bytes are the value.
+fn check(bytes: &[u8]) -> Result<usize, Malformed> {
+    if bytes.len() > LONGEST {
+        return Err(Malformed::Long);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)?;
+    if text.starts_with("-----BEGIN ") {
+        let lines = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+        return if text.contains(lines) {
+            Err(Malformed::Control)
+        } else {
+            Ok(text.len())
+        };
+    }
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        Err(Malformed::Empty)
+    } else if text.contains(char::is_control) {
+        Err(Malformed::Control)
+    } else if text.trim() != text {
+        Err(Malformed::Space)
+    } else {
+        Ok(text.len())
+    }
+}
+
+/// A value in a file of ours. Nothing prints it.
+#[derive(Clone)]
+pub struct Kept(SecretString);
+
+impl Kept {
+    /// Keeps a value.
+    pub const fn new(value: SecretString) -> Self {
+        Self(value)
+    }
+
+    /// The value.
+    pub const fn value(&self) -> &SecretString {
+        &self.0
+    }
+
+    /// Whether it is that value.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.0.expose_secret().as_bytes() == bytes
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept(…)")
+    }
+}
+
+impl Serialize for Kept {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.expose_secret())
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Self(String::deserialize(d)?.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_token_is_none() {
+        for (bytes, expected) in [
+            (&b"abc"[..], Ok("abc")),
+            (b"abc\n", Ok("abc")),
+            (b"abc\r\n", Ok("abc")),
+            (b"a b", Ok("a b")),
+            (b"", Err(Malformed::Empty)),
+            (b"\n", Err(Malformed::Empty)),
+            (b"abc\n\n", Err(Malformed::Control)),
+            (b"abc\ndef", Err(Malformed::Control)),
+            (b"abc\0", Err(Malformed::Control)),
+            (b" abc", Err(Malformed::Space)),
+            (b"abc ", Err(Malformed::Space)),
+            (b"\xff", Err(Malformed::NotText)),
+            (&vec![b'a'; 1 << 20], Err(Malformed::Long)),
+            (
+                b"-----BEGIN X-----\nYQ==\n",
+                Ok("-----BEGIN X-----\nYQ==\n"),
+            ),
+            (b"-----BEGIN X-----\n\0", Err(Malformed::Control)),
+        ] {
+            let found = from_bytes(bytes.to_vec());
+            let found = found.as_ref().map(ExposeSecret::expose_secret);
+            assert_eq!(found.map_err(|error| *error), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_prints_it() {
+        assert_eq!(format!("{:?}", Kept::new("abc".into())), "Kept(…)");
+    }
+}

@@ -1,0 +1,197 @@
+//! `lorectl credential`: how each stands, and what an issuer says of one.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    canvas::{Canvas, Line},
+    state::State,
+    style::{Paint, Style},
+    table::{Column, Table},
+    text, time,
+};
+use crate::id::Timestamp;
+
+/// The credentials of a project on this host.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl credential list --json` prints as data")]
+pub struct List {
+    /// The project.
+    pub project: String,
+    /// When all this was so, UTC.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The credentials, by name.
+    pub credentials: Vec<Row>,
+}
+
+/// One credential. It holds no secret.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "CredentialRow")]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// `provisioned`, `expiring`, `dead`, `missing`, or that the host differs.
+    pub state: State,
+    /// Who issued it.
+    pub provider: Option<String>,
+    /// Where its value comes from, in words.
+    pub source: String,
+    /// What stands for its value: equal ones are equal values of this project.
+    pub fingerprint: Option<String>,
+    /// The number of its value.
+    pub generation: u64,
+    /// What its issuer last said: `live`, `revoked`, and so on; null where it was not asked.
+    pub status: Option<String>,
+    /// When its issuer was last asked, UTC.
+    #[schemars(with = "Option<String>")]
+    pub probed_at: Option<Timestamp>,
+    /// When it ends, UTC.
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Timestamp>,
+    /// Where that is known from: `header`, `body`, `jwt`, `certificate`, `declared`.
+    pub expiry_from: Option<String>,
+    /// When its next value is obtained, UTC.
+    #[schemars(with = "Option<String>")]
+    pub renew_at: Option<Timestamp>,
+    /// Where it is delivered.
+    pub delivered: Vec<String>,
+    /// What else should be known.
+    pub why: Option<String>,
+}
+
+const fn column(title: &'static str, spare: u8) -> Column {
+    Column { title, spare }
+}
+
+/// The list as text.
+pub fn render(list: &List, style: &Style) -> String {
+    let mut canvas = Canvas::new(style);
+    if list.credentials.is_empty() {
+        let line = format!("{} has no credential on this host.", list.project);
+        canvas.line(&Line::new().plain(line), 0);
+        return canvas.finish();
+    }
+    let columns = vec![
+        column("CREDENTIAL", 0),
+        column("STATE", 0),
+        column("ENDS", 0),
+        column("PROVIDER", 2),
+        column("VALUE", 4),
+        column("SOURCE", 3),
+    ];
+    let mut table = Table::new(columns, 0);
+    let or_dash = |text: Option<&str>| match text {
+        Some(text) => Line::new().plain(text),
+        None => Line::new().put(Paint::Dim, "-"),
+    };
+    for row in &list.credentials {
+        let ends = row.expires_at.map(|at| time::relative(list.at, at));
+        table.row(vec![
+            Line::new()
+                .put(row.state.paint(), row.state.mark(style))
+                .plain(" ")
+                .put(Paint::Strong, &row.name),
+            Line::new().put(row.state.paint(), row.state.as_str()),
+            or_dash(ends.as_deref()),
+            or_dash(row.provider.as_deref()),
+            Line::new().put(Paint::Dim, row.fingerprint.as_deref().unwrap_or("-")),
+            Line::new().plain(&row.source),
+        ]);
+        if let Some(why) = &row.why {
+            table.note(Line::new().plain(why));
+        }
+    }
+    table.draw(&mut canvas);
+    canvas.gap();
+    let count = text::count(list.credentials.len(), "credential");
+    canvas.line(&Line::new().plain(format!("{count}.")), 2);
+    canvas.finish()
+}
+
+impl super::View for List {
+    fn text(&self, style: &Style) -> String {
+        render(self, style)
+    }
+}
+
+/// What an issuer says of a value.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl credential validate --json` prints as data")]
+pub struct Validated {
+    /// The credential.
+    pub name: String,
+    /// `stored`, or `candidate` for what standard input held.
+    pub value: String,
+    /// Who was asked.
+    pub provider: Option<String>,
+    /// What it says: `live`, `live_under_scoped`, `expired`, `revoked`, `rejected`, `throttled`,
+    /// `not_implemented` or `error`.
+    pub status: String,
+    /// Why, in lorectl's words.
+    pub detail: Option<String>,
+    /// When it ends, UTC.
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Timestamp>,
+    /// Where that is known from.
+    pub expiry_from: Option<String>,
+    /// What it may do, where the issuer lists it.
+    pub scopes: Option<Vec<String>>,
+    /// What is asked for and not there.
+    pub missing_scopes: Vec<String>,
+    /// What is there and not asked for.
+    pub excess_scopes: Vec<String>,
+    /// Whose it is, where the issuer says so.
+    pub account: Option<String>,
+    /// When the issuer may be asked again, UTC, where it throttles.
+    #[schemars(with = "Option<String>")]
+    pub retry_at: Option<Timestamp>,
+    /// When it was asked, UTC.
+    #[schemars(with = "String")]
+    pub probed_at: Timestamp,
+}
+
+impl super::View for Validated {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        let paint = match self.status.as_str() {
+            "live" => Paint::Good,
+            "expired" | "revoked" | "rejected" | "live_under_scoped" => Paint::Bad,
+            _other => Paint::Warning,
+        };
+        let name = format!("credential.{}", self.name);
+        let line = Line::new()
+            .put(Paint::Strong, name)
+            .plain(format!(", the {} value: ", self.value))
+            .put(paint, self.status.replace('_', " "));
+        canvas.line(&line, 4);
+        let mut row = |name: &str, value: String| {
+            let line = Line::indented(4).put(Paint::Dim, name).pad_to(16);
+            canvas.line(&line.plain(value), 16);
+        };
+        if let Some(detail) = &self.detail {
+            row("why", detail.clone());
+        }
+        if let Some(account) = &self.account {
+            row("account", account.clone());
+        }
+        if let Some(at) = self.expires_at {
+            let from = self.expiry_from.as_deref().unwrap_or_default();
+            let when = time::when(self.probed_at, at);
+            row("ends", format!("{when} ({from})"));
+        }
+        if let Some(scopes) = &self.scopes {
+            row("scopes", scopes.join(", "));
+        }
+        if !self.missing_scopes.is_empty() {
+            row("lacks", self.missing_scopes.join(", "));
+        }
+        if !self.excess_scopes.is_empty() {
+            row("has more", self.excess_scopes.join(", "));
+        }
+        if let Some(at) = self.retry_at {
+            row("ask again", time::when(self.probed_at, at));
+        }
+        canvas.finish()
+    }
+}

@@ -1,0 +1,126 @@
+//! An authorization server: client credentials with a life of seconds, introspection, revocation.
+
+use lorectl::credential::mint::{self, Doomed, Issuer, MintFault, Revocation};
+use lorectl::effect::http::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use crate::{
+    Test,
+    server::{Kind, Server, now, until},
+};
+
+pub const TESTS: &[Test] = &[
+    ("oidc::a_client_gets_a_token_and_ends_it", Kind::Oidc, cycle),
+    ("oidc::a_token_ends_by_itself", Kind::Oidc, expiry),
+    ("oidc::a_refusal_is_told_by_its_error", Kind::Oidc, refused),
+];
+
+/// What must be encoded in a header and in a form.
+const SECRET: &str = "s3cret +/:%&=~";
+
+fn issuer(server: &Server, client: &str, auth: &str, scope: &str) -> Issuer {
+    let issuer = json!({
+        "kind": "oauth2", "token_url": server.url("/token"), "client_id": client, "auth": auth,
+        "scopes": [scope], "revoke_url": server.url("/token/revocation"),
+    });
+    serde_json::from_value(issuer).unwrap()
+}
+
+/// What the server itself says of a token (RFC 7662).
+fn introspect(server: &Server, token: &SecretString) -> Value {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("token", token.expose_secret())
+        .append_pair("client_id", "by-post")
+        .append_pair("client_secret", SECRET);
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let (status, told) = server.send(Method::Post, "/token/introspection", &kind, &form.finish());
+    assert_eq!(status, 200);
+    told
+}
+
+fn is_active(server: &Server, token: &SecretString) -> bool {
+    introspect(server, token)["active"] == true
+}
+
+fn cycle() {
+    let server = Server::start(Kind::Oidc, SECRET, &[("ISSUER_TTL", "600")]);
+    for (client, auth) in [("by basic", "basic"), ("by-post", "post")] {
+        let issuer = issuer(&server, client, auth, "read");
+        let token = server.mint(&issuer, &SECRET.into()).unwrap();
+        let life = token.expires_at.unwrap().seconds_since(token.issued_at);
+        assert_eq!(life, 600);
+        assert_eq!(token.scopes, Some(["read".to_owned()].into()));
+        assert!(is_active(&server, &token.value));
+        for _ in 0..2 {
+            let doomed = Doomed {
+                value: Some(&token.value),
+                id: None,
+            };
+            let with = SECRET.into();
+            let revoked =
+                server.ask(async |wire| mint::revoke(wire, &issuer, &with, doomed, now()).await);
+            assert_eq!(revoked.unwrap(), Revocation::Done);
+        }
+        assert!(!is_active(&server, &token.value));
+    }
+}
+
+fn expiry() {
+    let server = Server::start(Kind::Oidc, SECRET, &[("ISSUER_TTL", "2")]);
+    let token = server.mint(
+        &issuer(&server, "by basic", "basic", "read"),
+        &SECRET.into(),
+    );
+    let token = token.unwrap();
+    until("its end", || !is_active(&server, &token.value));
+    assert!(token.expires_at.unwrap() <= now().plus_seconds(1));
+}
+
+fn refused() {
+    let server = Server::start(Kind::Oidc, SECRET, &[]);
+    for (client, auth, scope, secret, status, words) in [
+        (
+            "by basic",
+            "basic",
+            "read",
+            "bad",
+            401,
+            "it does not know the client",
+        ),
+        (
+            "by-post",
+            "post",
+            "read",
+            "bad",
+            401,
+            "it does not know the client",
+        ),
+        (
+            "nobody",
+            "post",
+            "read",
+            SECRET,
+            401,
+            "it does not know the client",
+        ),
+        (
+            "by-post",
+            "post",
+            "write",
+            SECRET,
+            400,
+            "a scope is unknown",
+        ),
+    ] {
+        let issuer = issuer(&server, client, auth, scope);
+        let fault = server.mint(&issuer, &secret.into()).unwrap_err();
+        let MintFault::Refused { status: told, why } = fault else {
+            panic!("{client} {scope}: {fault}");
+        };
+        assert!(
+            told == status && why.starts_with(words),
+            "{client} {scope}: {told} {why}"
+        );
+    }
+}
