@@ -288,7 +288,7 @@ fn desired(project: &Project<'_>, service: &Service) -> Result<(Address, Desired
     let desired = Desired {
         address: address.clone(),
         id: service.id.clone(),
-        backend: service.scheduler.backend(),
+        backend: service.backend(),
         definition: Definition::of(service)?,
         image: project.image(service)?.without_bytes(),
         renderer: None,

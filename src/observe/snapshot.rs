@@ -83,6 +83,9 @@ pub struct Machine {
     pub auto: Scheduler,
     /// Whether the manager of that account outlives logins.
     pub lingers: bool,
+    /// The users of applied services whose managers do the same.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lingering: BTreeSet<String>,
     /// Whether a worker runs.
     pub worker_runs: bool,
     /// Where states are kept.

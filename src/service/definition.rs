@@ -55,10 +55,28 @@ impl Scheduler {
 
     /// The scheduler of that backend.
     pub fn of(backend: &crate::id::BackendId) -> Option<Self> {
+        if user_of(backend).is_some() {
+            return Some(Self::SystemdUser);
+        }
         [Self::SystemdSystem, Self::SystemdUser, Self::Worker]
             .into_iter()
             .find(|scheduler| scheduler.as_str() == backend.as_str())
     }
+}
+
+/// Between `systemd-user` and the user in the name of the backend that is another user's manager.
+const OF_USER: char = '@';
+
+/// The backend that is the manager of a user who is not the one who applies.
+pub fn backend_of_user(user: &str) -> crate::id::BackendId {
+    let scheduler = Scheduler::SystemdUser.as_str();
+    crate::id::BackendId::from_text(&format!("{scheduler}{OF_USER}{user}"))
+}
+
+/// Whose manager a backend is, where it is that of a user other than who applies.
+pub fn user_of(backend: &crate::id::BackendId) -> Option<&str> {
+    let (scheduler, user) = backend.as_str().split_once(OF_USER)?;
+    (scheduler == Scheduler::SystemdUser.as_str() && !user.is_empty()).then_some(user)
 }
 
 /// Where bare names of programs are looked for, in order. The caller's own `PATH` has no say, so that
@@ -273,6 +291,22 @@ pub struct Service {
 }
 
 impl Service {
+    /// Who wakes it: its scheduler's backend, or the manager of the other user whose it is.
+    pub fn backend(&self) -> crate::id::BackendId {
+        match self.manager_of() {
+            Some(user) => backend_of_user(user),
+            None => self.scheduler.backend(),
+        }
+    }
+
+    /// The user in whose manager it is, where that is another than who applies.
+    pub fn manager_of(&self) -> Option<&str> {
+        match self.scheduler {
+            Scheduler::SystemdUser => self.user.as_deref(),
+            Scheduler::SystemdSystem | Scheduler::Worker => None,
+        }
+    }
+
     /// Whether something of it is only known on its host: see [`KNOWN_AT_APPLY`].
     pub fn has_unknowns(&self) -> bool {
         let stages = self.stages.iter().map(|stage| &stage.run);
@@ -368,6 +402,20 @@ fn known(path: &str, applied: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_says_whose_manager_it_is() {
+        let git = backend_of_user("git");
+        assert_eq!(git.as_str(), "systemd-user@git");
+        assert_eq!(user_of(&git), Some("git"));
+        assert_eq!(Scheduler::of(&git), Some(Scheduler::SystemdUser));
+        let own = Scheduler::SystemdUser.backend();
+        assert_eq!(user_of(&own), None);
+        for none in ["systemd-user@", "worker@git", "systemd-system@git", "@git"] {
+            let none = crate::id::BackendId::from_text(none);
+            assert_eq!((user_of(&none), Scheduler::of(&none)), (None, None));
+        }
+    }
 
     #[test]
     fn what_was_applied_stands_for_what_is_written_the_same() {

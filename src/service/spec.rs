@@ -223,7 +223,10 @@ fn user(raw: &RawService, context: &Context<'_>) -> Result<Option<String>, Probl
                 None => Err(check::missing_user()),
             };
         }
-        Scheduler::SystemdUser => false,
+        // One's own manager is meant where nobody else is named.
+        Scheduler::SystemdUser => {
+            context.privileged && named.as_deref() != Some(context.current_user)
+        }
         Scheduler::Worker => context.privileged,
     };
     match named {

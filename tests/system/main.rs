@@ -87,7 +87,7 @@ fn main() {
     .concat();
     let mut trials = Vec::new();
     for (name, test) in both {
-        for manager in [Manager::System, Manager::User] {
+        for manager in [Manager::System, Manager::User, Manager::Other] {
             trials.push(trial(name, manager, skip, test));
         }
     }
@@ -149,6 +149,7 @@ fn trial(
     let (backend, turn) = match manager {
         Manager::System => ("systemd-system", &SYSTEM),
         Manager::User => ("systemd-user", &USER),
+        Manager::Other => ("systemd-user@", &USER),
     };
     let run = move || -> Result<(), Failed> {
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);

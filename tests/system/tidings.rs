@@ -21,7 +21,7 @@ pub const BOTH: &[Test] = &[
 fn own(host: &Host) -> &'static str {
     match host.manager {
         Manager::System => "scheduler = \"systemd-system\"\nuser = \"daemon\"",
-        Manager::User => "scheduler = \"systemd-user\"",
+        Manager::User | Manager::Other => "scheduler = \"systemd-user\"",
     }
 }
 

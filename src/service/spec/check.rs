@@ -139,7 +139,15 @@ pub fn reach(raw: &RawService, context: &super::Context<'_>) -> Result<(), Probl
     };
     let reachable = match &replaced {
         Replaced::SystemTimer(_) => context.privileged,
-        Replaced::UserTimer(_) => context.scheduler != Scheduler::SystemdSystem,
+        // One's own: that of another user is nothing that root should touch.
+        Replaced::UserTimer(_) => match context.scheduler {
+            Scheduler::SystemdSystem => false,
+            Scheduler::SystemdUser => {
+                let user = raw.user.as_ref().map(ToString::to_string);
+                user.is_none_or(|user| user == context.current_user)
+            }
+            Scheduler::Worker => true,
+        },
         Replaced::Line(line) => match &line.table {
             Table::File(_) => context.privileged,
             Table::User(user) => context.privileged || user == context.current_user,

@@ -48,6 +48,7 @@ enum Files {
 #[async_trait::async_trait(?Send)]
 impl Observe for Systemd {
     async fn observe(&self, scope: &Scope<'_>) -> Result<Observed> {
+        self.begin();
         let entries: Vec<&ScopeEntry<'_>> = scope
             .entries
             .iter()
