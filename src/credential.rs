@@ -19,6 +19,7 @@ pub mod key;
 pub mod plan;
 pub mod provider;
 pub mod record;
+pub mod scrub;
 pub mod seam;
 pub mod source;
 pub mod spec;
