@@ -2,7 +2,7 @@
 //! contract between planner and runner, kept as `run.json`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -215,6 +215,27 @@ pub struct Classify {
     pub transient: Vec<String>,
 }
 
+/// What a variable holds of a credential.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialForm {
+    /// Its value.
+    #[default]
+    Value,
+    /// The path of a file that holds the value and nothing else.
+    Path,
+}
+
+/// Which credential a variable is set from, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialUse {
+    /// The credential.
+    pub credential: ResourceName,
+    /// What of it.
+    #[serde(rename = "as")]
+    pub form: CredentialForm,
+}
+
 /// All that a run needs to know. `run.json` is this, and so is the definition in the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -249,6 +270,9 @@ pub struct Service {
     /// The environment of every stage beyond `PATH`, `HOME`, `LANG` and `LORECTL_*`. No secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// The variables of every stage that are set from credentials, when it starts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, CredentialUse>,
     /// What the job may write besides its own data. Absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_paths: Vec<PathBuf>,
@@ -367,7 +391,7 @@ impl Service {
     pub fn told_with(&self) -> impl Iterator<Item = &Path> {
         fn file(source: &UrlSource) -> Option<&Path> {
             match source {
-                UrlSource::Url(_) => None,
+                UrlSource::Url(_) | UrlSource::Credential(_) => None,
                 UrlSource::File(path) => Some(path),
             }
         }
@@ -376,6 +400,19 @@ impl Service {
             Target::Command(argv) => [argv.first().map(Path::new), None],
         });
         sinks.chain([self.ping.as_ref().and_then(file)]).flatten()
+    }
+
+    /// The credentials that its runs need: those of its stages, and of who is told of it.
+    pub fn uses(&self) -> BTreeSet<&ResourceName> {
+        let of_stages = self.credentials.values().map(|used| &used.credential);
+        let sinks = self.notify.iter().filter_map(|sink| match &sink.to {
+            Target::Webhook { url, .. } => Some(url),
+            Target::Command(_) => None,
+        });
+        let urls = sinks.chain(&self.ping);
+        of_stages
+            .chain(urls.filter_map(UrlSource::credential))
+            .collect()
     }
 
     /// How long a unit gives a run before it ends it itself: the run's limit, and a minute to record it

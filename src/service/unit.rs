@@ -95,6 +95,11 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
     settings.push(("KillMode", "mixed".into()));
     settings.extend(hardening::settings(service, &context.layout)?);
     replace(&mut settings, service)?;
+    for name in service.uses() {
+        let path = context.layout.secret_value(name);
+        let path = plain("the state directory", utf8("the state directory", &path)?)?;
+        settings.push(("LoadCredential", format!("{name}:{path}").into()));
+    }
 
     let mut text = head(service, "runs")?;
     let room = settings
@@ -339,6 +344,7 @@ mod tests {
             timeout: Seconds(900),
             working_dir: PathBuf::from("/srv/spec"),
             env: [].into(),
+            credentials: [].into(),
             write_paths: vec![PathBuf::from("/srv/mirror")],
             replaces: None,
             lock: None,

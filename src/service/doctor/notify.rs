@@ -20,6 +20,7 @@ use crate::{
             },
             sink::{Target, UrlSource},
         },
+        run::credentials::Credentials,
     },
 };
 
@@ -158,7 +159,13 @@ impl Doctor<'_> {
             .filter(|(_, url)| look && matches!(url, UrlSource::File(_)));
         files
             .filter_map(|(what, url)| {
-                let why = address::url(self.disk, url, reader.account.owner).err()?;
+                let why = address::url(
+                    self.disk,
+                    url,
+                    reader.account.owner,
+                    &Credentials::default(),
+                )
+                .err()?;
                 Some(warn(format!("{what}: {why}"), ""))
             })
             .collect()

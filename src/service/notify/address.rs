@@ -12,6 +12,7 @@ use crate::{
         user,
     },
     resource::Owner,
+    service::run::credentials::Credentials,
 };
 
 /// The largest file that a URL is read from.
@@ -24,7 +25,12 @@ const CA_LIMIT: u64 = 1 << 20;
 ///
 /// # Errors
 /// Why there is none, in words that hold nothing of it.
-pub fn url(disk: &dyn Disk, source: &UrlSource, reader: Owner) -> Result<HttpUrl, String> {
+pub fn url(
+    disk: &dyn Disk,
+    source: &UrlSource,
+    reader: Owner,
+    credentials: &Credentials,
+) -> Result<HttpUrl, String> {
     match source {
         UrlSource::Url(text) => HttpUrl::parse(text).map_err(|fault| fault.to_string()),
         UrlSource::File(path) => {
@@ -34,6 +40,14 @@ pub fn url(disk: &dyn Disk, source: &UrlSource, reader: Owner) -> Result<HttpUrl
                 format!(
                     "{} holds no URL to send to: nothing but `https://…` or `http://…`, to no link-local address",
                     path.display()
+                )
+            })
+        }
+        UrlSource::Credential(name) => {
+            let value = credentials.read(disk, name)?;
+            HttpUrl::parse(value.expose_secret().trim()).map_err(|_| {
+                format!(
+                    "credential.{name} holds no URL to send to: nothing but `https://…` or `http://…`, to no link-local address"
                 )
             })
         }
@@ -119,7 +133,8 @@ mod tests {
             RealDisk
                 .write(&path, text.as_bytes(), 0o600, None, Durability::Batch)
                 .unwrap();
-            let said = url(&RealDisk, &source, user::effective()).unwrap_err();
+            let none = Credentials::default();
+            let said = url(&RealDisk, &source, user::effective(), &none).unwrap_err();
             assert!(
                 !said.contains("s3cret") && said.contains("holds no URL"),
                 "{said}"

@@ -342,14 +342,18 @@ fn secrets(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
 }
 
 fn variables(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
+    let ours = |name: &str| match name {
+        "CREDENTIALS_DIRECTORY" => {
+            Some("`CREDENTIALS_DIRECTORY` is set where there are credentials")
+        }
+        name if name.starts_with("LORECTL_") => {
+            Some("variables that begin with `LORECTL_` are set by lorectl")
+        }
+        _ => None,
+    };
     (raw.env.keys())
-        .filter(|name| name.as_str().starts_with("LORECTL_"))
-        .map(|name| {
-            Problem::key(
-                format!("/env/{name}"),
-                "variables that begin with `LORECTL_` are set by lorectl",
-            )
-        })
+        .filter_map(|name| Some((name, ours(name.as_str())?)))
+        .map(|(name, what)| Problem::key(format!("/env/{name}"), what))
         .collect()
 }
 

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     id::{Address, ResourceName, Seconds},
-    service::definition::{CatchUp, Criticality, ExitPolicy, Overlap, Sandbox, Scheduler},
+    service::definition::{
+        CatchUp, CredentialForm, CredentialUse, Criticality, ExitPolicy, Overlap, Sandbox,
+        Scheduler,
+    },
 };
 
 /// A scheduled job.
@@ -201,6 +204,19 @@ pub struct RawCredentialUse {
     pub credential: ResourceName,
     /// Its value, or the path of a file that holds it. Default: `value`.
     pub r#as: Option<RawCredentialForm>,
+}
+
+impl RawCredentialUse {
+    /// The same with every choice made.
+    pub fn chosen(&self) -> CredentialUse {
+        CredentialUse {
+            credential: self.credential.clone(),
+            form: match self.r#as {
+                None | Some(RawCredentialForm::Value) => CredentialForm::Value,
+                Some(RawCredentialForm::Path) => CredentialForm::Path,
+            },
+        }
+    }
 }
 
 /// What a variable holds of a credential.
