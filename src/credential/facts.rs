@@ -274,6 +274,8 @@ impl Facts {
         }
         match self.expiry {
             Some(expiry) if expiry.at <= now => Standing::Dead(Status::Expired),
+            // What is renewed in time is no news.
+            Some(_) if self.renew_at.is_some_and(|at| now < at) => Standing::Provisioned,
             Some(expiry) if expiry.at <= now.plus_seconds(credential.warn.signed()) => {
                 Standing::Expiring
             }

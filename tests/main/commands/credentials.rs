@@ -325,7 +325,7 @@ fn a_command_is_run_by_apply_alone_and_again_when_its_value_ends() {
     at("plan --detailed-exitcode", "2026-02-03T20:00:00Z").exits(0);
     at("plan", "2026-02-03T23:30:00Z")
         .exits(0)
-        .says("a new value is due")
+        .says("its time has come")
         .says("schedule");
     assert_eq!(read(&runs), "run\n");
     at("reconcile --allow drift", "2026-02-03T23:30:00Z").exits(0);
@@ -777,7 +777,7 @@ fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
     server.answer([says(200, "")]);
     at("plan", "2026-02-03T09:31:00Z")
         .exits(0)
-        .says("a new value is due");
+        .says("an old value is to be revoked");
     at("reconcile", "2026-02-03T09:31:00Z").exits(0);
     let last = server.seen().pop().unwrap();
     assert!(last.what.starts_with("POST /revoke") && last.body.contains("access-one"));
