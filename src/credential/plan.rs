@@ -121,7 +121,7 @@ pub fn making(
         Some(facts) => match facts.due {
             Some(Due::Asked | Due::Ends | Due::Dead) => true,
             Some(Due::Pending | Due::Lost) => false,
-            Some(Due::Revoke) | None => {
+            Some(Due::Revoke | Due::Reload) | None => {
                 let before: Option<Credential> = before.map(Definition::read).transpose()?;
                 let same = |before: &Credential| before.issuer == after.issuer;
                 is_minted && (facts.generation == 0 || !before.as_ref().is_some_and(same))
@@ -238,7 +238,7 @@ fn coming(
 ) -> Coming {
     let due = |facts: &Facts| match facts.due {
         Some(Due::Asked | Due::Ends | Due::Dead | Due::Pending) => true,
-        Some(Due::Revoke | Due::Lost) | None => false,
+        Some(Due::Revoke | Due::Lost | Due::Reload) | None => false,
     };
     let needed = facts.is_none_or(|facts| facts.generation == 0 || due(facts));
     let another = before.is_some_and(|before| before.source != after.source);
