@@ -815,3 +815,36 @@ fn a_value_that_was_made_for_a_neighbour_that_failed_is_revoked() {
     assert_eq!(what, ["POST /token", "POST /revoke"]);
     assert!(!world.state().join("secrets/api").exists());
 }
+
+#[test]
+fn what_a_crash_left_of_a_value_is_swept() {
+    if !Path::new("/usr/bin/strace").exists() {
+        return;
+    }
+    let world = world(SPEC);
+    let run = |value: &str| world.command(["apply", "-y"]).env("APP_TOKEN", value).run();
+    run(CANARY).exits(0);
+    // Ended before each file gets its name: the journal, the key, the store, the deliveries, the state.
+    for when in 1.. {
+        let trace = world.path().join("trace");
+        let script = format!(
+            "exec strace -f -o {} -e trace=rename -e inject=rename:signal=SIGKILL:when={when} $LORECTL apply -y",
+            trace.display()
+        );
+        let value = format!("{SECOND}-{when}");
+        let ran = world.shell(&script).env("APP_TOKEN", &value).run();
+        let killed = read(&trace).contains("killed by SIGKILL");
+        assert!(killed || ran.status == 0, "{}{}", ran.stdout, ran.stderr);
+        run(&value).exits(0);
+        run(&value).exits(0).says("No changes");
+        assert_eq!(read(&out(&world, "token")), value);
+        assert!(read(&out(&world, "env")).ends_with(&format!("TOKEN={value}\n")));
+        let mut found = Vec::new();
+        holding(world.path(), &value, &mut found);
+        assert_eq!(found.len(), 4, "{found:?}");
+        if !killed {
+            assert!(when > 6, "only {when} files are written");
+            return;
+        }
+    }
+}
