@@ -254,24 +254,34 @@ impl Host {
         self
     }
 
-    /// Makes a directory that belongs to whoever commands run as.
+    /// Makes a directory that belongs to whoever commands run as; where jobs leave something, and in a
+    /// home, to whoever has the manager.
     pub fn make_dir(&self, dir: &Path) {
         fs::create_dir_all(dir).unwrap();
+        let homes = [&self.account.home, &self.owner.home];
         let mut at = dir;
-        while at != self.account.home && at.parent().is_some_and(|up| up != Path::new("/")) {
+        while !homes.contains(&&at.to_path_buf())
+            && at.parent().is_some_and(|up| up != Path::new("/"))
+        {
             self.own(at);
             at = at.parent().unwrap();
         }
     }
 
     fn own(&self, path: &Path) {
-        std::os::unix::fs::chown(path, Some(self.account.uid), Some(self.account.gid)).unwrap();
+        let below = |dir: &Path| path != dir && path.starts_with(dir);
+        let of_owner = below(&self.owner.home) || (below(&self.dir) && path.is_dir());
+        let whose = if of_owner { &self.owner } else { &self.account };
+        std::os::unix::fs::chown(path, Some(whose.uid), Some(whose.gid)).unwrap();
     }
 
-    /// Writes a file of whoever commands run as.
+    /// Writes a file: a new one is of whoever commands run as.
     pub fn write(&self, path: &Path, bytes: impl AsRef<[u8]>) {
+        let is_new = fs::symlink_metadata(path).is_err();
         fs::write(path, bytes).unwrap();
-        self.own(path);
+        if is_new {
+            self.own(path);
+        }
     }
 
     /// A program that runs those lines of shell.

@@ -78,8 +78,17 @@ fn read(disk: &dyn Disk, path: &Path, limit: u64) -> Result<ReadFile, String> {
     }
 }
 
+/// Whose a file seems to be whose owner a user namespace does not know (`user_namespaces(7)`,
+/// `/proc/sys/kernel/overflowuid`). In the sandbox of a unit of a user's manager that is everybody but
+/// the user, root too.
+const HIDDEN: u32 = 65534;
+
 /// What is wrong with the rights on a file that holds a secret for a user.
 pub fn too_open(file_owner: Owner, mode: u32, reader: Owner) -> Option<String> {
+    if file_owner.uid == HIDDEN && reader.uid != HIDDEN {
+        let why = "is not its reader's own, and the sandbox of a user's manager does not show whose it is";
+        return Some(why.to_owned());
+    }
     if file_owner.uid != 0 && file_owner.uid != reader.uid {
         return Some(format!(
             "belongs to user id {}, who could change it",
@@ -116,6 +125,17 @@ pub fn certificates(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
     use crate::effect::disk::{Durability, RealDisk};
+
+    #[test]
+    fn a_file_whose_owner_is_hidden_is_nobodys_to_believe() {
+        let of = |uid| Owner { uid, gid: 1000 };
+        let wrong = |owner, reader| too_open(of(owner), 0o640, of(reader));
+        assert_eq!(wrong(1000, 1000), None);
+        assert_eq!(wrong(0, 1000), None);
+        assert_eq!(wrong(HIDDEN, HIDDEN), None);
+        assert!(wrong(HIDDEN, 1000).unwrap().contains("does not show"));
+        assert!(wrong(1001, 1000).unwrap().contains("1001"));
+    }
 
     #[test]
     fn what_a_file_holds_is_in_no_message() {

@@ -150,7 +150,7 @@ pub enum RawScheduler {
     Auto,
     /// A timer of the system manager.
     SystemdSystem,
-    /// A timer of the user's manager.
+    /// A timer of the manager of whoever applies, or, where root does, of `user`.
     SystemdUser,
     /// `lorectl worker`.
     Worker,
