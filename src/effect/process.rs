@@ -87,7 +87,8 @@ pub fn assume(account: &Account) -> io::Result<()> {
     unistd::setresgid(gid, gid, gid)?;
     unistd::setresuid(uid, uid, uid)?;
     // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
-    // the search for our own children needs under `hidepid`. Nothing secret is in memory yet.
+    // the search for our own children needs under `hidepid`. Of secrets there is at most in memory
+    // what that user is to have.
     prctl::set_dumpable(true)?;
     Ok(())
 }

@@ -31,6 +31,7 @@ mod tending;
 mod tidings;
 mod told;
 mod trace;
+mod uses;
 
 use std::{
     path::Path,
@@ -83,6 +84,7 @@ fn main() {
         runner::BOTH,
         tidings::BOTH,
         tending::BOTH,
+        uses::BOTH,
     ]
     .concat();
     let mut trials = Vec::new();
@@ -97,6 +99,7 @@ fn main() {
         kill::SYSTEM,
         runner::SYSTEM,
         ci::SYSTEM,
+        uses::SYSTEM,
     ]
     .concat();
     for (name, test) in &system {
