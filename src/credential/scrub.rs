@@ -59,6 +59,9 @@ impl Scrubber {
                 }
             }
         }
+        if found.is_empty() {
+            return Self::default();
+        }
         found.sort_by(|a, b| (b.1.len(), &a.0, &a.1).cmp(&(a.1.len(), &b.0, &b.1)));
         let replacements: Vec<String> = (found.iter())
             .map(|(name, _)| replacement(name, &found))

@@ -99,7 +99,6 @@ fn main() {
         kill::SYSTEM,
         runner::SYSTEM,
         ci::SYSTEM,
-        uses::SYSTEM,
     ]
     .concat();
     for (name, test) in &system {
