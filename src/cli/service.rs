@@ -448,6 +448,16 @@ async fn through(
 ) -> Result<RunReport> {
     let disk = context.disk.as_ref();
     let name = &service.name;
+    for credential in service.uses() {
+        let path = layout.secret_value(credential);
+        if matches!(disk.stat(&path), Ok(None)) {
+            let message = format!(
+                "systemd does not start service.{name}: credential.{credential} is gone from the store"
+            );
+            return Err(Error::new(Code::CredentialMissing, message)
+                .suggest("`lorectl reconcile` puts it back"));
+        }
+    }
     let id = random::token().map_err(|error| {
         Error::new(Code::Io, "cannot draw a name for the request").because(error)
     })?;

@@ -82,7 +82,8 @@ pub fn this_program() -> io::Result<PathBuf> {
 pub fn assume(account: &Account) -> io::Result<()> {
     become_unseen(account)?;
     // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
-    // the search for our own children needs under `hidepid`. Nothing secret is in memory yet.
+    // the search for our own children needs under `hidepid`. Of secrets there is at most in memory
+    // what that user is to have.
     prctl::set_dumpable(true)?;
     Ok(())
 }

@@ -310,6 +310,12 @@ impl Runner<'_> {
         Ok(locks)
     }
 
+    /// What a run that starts then is called.
+    fn run_id(&self, started_at: Timestamp) -> String {
+        let drawn = retry::derive(self.seed, u64::MAX) >> 32;
+        format!("{:x}-{drawn:08x}", started_at.millis())
+    }
+
     /// Opens the log of a run with what is to be said before its first stage.
     fn open_log(
         &self,
@@ -366,11 +372,7 @@ impl Runner<'_> {
                 "what a stage leaves behind cannot be found: {error}"
             ));
         }
-        let run_id = format!(
-            "{:x}-{:08x}",
-            started_at.millis(),
-            retry::derive(self.seed, u64::MAX) >> 32
-        );
+        let run_id = self.run_id(started_at);
         let current = current_run(&run_id, ask.trigger, started_at);
         warnings.extend(tidings::of_stale(courier, loaded, &status, &current).await);
         let mut stale = None;

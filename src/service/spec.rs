@@ -195,7 +195,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         let name = name.as_str().to_owned();
         match value {
             RawEnvValue::Text(text) => drop(env.insert(name, text.clone())),
-            RawEnvValue::Credential(used) => drop(credentials.insert(name, used.chosen())),
+            RawEnvValue::Credential(taken) => drop(credentials.insert(name, taken.chosen())),
         }
     }
     let names = raw.notify.as_deref().unwrap_or_default();

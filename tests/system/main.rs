@@ -32,6 +32,7 @@ mod tidings;
 mod told;
 mod trace;
 mod users;
+mod uses;
 
 use std::{
     path::Path,
@@ -98,6 +99,7 @@ fn main() {
         runner::BOTH,
         tidings::BOTH,
         tending::BOTH,
+        uses::BOTH,
     ]
     .concat();
     let mut trials = Vec::new();

@@ -272,4 +272,30 @@ mod tests {
         let said = Said::parse(long.as_bytes(), &Scrubber::default()).unwrap();
         assert!(said.message.unwrap().len() <= 2000);
     }
+
+    #[test]
+    fn a_missing_credential_is_for_now_unless_the_lists_say_otherwise() {
+        let mut rules = Classify::default();
+        let failure = without_credential("credential.a has no value", &rules);
+        assert!(!failure.permanent && !failure.retry_at_once);
+        assert_eq!(failure.code, "CREDENTIAL_MISSING");
+        rules.permanent = vec!["CREDENTIAL_MISSING".to_owned()];
+        assert!(without_credential("", &rules).permanent);
+    }
+
+    #[test]
+    fn what_a_stage_says_holds_no_value_wherever_it_is_cut() {
+        let name = "a".parse().unwrap();
+        let value = "S3CRET_VALUE".into();
+        let known = Scrubber::new([(&name, &value)]);
+        let long = format!(
+            r#"{{"message": "{}S3CRET_VALUE", "error_code": "S3CRET_VALUE"}}"#,
+            "x".repeat(2000 - 6)
+        );
+        let said = Said::parse(long.as_bytes(), &known).unwrap();
+        assert!(!said.message.unwrap().contains("S3C"));
+        assert_eq!(said.error_code, None);
+        let wrong = br#"{"items_updated": "S3CRET_VALUE"}"#;
+        assert!(!Said::parse(wrong, &known).unwrap_err().contains("S3C"));
+    }
 }

@@ -17,7 +17,7 @@ use crate::{
     credential::value::LONGEST,
     effect::{
         disk::{Disk, Durability, EntryKind},
-        environment,
+        environment, host,
         user::{self, Account},
     },
     error::{Code, Error, Result},
@@ -62,6 +62,8 @@ enum From {
     Store {
         values: BTreeMap<ResourceName, Read>,
         place: PathBuf,
+        /// Where a run before may have laid them out, when there was no runtime directory.
+        in_data: PathBuf,
     },
 }
 
@@ -100,8 +102,12 @@ impl Credentials {
                     };
                     values.insert(name, read);
                 }
-                let place = place(disk, layout, service, account);
-                From::Store { values, place }
+                let in_data = layout.data(&service.name).join("credentials");
+                From::Store {
+                    values,
+                    place: place(disk, layout, service, account).unwrap_or(in_data.clone()),
+                    in_data,
+                }
             }
         };
         Ok(Self { from })
@@ -144,15 +150,21 @@ impl Credentials {
     /// What the disk says.
     pub fn lay_out(&self, disk: &dyn Disk, service: &Service) -> io::Result<Option<PathBuf>> {
         let used = !service.credentials.is_empty();
-        let (values, place) = match &self.from {
+        let (values, place, in_data) = match &self.from {
             From::Nowhere => return Ok(None),
             From::Directory { path, .. } => return Ok(used.then(|| path.clone())),
-            From::Store { values, place } => (values, place),
+            From::Store {
+                values,
+                place,
+                in_data,
+            } => (values, place, in_data),
         };
         if !used {
             return Ok(None);
         }
-        disk.remove_tree(place)?;
+        for left in [place, in_data] {
+            disk.remove_tree(left)?;
+        }
         disk.make_dir(place, 0o700, None)?;
         for used in service.credentials.values() {
             let path = place.join(used.credential.as_str());
@@ -217,16 +229,17 @@ fn value(name: &ResourceName, read: io::Result<Option<Vec<u8>>>) -> Read {
 }
 
 /// Where a run of that user lays its credentials out: below the runtime directory, whose content is
-/// never on a disk, else in `data/`.
-fn place(disk: &dyn Disk, layout: &Layout, service: &Service, account: &Account) -> PathBuf {
+/// never on a disk; `None` where there is none, and `data/` must do.
+fn place(
+    disk: &dyn Disk,
+    layout: &Layout,
+    service: &Service,
+    account: &Account,
+) -> Option<PathBuf> {
     // Another state directory may have a service of that name too.
     let root = Digest::of(layout.root().as_os_str().as_encoded_bytes()).short();
     let name = format!("{}.{}-{root}", service.project, service.name);
-    let runtime = runtime_dir(disk, account.owner);
-    runtime.map_or_else(
-        || layout.data(&service.name).join("credentials"),
-        |dir| dir.join(name),
-    )
+    runtime_dir(disk, account.owner).map(|dir| dir.join(name))
 }
 
 /// A directory of that user's which no other can pass, where there is a runtime directory.
@@ -239,10 +252,10 @@ fn runtime_dir(disk: &dyn Disk, owner: Owner) -> Option<PathBuf> {
         })
     };
     if this.uid != 0 {
-        let dir = environment::variable("XDG_RUNTIME_DIR").map(PathBuf::from)?;
+        let dir = host::runtime_dir(this.uid);
         let own = dir.join("lorectl");
-        let fit = dir.is_absolute() && is_ours(&dir, this.uid);
-        return (fit && disk.make_dir(&own, 0o700, None).is_ok()).then_some(own);
+        return (is_ours(&dir, this.uid) && disk.make_dir(&own, 0o700, None).is_ok())
+            .then_some(own);
     }
     let all = Path::new(RUN).join("lorectl");
     let own = all.join(owner.uid.to_string());

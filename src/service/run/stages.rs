@@ -366,7 +366,9 @@ impl Stages<'_> {
             known.end(&mut tail, &mut sound);
             log.output(clock.now(), name, stream, &sound);
         }
-        env.iter_mut().for_each(|(_, value)| value.zeroize());
+        for (_, value) in &mut env {
+            value.zeroize();
+        }
         finished
     }
 

@@ -139,7 +139,11 @@ fn the_credential_comes_before_what_uses_it_and_goes_after_it() {
     };
     assert_eq!(order("plan --json"), ["credential.app", "service.job"]);
     world.ok("apply -y");
-    // A name that sorts before the service's does not decide it.
+    // A state that was rebuilt from what is there knows it too.
+    fs::remove_file(world.state().join("state.json")).unwrap();
+    fs::remove_dir_all(world.state().join("backups")).unwrap();
+    world.run("state repair").exits(0);
+    // The names do not decide it: the credential's sorts before the service's.
     world.spec("");
     assert_eq!(
         order("plan --json --allow-deletes"),
@@ -148,6 +152,30 @@ fn the_credential_comes_before_what_uses_it_and_goes_after_it() {
     // One that is used no more stays until nothing uses it.
     world.run("apply -y --allow-deletes").exits(0);
     assert!(!world.state().join("secrets/app").exists());
+}
+
+#[test]
+fn what_uses_a_credential_is_not_made_without_it() {
+    let world = world(LOOK, "");
+    fs::remove_file(source(&world)).unwrap();
+    world.run("apply -y").exits(1);
+    assert!(!world.state().join("services/job/run.json").exists());
+    provide(&world, CANARY);
+    world.run("apply -y").exits(0).says("2 created");
+}
+
+#[test]
+fn the_timer_of_our_own_tells_through_credentials_too() {
+    let world = world(LOOK, "");
+    let spec = fs::read_to_string(world.spec_dir().join("lore.toml")).unwrap();
+    let more = "[reconcile]\nevery = \"15m\"\n[defaults.services]\nnotify = [\"ops\"]\n[notify.ops]\nwebhook = { credential = \"app\" }\n";
+    world.file("lore.toml", format!("{spec}\n{more}"));
+    world.run("apply -y").exits(0).says("3 created");
+    let run = world.state().join("services/reconcile/run.json");
+    let text = fs::read_to_string(run).unwrap();
+    assert!(text.contains("\"credential\": \"app\""), "{text}");
+    world.run("graph").exits(0).says("credential.app");
+    world.run("plan --detailed-exitcode").exits(0);
 }
 
 #[test]
