@@ -206,7 +206,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         Ok(_) | Err(_) => return Err(problems),
     };
     let address = declared.address();
-    Ok(Service {
+    let service = Service {
         run_version: RUN_VERSION,
         project: context.project.clone(),
         name: declared.name.clone(),
@@ -240,7 +240,16 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         notify: sinks,
         ping: raw.ping.as_ref().and_then(sink::url_source),
         schedule,
-    })
+    };
+    if let (Some(user), false) = (service.manager_of(), service.uses().is_empty()) {
+        // The store is root's, and that manager reads what its user may.
+        let message =
+            format!("the manager of `{user}` cannot read what is kept for root's credentials");
+        let help =
+            "make it a service of `systemd-system` with the same `user`, or apply it as that user";
+        return Err(vec![Problem::at("/scheduler", message).suggest(help)]);
+    }
+    Ok(service)
 }
 
 fn user(raw: &RawService, context: &Context<'_>) -> Result<Option<String>, Problem> {

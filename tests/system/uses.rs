@@ -31,6 +31,7 @@ fn own(host: &Host) -> &'static str {
     match host.manager {
         Manager::System => "scheduler = \"systemd-system\"\nuser = \"daemon\"",
         Manager::User => "scheduler = \"systemd-user\"",
+        Manager::Other => "scheduler = \"systemd-user\"\nuser = \"lore\"",
     }
 }
 
@@ -262,7 +263,9 @@ ping = {{ credential = "hc" }}
 fn worker(host: &Host) {
     // Root reads the store, and the job is another user's; or both are one ordinary user's.
     let (user, own, runtime) = match host.manager {
-        Manager::System => ("daemon", "user = \"daemon\"", "/run/lorectl".to_owned()),
+        Manager::System | Manager::Other => {
+            ("daemon", "user = \"daemon\"", "/run/lorectl".to_owned())
+        }
         Manager::User => (
             host.account.name.as_str(),
             "",

@@ -274,3 +274,23 @@ fn what_is_somebody_elses_is_not_retired() {
         assert_eq!(found, expected, "{id} {scheduler:?} {privileged}");
     }
 }
+
+#[test]
+fn another_users_manager_is_handed_no_credential_of_roots() {
+    let host = Host::new();
+    let text = format!(
+        "{EVERY}run = [\"true\"]\nuser = \"git\"\nenv = {{ A = {{ credential = \"a\" }} }}"
+    );
+    let resolve = |scheduler| {
+        host.resolve(&text, |context| {
+            context.scheduler = scheduler;
+            context.current_user = "root";
+            context.privileged = true;
+        })
+    };
+    let problems = resolve(Scheduler::SystemdUser).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].at, "/scheduler");
+    assert!(problems[0].message.contains("`git`"), "{problems:?}");
+    assert!(resolve(Scheduler::SystemdSystem).is_ok());
+}
