@@ -2,7 +2,7 @@
 
 use crate::{
     credential::{
-        definition::STORE,
+        definition::{Credential, STORE},
         image,
         key::Key,
         plan::{Glimpse, Sources},
@@ -34,8 +34,12 @@ impl Project<'_> {
         let others = selection.elsewhere.iter().map(|one| one.address());
         wish.elsewhere.extend(others);
         let mut problems = Vec::new();
+        let key = match (selection.here.is_empty(), &self.elsewhere) {
+            (false, None) => Key::read(self.context.disk.as_ref(), &self.layout)?,
+            (true, _) | (_, Some(_)) => None,
+        };
         for declared in selection.here {
-            match self.wish_credential(spec, declared)? {
+            match self.wish_credential(spec, declared, key.as_ref())? {
                 Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
                 Err(found) => {
                     let own = |problem| (declared.address(), declared.declared(), problem);
@@ -50,6 +54,7 @@ impl Project<'_> {
         &self,
         spec: &Spec,
         declared: &DeclaredCredential,
+        key: Option<&Key>,
     ) -> Result<Result<Desired, Vec<Problem>>> {
         let dir = match &self.elsewhere {
             None => spec.dir_of(&declared.file),
@@ -75,7 +80,7 @@ impl Project<'_> {
         let definition = Definition::of(&credential)?;
         let address = declared.address();
         if self.elsewhere.is_none() {
-            let glimpse = self.glimpse_at(&credential)?;
+            let glimpse = self.glimpse_at(&credential, key);
             (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
         }
         Ok(Ok(Desired {
@@ -103,19 +108,12 @@ impl Project<'_> {
     }
 
     /// What a source holds. Nothing is run for it and nothing is sent.
-    fn glimpse_at(
-        &self,
-        credential: &crate::credential::definition::Credential,
-    ) -> Result<Glimpse> {
-        let disk = self.context.disk.as_ref();
-        Ok(match source::look(disk, credential) {
-            Look::Value(value) => {
-                let key = Key::read(disk, &self.layout)?;
-                Glimpse::Value(key.map(|key| key.fingerprint(&value)))
-            }
+    fn glimpse_at(&self, credential: &Credential, key: Option<&Key>) -> Glimpse {
+        match source::look(self.context.disk.as_ref(), credential) {
+            Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
             Look::Nothing(error) => Glimpse::Nothing(error.message),
             Look::Unasked => Glimpse::AtApply,
-        })
+        }
     }
 }
 
