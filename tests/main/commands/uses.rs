@@ -139,17 +139,18 @@ fn the_credential_comes_before_what_uses_it_and_goes_after_it() {
     };
     assert_eq!(order("plan --json"), ["credential.app", "service.job"]);
     world.ok("apply -y");
+    // The names do not decide it: the credential's sorts before the service's.
+    let spec = fs::read_to_string(world.spec_dir().join("lore.toml")).unwrap();
+    world.spec("");
+    let deletions = ["service.job", "credential.app"];
+    assert_eq!(order("plan --json --allow-deletes"), deletions);
     // A state that was rebuilt from what is there knows it too.
+    world.file("lore.toml", spec);
     fs::remove_file(world.state().join("state.json")).unwrap();
     fs::remove_dir_all(world.state().join("backups")).unwrap();
     world.run("state repair").exits(0);
-    // The names do not decide it: the credential's sorts before the service's.
     world.spec("");
-    assert_eq!(
-        order("plan --json --allow-deletes"),
-        ["service.job", "credential.app"]
-    );
-    // One that is used no more stays until nothing uses it.
+    assert_eq!(order("plan --json --allow-deletes"), deletions);
     world.run("apply -y --allow-deletes").exits(0);
     assert!(!world.state().join("secrets/app").exists());
 }
