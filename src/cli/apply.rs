@@ -8,6 +8,7 @@ use crate::{
         execute::{Backends, Interrupt, OnFailure},
         session::{Session, sweep},
     },
+    credential::backend as credential,
     effect::{
         environment,
         lock::{Holder, ProjectLock},
@@ -233,6 +234,7 @@ impl Order<'_> {
         let (backends, situation, plan) = self.plan(wish, &approved).await?;
         self.permit(&approved, &plan)?;
         if !situation.memory.open_journals.is_empty() {
+            credential::sweep(disk, &layout)?;
             backend::sweep(
                 &self.context.host(layout),
                 &situation.memory.unfinished.purged,

@@ -3,6 +3,7 @@
 mod act;
 mod mint;
 mod observe;
+mod sweep;
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use observe::facts;
+pub use sweep::sweep;
 
 /// The backend of credentials.
 pub struct Store {

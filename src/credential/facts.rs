@@ -58,6 +58,8 @@ pub enum Due {
     Revoke,
     /// Whether one was made cannot be told, and must not be tried again.
     Lost,
+    /// It was delivered, and whoever reads it was not told.
+    Reload,
 }
 
 impl Due {
@@ -70,6 +72,15 @@ impl Due {
             Self::Pending => "a new value was made, and is to be delivered",
             Self::Revoke => "an old value is to be revoked",
             Self::Lost => "it cannot be told whether a new value was made",
+            Self::Reload => "it was delivered, and what reads it was not reloaded",
+        }
+    }
+
+    /// Whether a new value is to be had.
+    pub const fn wants_value(self) -> bool {
+        match self {
+            Self::Asked | Self::Ends | Self::Dead => true,
+            Self::Pending | Self::Revoke | Self::Lost | Self::Reload => false,
         }
     }
 }
@@ -231,6 +242,7 @@ impl Facts {
         let renew_at = current.and_then(|one| renew_at(credential, one, expiry));
         let dead = finding.is_some_and(|finding| finding.status.is_dead());
         let fatal = |issuer: &Issuer| issuer.loss() == Loss::Fatal;
+        let told = record.reload.is_empty();
         let due = if !credential.renews() {
             None
         } else if record.pending().is_some() {
@@ -251,6 +263,7 @@ impl Facts {
         } else {
             None
         };
+        let due = due.or((!told).then_some(Due::Reload));
         Self {
             generation: current.map_or(0, |one| one.number),
             fingerprint,
@@ -274,6 +287,8 @@ impl Facts {
         }
         match self.expiry {
             Some(expiry) if expiry.at <= now => Standing::Dead(Status::Expired),
+            // What is renewed in time is no news.
+            Some(_) if self.renew_at.is_some_and(|at| now < at) => Standing::Provisioned,
             Some(expiry) if expiry.at <= now.plus_seconds(credential.warn.signed()) => {
                 Standing::Expiring
             }

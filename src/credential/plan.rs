@@ -121,7 +121,7 @@ pub fn making(
         Some(facts) => match facts.due {
             Some(Due::Asked | Due::Ends | Due::Dead) => true,
             Some(Due::Pending | Due::Lost) => false,
-            Some(Due::Revoke) | None => {
+            Some(Due::Revoke | Due::Reload) | None => {
                 let before: Option<Credential> = before.map(Definition::read).transpose()?;
                 let same = |before: &Credential| before.issuer == after.issuer;
                 is_minted && (facts.generation == 0 || !before.as_ref().is_some_and(same))
@@ -212,8 +212,12 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
     if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
         told.notes = standing_in_use(facts, credential, case.now);
     }
+    let both = (before.as_ref(), after.as_ref());
     told.notes
-        .extend(notes(sources, case, after.as_ref(), coming.as_ref()));
+        .extend(notes(sources, case, both, coming.as_ref()));
+    if let Some(due) = facts.as_ref().and_then(|facts| facts.due) {
+        told.notes.insert(0, due.as_str().to_owned());
+    }
     Ok(told)
 }
 
@@ -234,7 +238,7 @@ fn coming(
 ) -> Coming {
     let due = |facts: &Facts| match facts.due {
         Some(Due::Asked | Due::Ends | Due::Dead | Due::Pending) => true,
-        Some(Due::Revoke | Due::Lost) | None => false,
+        Some(Due::Revoke | Due::Lost | Due::Reload) | None => false,
     };
     let needed = facts.is_none_or(|facts| facts.generation == 0 || due(facts));
     let another = before.is_some_and(|before| before.source != after.source);
@@ -460,13 +464,19 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
 fn notes(
     sources: &dyn Sources,
     case: &Case<'_>,
-    after: Option<&Credential>,
+    (before, after): (Option<&Credential>, Option<&Credential>),
     coming: Option<&Coming>,
 ) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(after) = after else {
         if case.action == Action::Delete {
-            notes.push("its value and its deliveries are removed; what we had made is revoked, all else is not".to_owned());
+            let revoked = match before.and_then(|before| before.issuer.as_ref()) {
+                Some(_) => "what its issuer made for us is revoked",
+                None => "it is not revoked",
+            };
+            notes.push(format!(
+                "its value and its deliveries are removed; {revoked}"
+            ));
         }
         return notes;
     };

@@ -46,6 +46,9 @@ pub struct Record {
     /// Where a value was delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delivered: Vec<Delivery>,
+    /// Units that have yet to read what was delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reload: Vec<String>,
     /// That someone asked for a new value, which is to be obtained at the next apply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
@@ -121,6 +124,7 @@ impl Record {
             generations: Vec::new(),
             intent: None,
             delivered: Vec::new(),
+            reload: Vec::new(),
             asked: false,
         })
     }

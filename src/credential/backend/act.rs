@@ -13,7 +13,7 @@ use super::{
     super::{
         definition::{Credential, Delivery, Source},
         delivery::{self, Before},
-        facts::{Facts, Noted},
+        facts::{Due, Facts, Noted},
         finding::{Finding, Status},
         image, issuer,
         key::Key,
@@ -154,7 +154,7 @@ impl Store {
             if same {
                 // What gives the same again gives nothing new.
                 let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
-                if facts.due.is_some() {
+                if facts.due.is_some_and(Due::wants_value) {
                     let message = format!(
                         "{}: {} gives the value that is in use already",
                         step.address,
@@ -223,7 +223,7 @@ impl Store {
             }
             Look::Unasked => {
                 let facts = Facts::of(credential, record, noted, None, now);
-                if !needed && !another_source && facts.due.is_none() {
+                if !needed && !another_source && !facts.due.is_some_and(Due::wants_value) {
                     return Ok(None);
                 }
                 let obtained =
@@ -293,26 +293,29 @@ impl Store {
                 announced.delivered.push(one.clone());
             }
         }
+        let stale = |one: &&Delivery| delivery::look(disk, one, record) != delivery::wanted(one);
+        let stale: Vec<&Delivery> = credential.deliver.iter().filter(stale).collect();
+        let units = stale.iter().filter_map(|one| one.reload.clone());
+        announced.reload.extend(units);
+        announced.reload.sort_unstable();
+        announced.reload.dedup();
         announced.write(disk, &self.layout, name)?;
         self.store(name, value)?;
-        let mut reload = Vec::new();
-        for one in &credential.deliver {
-            if delivery::look(disk, one, record) != delivery::wanted(one) {
-                delivery::put(disk, one, value)?;
-                reload.extend(one.reload.clone());
-            }
+        for one in stale {
+            delivery::put(disk, one, value)?;
         }
         for one in old {
             if credential.deliver.iter().all(|wanted| wanted.to != one.to) {
                 delivery::take_away(disk, &one.to)?;
             }
         }
-        announced.delivered.clone_from(&credential.deliver);
-        announced.write(disk, &self.layout, name)?;
         if let Some(noted) = noted {
             noted.write(disk, &self.layout, name)?;
         }
-        self.reload(reload).await
+        // While it is named there, a unit that was not told is told by the next apply.
+        self.reload(std::mem::take(&mut announced.reload)).await?;
+        announced.delivered.clone_from(&credential.deliver);
+        announced.write(disk, &self.layout, name)
     }
 
     pub(super) fn directories(&self, name: &ResourceName) -> Result<()> {

@@ -121,6 +121,8 @@ impl Store {
         }
         let wire = self.wire(&asking);
         let made = mint::mint(wire, &asking.issuer, &asking.secret, &mark, now).await;
+        // The store before the issuer's record: what was brought is the dearer of the two.
+        let outcome = self.conclude(step, &asking, record, &made).await;
         let seed = random::seed().unwrap_or_default();
         let after = self.now();
         let learn = |health: &mut Health| match &made {
@@ -131,7 +133,7 @@ impl Store {
         let records = Records { disk, dir: &dir };
         // What is in the way of its record is in nobody's way.
         let _ = records.update(asking.issuer.endpoint(), after, learn).await;
-        self.conclude(step, &asking, record, made).await
+        outcome
     }
 
     /// Why the issuer is not asked now, if it is not.
@@ -194,7 +196,7 @@ impl Store {
         step: &Step,
         asking: &Asking,
         mut record: Record,
-        made: std::result::Result<Minted, MintFault>,
+        made: &std::result::Result<Minted, MintFault>,
     ) -> Outcome {
         let name = &step.address.name;
         let disk = self.disk.as_ref();
@@ -202,7 +204,7 @@ impl Store {
             Ok(minted) => minted,
             // The old one is dead: this is all there is, whatever is said of its end.
             Err(MintFault::Unusable { minted, .. }) if asking.issuer.loss() == Loss::Fatal => {
-                *minted
+                minted
             }
             Err(MintFault::Unusable { why, minted }) => {
                 let doomed = Doomed {
@@ -223,15 +225,15 @@ impl Store {
                     // One that stays is looked into the next time.
                     let _ = record.write(disk, &self.layout, name);
                 }
-                return refusal(asking, &fault);
+                return refusal(asking, fault);
             }
         };
         record.generations.push(Generation {
             number: record.next_number(),
-            value: Kept::new(minted.value),
+            value: Kept::new(minted.value.clone()),
             obtained_at: minted.issued_at,
             expires_at: minted.expires_at,
-            issuer_id: minted.id,
+            issuer_id: minted.id.clone(),
             minted: Some(step.definition.clone()),
             phase: Phase::Pending,
         });

@@ -325,7 +325,7 @@ fn a_command_is_run_by_apply_alone_and_again_when_its_value_ends() {
     at("plan --detailed-exitcode", "2026-02-03T20:00:00Z").exits(0);
     at("plan", "2026-02-03T23:30:00Z")
         .exits(0)
-        .says("a new value is due")
+        .says("its time has come")
         .says("schedule");
     assert_eq!(read(&runs), "run\n");
     at("reconcile --allow drift", "2026-02-03T23:30:00Z").exits(0);
@@ -777,7 +777,7 @@ fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
     server.answer([says(200, "")]);
     at("plan", "2026-02-03T09:31:00Z")
         .exits(0)
-        .says("a new value is due");
+        .says("an old value is to be revoked");
     at("reconcile", "2026-02-03T09:31:00Z").exits(0);
     let last = server.seen().pop().unwrap();
     assert!(last.what.starts_with("POST /revoke") && last.body.contains("access-one"));
@@ -814,4 +814,37 @@ fn a_value_that_was_made_for_a_neighbour_that_failed_is_revoked() {
     let what: Vec<String> = server.seen().into_iter().map(|seen| seen.what).collect();
     assert_eq!(what, ["POST /token", "POST /revoke"]);
     assert!(!world.state().join("secrets/api").exists());
+}
+
+#[test]
+fn what_a_crash_left_of_a_value_is_swept() {
+    if !Path::new("/usr/bin/strace").exists() {
+        return;
+    }
+    let world = world(SPEC);
+    let run = |value: &str| world.command(["apply", "-y"]).env("APP_TOKEN", value).run();
+    run(CANARY).exits(0);
+    // Ended before each file gets its name: the journal, the key, the store, the deliveries, the state.
+    for when in 1.. {
+        let trace = world.path().join("trace");
+        let script = format!(
+            "exec strace -f -o {} -e trace=rename -e inject=rename:signal=SIGKILL:when={when} $LORECTL apply -y",
+            trace.display()
+        );
+        let value = format!("{SECOND}-{when}");
+        let ran = world.shell(&script).env("APP_TOKEN", &value).run();
+        let killed = read(&trace).contains("killed by SIGKILL");
+        assert!(killed || ran.status == 0, "{}{}", ran.stdout, ran.stderr);
+        run(&value).exits(0);
+        run(&value).exits(0).says("No changes");
+        assert_eq!(read(&out(&world, "token")), value);
+        assert!(read(&out(&world, "env")).ends_with(&format!("TOKEN={value}\n")));
+        let mut found = Vec::new();
+        holding(world.path(), &value, &mut found);
+        assert_eq!(found.len(), 4, "{found:?}");
+        if !killed {
+            assert!(when > 6, "only {when} files are written");
+            return;
+        }
+    }
 }

@@ -95,6 +95,39 @@ fn the_quickstart_is_what_the_readme_says() {
 }
 
 #[test]
+fn the_credentials_are_delivered_as_their_example_says() {
+    let world = World::new();
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let text = read(example("credentials").join("lore.toml"));
+    let out = world.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let named = text.replace("/tmp/lorectl-credentials", out.to_str().unwrap());
+    assert_ne!(named, text);
+    world.file("lore.toml", named);
+    world.program("mint", &read(example("credentials").join("mint")));
+    let call = |words: &[&str]| {
+        world
+            .command(words)
+            .in_real_time()
+            .env("FORGE_TOKEN", "forge-1")
+    };
+    call(&["apply", "-y"]).run().exits(0).says("2 created");
+    assert_eq!(read(out.join("forge")), "forge-1");
+    let env = read(out.join("app.env"));
+    assert!(
+        env.contains("FORGE_TOKEN=forge-1\n") && env.contains("SESSION_TOKEN="),
+        "{env}"
+    );
+    call(&["plan", "--detailed-exitcode"]).run().exits(0);
+    call(&["credential", "rotate", "session", "-y"])
+        .run()
+        .exits(0);
+    assert_ne!(read(out.join("app.env")), env);
+    call(&["destroy", "-y"]).run().exits(0);
+    assert!(fs::read_dir(&out).unwrap().next().is_none());
+}
+
+#[test]
 fn the_example_for_systemd_is_a_spec() {
     let world = World::new();
     let path = example("systemd");
