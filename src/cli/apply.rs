@@ -231,10 +231,11 @@ impl Order<'_> {
         };
         let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
         sweep(disk, &layout)?;
+        credential::sweep_store(disk, &layout)?;
         let (backends, situation, plan) = self.plan(wish, &approved).await?;
         self.permit(&approved, &plan)?;
         if !situation.memory.open_journals.is_empty() {
-            credential::sweep(disk, &layout)?;
+            credential::sweep_deliveries(disk, &layout)?;
             backend::sweep(
                 &self.context.host(layout),
                 &situation.memory.unfinished.purged,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use observe::facts;
-pub use sweep::sweep;
+pub use sweep::{sweep_deliveries, sweep_store};
 
 /// The backend of credentials.
 pub struct Store {

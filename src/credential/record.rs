@@ -210,6 +210,14 @@ impl Record {
         })
     }
 
+    /// Forgets the old values that have ended by themselves: there is nothing left to end.
+    pub fn forget_ended(&mut self, now: Timestamp) {
+        self.generations.retain(|one| match one.phase {
+            Phase::Retiring { .. } => one.expires_at.is_none_or(|end| now < end),
+            Phase::Current | Phase::Pending => true,
+        });
+    }
+
     /// The number that the next value gets.
     pub fn next_number(&self) -> u64 {
         let last = self.generations.iter().map(|one| one.number).max();

@@ -4,6 +4,7 @@ A rotation makes a new token and kills the old one at once. A second one with a 
 the whole family, the living one included (gitlab-org/gitlab#524639). For tests only:
 
   POST /-/lose          the next rotation is carried out, and its answer lost
+  POST /-/make          a person makes the token that PRIVATE-TOKEN holds
   GET  /-/family        every token: its id, whether it is active, and how often it was rotated with
 """
 
@@ -90,6 +91,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         what = (self.command, target.path)
         if what == ("POST", "/-/lose"):
             FAMILY.lose = True
+            return self.answer(204)
+        if what == ("POST", "/-/make"):
+            FAMILY.add(self.headers["PRIVATE-TOKEN"], datetime.timedelta(days=7))
             return self.answer(204)
         if what == ("GET", "/-/family"):
             return self.answer(200, [shown(token, "rotations") for token in FAMILY.tokens])

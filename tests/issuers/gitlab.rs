@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     Test,
+    home::Home,
     server::{Kind, Server, now},
 };
 
@@ -26,9 +27,22 @@ pub const TESTS: &[Test] = &[
         Kind::Gitlab,
         lost,
     ),
+    (
+        "gitlab::the_program_sends_a_rotation_once",
+        Kind::Gitlab,
+        once,
+    ),
+    (
+        "gitlab::the_program_holds_when_an_answer_is_lost",
+        Kind::Gitlab,
+        held,
+    ),
 ];
 
 const FIRST: &str = "glpat-first";
+
+/// One that has the form of such tokens.
+const LONG: &str = "glpat-aFirstTokenOfTheFamily";
 
 fn issuer(server: &Server, ttl: &str) -> Issuer {
     let issuer = json!({"kind": "gitlab", "base_url": server.url(""), "ttl": ttl});
@@ -92,4 +106,87 @@ fn lost() {
     assert_eq!(family[0]["active"], false);
     assert_eq!(family[0]["rotations"], 1, "it was sent once");
     assert_eq!(family[1]["active"], true);
+}
+
+/// A home whose token, of a week, rotates itself when it is asked to.
+fn home(server: &Server) -> Home {
+    let url = server.url("");
+    let spec = format!(
+        r#"
+[credentials.gl]
+provider = "gitlab"
+base_url = "{url}"
+source = {{ env = "GL" }}
+rotate = {{ before = "1d", ttl = "30d" }}
+deliver = [{{ file = "OUT/token" }}]
+"#
+    );
+    Home::new(&spec, &[("GL", LONG)])
+}
+
+/// How often each token of the family was rotated with, and which live.
+fn told(server: &Server) -> (Vec<u64>, Vec<bool>) {
+    let (_, family) = server.get("/-/family", &[]);
+    let each = family.as_array().unwrap().iter();
+    let each = each.map(|one| {
+        (
+            one["rotations"].as_u64().unwrap(),
+            one["active"].as_bool().unwrap(),
+        )
+    });
+    each.unzip()
+}
+
+fn once() {
+    let server = Server::start(Kind::Gitlab, LONG, &[]);
+    let home = home(&server);
+    home.run("apply -y").exits(0);
+    assert_eq!(home.delivered("token"), LONG);
+    for _ in 0..2 {
+        let old = home.delivered("token");
+        home.run("credential rotate gl -y").exits(0);
+        let new = home.delivered("token");
+        assert_ne!(new, old);
+        assert_eq!(
+            (probe(&server, &new.into()), probe(&server, &old.into())),
+            (200, 401)
+        );
+        // The variable still holds the first.
+        home.run("apply -y").exits(0).says("No changes");
+        home.run("reconcile").exits(0);
+    }
+    assert_eq!(told(&server), (vec![1, 1, 0], vec![false, false, true]));
+}
+
+fn held() {
+    let server = Server::start(Kind::Gitlab, LONG, &[]);
+    let mut home = home(&server);
+    home.run("apply -y").exits(0);
+    assert_eq!(server.send(Method::Post, "/-/lose", &[], "").0, 204);
+    home.run("credential rotate gl -y")
+        .exits(1)
+        .says("its answer is lost");
+    for words in [
+        "plan",
+        "apply -y",
+        "reconcile",
+        "credential rotate gl -y",
+        "apply -y",
+    ] {
+        let ran = home.run(words);
+        assert!([0, 3].contains(&ran.status), "{words}: {ran:?}");
+    }
+    assert_eq!(told(&server), (vec![1, 0], vec![false, true]));
+    // A person makes another.
+    let new = "glpat-madeByAPersonInTheEnd";
+    let headers = [("private-token", new)];
+    assert_eq!(server.send(Method::Post, "/-/make", &headers, "").0, 204);
+    home.variable("GL", new);
+    home.run("apply -y").exits(0);
+    assert_eq!(home.delivered("token"), new);
+    // An issuer that failed is left alone for a while.
+    home.run("credential rotate gl -y").exits(75);
+    home.ahead(60);
+    home.run("apply -y").exits(0);
+    assert_eq!(told(&server).0, [1, 0, 1, 0]);
 }

@@ -9,8 +9,10 @@
 )]
 
 mod gitlab;
+mod home;
 mod jupyterhub;
 mod oidc;
+mod rotation;
 mod server;
 mod verdaccio;
 
@@ -28,6 +30,7 @@ fn main() {
         .output();
     let tests = [
         jupyterhub::TESTS,
+        rotation::TESTS,
         oidc::TESTS,
         gitlab::TESTS,
         verdaccio::TESTS,

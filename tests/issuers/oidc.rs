@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Test,
+    home::Home,
     server::{Kind, Server, now, until},
 };
 
@@ -14,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("oidc::a_client_gets_a_token_and_ends_it", Kind::Oidc, cycle),
     ("oidc::a_token_ends_by_itself", Kind::Oidc, expiry),
     ("oidc::a_refusal_is_told_by_its_error", Kind::Oidc, refused),
+    ("oidc::the_program_renews_and_revokes", Kind::Oidc, renewed),
 ];
 
 /// What must be encoded in a header and in a form.
@@ -123,4 +125,41 @@ fn refused() {
             "{client} {scope}: {told} {why}"
         );
     }
+}
+
+fn renewed() {
+    let server = Server::start(Kind::Oidc, SECRET, &[("ISSUER_TTL", "300")]);
+    let url = server.url("");
+    let spec = format!(
+        r#"
+[credentials.client]
+source = {{ env = "CLIENT" }}
+[credentials.api]
+source = {{ oauth2 = {{ token_url = "{url}/token", client_id = "by basic", secret = "client", revoke_url = "{url}/token/revocation" }} }}
+scopes = ["read"]
+rotate = {{ before = "4m", grace = "1m" }}
+deliver = [{{ file = "OUT/token" }}]
+"#
+    );
+    let mut home = Home::new(&spec, &[("CLIENT", SECRET)]);
+    home.run("apply -y").exits(0);
+    let old = home.delivered("token");
+    let active = |value: &str| is_active(&server, &value.into());
+    assert!(active(&old));
+    home.run("apply -y").exits(0).says("No changes");
+    home.ahead(155);
+    home.run("reconcile").exits(0);
+    let new = home.delivered("token");
+    assert!(new != old && active(&new) && active(&old));
+    home.run("reconcile").exits(0);
+    assert_eq!(home.delivered("token"), new);
+    // Its issuer ended the old one itself by then, or it is ended now.
+    home.later(65);
+    home.run("reconcile").exits(0);
+    assert_eq!(
+        home.record("api")["generations"].as_array().unwrap().len(),
+        1
+    );
+    home.run("destroy -y").exits(0);
+    assert!(!active(&new) && !home.path("out/token").exists());
 }

@@ -128,6 +128,7 @@ impl Store {
         if another {
             record.forget_seen();
         }
+        record.forget_ended(now);
         let is_made = record.pending().is_some();
         let obtained = if is_made {
             let until = now.plus_seconds(credential.grace().signed());

@@ -10,23 +10,24 @@ use crate::{
     layout::Layout,
 };
 
-/// Removes what a crash left half-written in the store and where values are delivered. Only under the
-/// project's lock.
+/// Removes what a crash left half-written in the store. No journal tells of it: a plan keeps what it
+/// found there, and a request for a rotation is noted there. Only under the project's lock.
 ///
 /// # Errors
 /// What the disk says.
-pub fn sweep(disk: &dyn Disk, layout: &Layout) -> Result<()> {
-    let failed = |(path, error): (PathBuf, std::io::Error)| Error::io("sweep", &path, error);
-    let secrets = layout.secrets();
-    let listed = disk.list(&secrets);
-    for (name, kind) in listed.map_err(|error| Error::io("list", &secrets, error))? {
-        let Ok(name) = name.parse::<ResourceName>() else {
-            continue;
-        };
-        if kind != EntryKind::Dir {
-            continue;
-        }
+pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    for name in names(disk, layout)? {
         disk::sweep(disk, &layout.secret(&name), &|_| true).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Removes what a crash left half-written where values are delivered. Only under the project's lock.
+///
+/// # Errors
+/// What the disk says.
+pub fn sweep_deliveries(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    for name in names(disk, layout)? {
         // One that cannot be read names no place; whoever observes it says so.
         let Ok(Some(record)) = Record::read(disk, layout, &name) else {
             continue;
@@ -42,4 +43,19 @@ pub fn sweep(disk: &dyn Disk, layout: &Layout) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn failed((path, error): (PathBuf, std::io::Error)) -> Error {
+    Error::io("sweep", &path, error)
+}
+
+/// The credentials that have a place in the store.
+fn names(disk: &dyn Disk, layout: &Layout) -> Result<Vec<ResourceName>> {
+    let secrets = layout.secrets();
+    let listed = disk.list(&secrets);
+    let listed = listed.map_err(|error| Error::io("list", &secrets, error))?;
+    let dirs = listed
+        .into_iter()
+        .filter(|(_, kind)| *kind == EntryKind::Dir);
+    Ok(dirs.filter_map(|(name, _)| name.parse().ok()).collect())
 }

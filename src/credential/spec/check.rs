@@ -109,11 +109,13 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
 
 fn hangs_on_provider(raw: &RawCredential) -> Vec<Problem> {
     let mut problems = Vec::new();
+    // The server that gives tokens to a client is asked for these, whoever tells what they are worth.
+    let asks = raw.source.as_ref().is_some_and(|one| one.oauth2.is_some());
     if raw.provider.is_none() {
         for (at, said) in [
             ("/base_url", raw.base_url.is_some()),
             ("/ca_file", raw.ca_file.is_some()),
-            ("/scopes", raw.scopes.is_some()),
+            ("/scopes", raw.scopes.is_some() && !asks),
         ] {
             if said {
                 problems.push(Problem::key(at, "this goes with `provider`"));
