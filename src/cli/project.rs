@@ -256,7 +256,10 @@ impl<'a> Project<'a> {
                     let lingers = match (there, user) {
                         (None, user) => host::lingers(user.unwrap_or(&self.applier().name)),
                         (Some(there), None) => there.lingers,
-                        (Some(there), Some(user)) => there.lingering.contains(user),
+                        // Of one whom nothing applied has, nothing is known.
+                        (Some(there), Some(user)) => {
+                            there.lingering.contains(user) || !there.users.contains_key(user)
+                        }
                     };
                     let user = user.unwrap_or(&self.applier().name);
                     backend::lingering_warning(scheduler, user, lingers)

@@ -53,7 +53,7 @@ const SYNC: Duration = Duration::from_secs(120);
 const ALL: Duration = Duration::from_secs(180);
 
 /// How much may be answered in one batch, in bytes: several times what ten thousand services are.
-const MOST: usize = 256 << 20;
+const MOST: usize = 64 << 20;
 
 /// A process that acts for one user, started when it is first asked.
 #[derive(Debug)]
@@ -303,7 +303,11 @@ impl Delegate {
                 Ok(answer)
             }
             Err(error) => {
-                let why = self.broke_off(&error.to_string());
+                let why = match &*link {
+                    // Something else went wrong first, and this of it.
+                    Link::Down(why) => why.clone(),
+                    Link::Idle | Link::Up(_) => self.broke_off(&error.to_string()),
+                };
                 *link = Link::Down(why.clone());
                 Err(silent(why))
             }

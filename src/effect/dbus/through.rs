@@ -2,15 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{JOBS, Manager, NAMES, RELOAD, UnitResult, UnitState, Whose};
+use super::{Manager, NAMES, UnitResult, UnitState, Whose};
 use crate::{
     effect::delegate::{BusAnswer, BusAsk, Delegate, WireState, capped, milliseconds},
     error::{Code, Error, Result},
     id::Timestamp,
 };
 
-/// What the process may take longer than the manager: to connect, and to be scheduled.
-const MARGIN: Duration = Duration::from_secs(60);
+/// How long one's own manager may take for a reload or for jobs is no measure for another user's: a pipe
+/// in place of a drop-in is enough to hang it at the next reload (systemd 252), as long as its user
+/// likes. Five thousand timers take a few seconds. Whoever takes longer is not asked again in the batch.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What a run may take beside its own time.
+const MARGIN: Duration = Duration::from_secs(30);
 
 impl Manager {
     /// The manager of the delegate's user, asked by a process of that user.
@@ -26,7 +31,7 @@ impl Manager {
 }
 
 async fn ask(user: &Delegate, ask: &BusAsk, patience: Duration) -> Result<BusAnswer> {
-    match user.ask_bus(ask, patience + MARGIN).await? {
+    match user.ask_bus(ask, patience).await? {
         BusAnswer::Failed(fault) => Err(fault.into_error(user.name())),
         answer => Ok(answer),
     }
@@ -77,7 +82,7 @@ pub(super) async fn units_read_at(user: &Delegate) -> Result<Option<Timestamp>> 
 }
 
 pub(super) async fn reload(user: &Delegate) -> Result<()> {
-    done(user, &BusAsk::Reload, RELOAD).await
+    done(user, &BusAsk::Reload, PATIENCE).await
 }
 
 async fn done(user: &Delegate, asked: &BusAsk, patience: Duration) -> Result<()> {
@@ -91,7 +96,7 @@ pub(super) async fn start(user: &Delegate, names: &[String]) -> Result<Vec<UnitR
     let asked = BusAsk::Start {
         names: names.to_vec(),
     };
-    results(user, asked, names.len(), JOBS).await
+    results(user, asked, names.len(), PATIENCE).await
 }
 
 pub(super) async fn run(
@@ -103,14 +108,14 @@ pub(super) async fn run(
         names: names.to_vec(),
         patience_ms: milliseconds(patience),
     };
-    results(user, asked, names.len(), patience).await
+    results(user, asked, names.len(), patience + MARGIN).await
 }
 
 pub(super) async fn stop(user: &Delegate, names: &[String]) -> Result<Vec<UnitResult>> {
     let asked = BusAsk::Stop {
         names: names.to_vec(),
     };
-    results(user, asked, names.len(), JOBS).await
+    results(user, asked, names.len(), PATIENCE).await
 }
 
 pub(super) async fn reset_failed(user: &Delegate, names: &[String]) -> Result<()> {
