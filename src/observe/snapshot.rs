@@ -282,7 +282,13 @@ impl Snapshot {
                 self.created_at
             )
         } else if age > most.signed() {
-            let age = Seconds(age.unsigned_abs().div_ceil(60).saturating_mul(60));
+            // The larger of two units is enough: rounded up, so that it never reads as allowed.
+            let unit = match age {
+                ..7200 => 60,
+                7200..172_800 => 3600,
+                172_800.. => 86_400,
+            };
+            let age = Seconds(age.unsigned_abs().div_ceil(unit).saturating_mul(unit));
             format!("the snapshot is {age} old, and `--max-age` allows {most}")
         } else {
             return Ok(());
