@@ -449,9 +449,9 @@ pub struct Found {
     /// gone or cannot be read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, Option<Digest>>,
-    /// What else its kind has found, for itself to read: canonical JSON without a secret.
+    /// What else its kind has found, for itself to read: JSON without a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Definition>,
+    pub told: Option<Box<Value>>,
 }
 
 /// Something on the host that carries the project's mark and is in neither spec nor state.

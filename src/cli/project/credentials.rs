@@ -1,5 +1,7 @@
 //! What the spec wants of credentials, and what their sources hold.
 
+use std::path::PathBuf;
+
 use crate::{
     credential::{
         definition::{Credential, STORE},
@@ -10,12 +12,15 @@ use crate::{
         spec::{self as credential, DeclaredCredential},
         watch,
     },
-    effect::{http::Http, user},
+    effect::{
+        http::Http,
+        user::{self, Account},
+    },
     error::Result,
     id::{Address, Kind, ResourceName},
     observe::Wish,
     resource::{Declared, Definition, Desired},
-    service::spec::Problem,
+    service::{desired::KNOWN_AT_APPLY, spec::Problem},
     spec::Spec,
 };
 
@@ -68,17 +73,32 @@ impl Project<'_> {
                 applier: self.applier().owner,
                 dir: &dir,
                 programs: &self.programs,
-                user: &|name| self.account(name),
+                user: &|name| match (self.account(name)?, &self.elsewhere) {
+                    (None, Some(_)) => Ok(Some(Account {
+                        name: name.to_owned(),
+                        owner: KNOWN_AT_APPLY,
+                        home: PathBuf::new(),
+                    })),
+                    (known, _) => Ok(known),
+                },
                 providers: &spec.providers,
-                group: &user::group_by_name,
+                group: &|name| match &self.elsewhere {
+                    None => user::group_by_name(name),
+                    Some(_) => Ok(Some(KNOWN_AT_APPLY.gid)),
+                },
             },
         )?;
-        let credential = match resolved {
+        let mut credential = match resolved {
             Ok(credential) => credential,
             Err(problems) => return Ok(Err(problems)),
         };
-        let definition = Definition::of(&credential)?;
         let address = declared.address();
+        if self.elsewhere.is_some()
+            && let Some(applied) = self.memory.state.resources.get(&address)
+        {
+            credential.fill_in(&applied.definition.read()?);
+        }
+        let definition = Definition::of(&credential)?;
         if self.elsewhere.is_none() {
             let glimpse = self.glimpse_at(&credential, key);
             (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
