@@ -2,6 +2,7 @@
 
 mod approval;
 mod bad_spec;
+mod canaries;
 mod completions;
 mod credentials;
 mod doctor;
