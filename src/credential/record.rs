@@ -290,3 +290,25 @@ impl Record {
         self.asked = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::finding::{Finding, Status};
+
+    #[test]
+    fn a_panic_that_shows_a_record_shows_no_value() {
+        let value = "canary-7f3a-value-that-never-shows";
+        let now = Timestamp::from_millis(0);
+        let mut record = Record::new(Definition::of(&1).unwrap()).unwrap();
+        record.take(value.into(), now, None);
+        record.see(&value.into());
+        let found = Finding::new(Status::Live, now);
+        let thrown = std::panic::catch_unwind(|| panic!("{record:?} {found:?}"));
+        let payload = thrown.unwrap_err().downcast::<String>().unwrap();
+        assert!(
+            payload.contains("Kept(…)") && !payload.contains("canary"),
+            "{payload}"
+        );
+    }
+}

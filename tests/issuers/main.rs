@@ -3,9 +3,10 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a test starts processes, and stops at the first surprise"
+    reason = "a test starts processes, says what it did, and stops at the first surprise"
 )]
 
 mod gitlab;

@@ -2,16 +2,17 @@
 
 mod approval;
 mod bad_spec;
+mod canaries;
 mod completions;
 mod credentials;
 mod doctor;
+mod doubtful;
 mod examples;
 mod graph;
 mod guards;
 mod hints;
 mod history;
 #[path = "../../../src/effect/http/listener.rs"]
-#[expect(dead_code, reason = "the unit tests of requests need all of it")]
 mod listener;
 mod literal;
 mod observe;

@@ -1,0 +1,425 @@
+//! A canary in every source, and every byte that is written searched for it.
+//!
+//! `strace` shows each write of each thread. A value may go to the store, to where it is delivered, and
+//! to the issuer that the spec names; to anything else it may not, in any form that one reads back.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    listener::{Answer, Listener},
+    world::World,
+};
+
+/// A key of a GitHub App, made for tests.
+const APP_KEY: &str = include_str!("../../../src/credential/mint/tests/pkcs8.pem");
+
+/// What is planted, and where: with characters that every encoding changes.
+const PLANTED: [(&str, &str); 11] = [
+    ("env", "canary+env/7f3a=value:that-never@shows"),
+    ("file", "canary+file/18c2?=&value~that<never>shows"),
+    ("command", "canary+command/93d1?=&value~that<never>shows"),
+    ("systemd", "canary+systemd/5b0e?=&value~that<never>shows"),
+    ("client", "canary+client/c61f?=&value~that<never>shows"),
+    ("access", "canary+access/0d72?=value~that-never-shows"),
+    (
+        "hub admin",
+        "canary+hub-admin/e4a9?=&value~that<never>shows",
+    ),
+    ("hub", "canary+hub/2f86?=value~that-never-shows"),
+    ("gitlab", "glpat-canary3b57ValueThatNeverShows"),
+    ("app", "ghs_canary6e1dValueThatNeverShows00000000"),
+    ("bad form", "canary+bad form/a90c?=&value"),
+];
+
+fn planted(name: &str) -> &'static str {
+    let found = PLANTED.iter().find(|(known, _)| *known == name);
+    found.unwrap().1
+}
+
+/// Every form of a value in which it could be read back.
+fn forms(value: &str) -> Vec<String> {
+    let hex = |format: fn(u8) -> String| value.bytes().map(format).collect::<String>();
+    let mut forms = vec![
+        value.to_owned(),
+        hex(|byte| format!("{byte:02x}")),
+        hex(|byte| format!("{byte:02X}")),
+        url::form_urlencoded::byte_serialize(value.as_bytes()).collect(),
+        serde_json::to_string(value)
+            .unwrap()
+            .trim_matches('"')
+            .to_owned(),
+        format!("{value:?}").trim_matches('"').to_owned(),
+    ];
+    for table in ["+/", "-_"] {
+        // It may begin at any of the three places within a group; what both ends share with their
+        // neighbours is left off.
+        for pad in 0..3 {
+            let bytes = [&b"\0\0"[..pad], value.as_bytes()].concat();
+            let whole = bytes.len() / 3 * 4;
+            let text = base64(&bytes, table.as_bytes());
+            forms.push(text[(pad * 4).div_ceil(3)..whole].to_owned());
+        }
+    }
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+/// RFC 4648, unpadded; the last two characters are given.
+fn base64(bytes: &[u8], last: &[u8]) -> String {
+    let letters: Vec<u8> = (b'A'..=b'Z')
+        .chain(b'a'..=b'z')
+        .chain(b'0'..=b'9')
+        .collect();
+    let letters = [&letters[..], last].concat();
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let all = group
+            .iter()
+            .fold(0, |all, byte| all << 8 | u32::from(*byte));
+        let all = all << (8 * (3 - group.len()));
+        for at in 0..=group.len() {
+            let letter = all >> (18 - 6 * at) & 63;
+            text.push(char::from(letters[letter as usize]));
+        }
+    }
+    text
+}
+
+/// The canaries that stand in some bytes, in any form.
+fn shown(bytes: &[u8], needles: &[(&'static str, Vec<String>)]) -> Vec<&'static str> {
+    let has = |needle: &str| {
+        let mut windows = bytes.windows(needle.len());
+        windows.any(|window| window == needle.as_bytes())
+    };
+    let found = (needles.iter()).filter(|(_, forms)| forms.iter().any(|form| has(form)));
+    found.map(|(name, _)| *name).collect()
+}
+
+/// A place with every kind of source.
+struct Farm {
+    world: World,
+    needles: Vec<(&'static str, Vec<String>)>,
+    /// The listeners: of GitLab, of the server of tokens, of the hub, of GitHub.
+    issuers: [Listener; 4],
+    /// How many commands were searched.
+    searched: usize,
+    leaks: BTreeSet<String>,
+}
+
+impl Farm {
+    fn new() -> Self {
+        let world = World::new();
+        let issuers = [(); 4].map(|()| Listener::start([Answer::Close]));
+        let [gitlab, server, hub, github] = [0, 1, 2, 3].map(|at: usize| issuers[at].url(""));
+        for dir in ["out", "passed"] {
+            fs::create_dir(world.path().join(dir)).unwrap();
+        }
+        let out = world.path().join("out").display().to_string();
+        world.spec(&format!(
+            r#"
+[credentials.env]
+source = {{ env = "PLAIN" }}
+deliver = [{{ file = "{out}/env" }}, {{ env_file = "{out}/vars", name = "TOKEN" }}]
+[credentials.file]
+source = {{ file = "{out}/in" }}
+[credentials.command]
+source = {{ command = ["./mint"] }}
+[credentials.passed]
+source = {{ systemd = "passed" }}
+[credentials.client]
+source = {{ env = "CLIENT" }}
+[credentials.access]
+source = {{ oauth2 = {{ token_url = "{server}/token", client_id = "acme", secret = "client", revoke_url = "{server}/revoke" }} }}
+deliver = [{{ file = "{out}/access" }}]
+[credentials.admin]
+source = {{ env = "HUB" }}
+[credentials.hub]
+provider = "jupyterhub"
+base_url = "{hub}"
+source = {{ jupyterhub = {{ user = "lore", token = "admin" }} }}
+[credentials.gl]
+provider = "gitlab"
+base_url = "{gitlab}"
+source = {{ env = "GL" }}
+rotate = {{ before = "1d", ttl = "90d" }}
+deliver = [{{ file = "{out}/gl" }}]
+[credentials.key]
+source = {{ file = "{out}/key.pem" }}
+[credentials.app]
+provider = "github_app"
+base_url = "{github}"
+source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }} }}
+"#
+        ));
+        let private = |path: PathBuf, text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        private(world.path().join("out/in"), planted("file"));
+        private(world.path().join("out/key.pem"), APP_KEY);
+        private(world.path().join("passed/passed"), planted("systemd"));
+        // It says its secret on both streams, as careless programs do.
+        let (value, path) = (planted("command"), world.path().join("passed/value"));
+        private(path.clone(), value);
+        let path = path.display();
+        world.program(
+            "mint",
+            &format!("#!/bin/sh\ncat {path} >&2\nexec cat {path}\n"),
+        );
+        let mut needles: Vec<_> = (PLANTED.iter())
+            .map(|(name, value)| (*name, forms(value)))
+            .collect();
+        let line = APP_KEY.lines().nth(5).unwrap().to_owned();
+        needles.push(("app key", vec![line]));
+        Self {
+            world,
+            needles,
+            issuers,
+            searched: 0,
+            leaks: BTreeSet::new(),
+        }
+    }
+
+    /// Every issuer says yes.
+    fn good(&self) {
+        let json =
+            |status, body: String| Answer::With(status, "Content-Type: application/json\r\n", body);
+        let [gitlab, server, hub, github] = &self.issuers;
+        let of = |token: &str| {
+            format!(
+                "{{\"active\":true,\"revoked\":false,\"user_id\":7,\"scopes\":[\"api\"],\"expires_at\":\"2026-03-01\",\"id\":8,\"token\":\"{token}\"}}"
+            )
+        };
+        gitlab.answer([json(200, of(planted("gitlab")))]);
+        let access = planted("access");
+        server.answer([json(
+            200,
+            format!(
+                "{{\"access_token\":\"{access}\",\"token_type\":\"Bearer\",\"expires_in\":36000}}"
+            ),
+        )]);
+        let token = planted("hub");
+        hub.answer([json(
+            200,
+            format!(
+                "{{\"id\":\"a1\",\"token\":\"{token}\",\"scopes\":[],\"name\":\"lore\",\"api_tokens\":[]}}"
+            ),
+        )]);
+        let token = planted("app");
+        let expires = "2026-02-03T05:05:06Z";
+        github.answer([
+            json(
+                201,
+                format!("{{\"token\":\"{token}\",\"expires_at\":\"{expires}\"}}"),
+            ),
+            json(200, "{\"total_count\":1}".to_owned()),
+        ]);
+    }
+
+    /// Every issuer says no, and with it what it was asked with.
+    fn echo(&self) {
+        for issuer in &self.issuers {
+            let all: Vec<&str> = PLANTED.iter().map(|(_, value)| *value).collect();
+            let body = serde_json::json!({"error": "invalid_token", "error_description": all, "message": all.concat(), "detail": all});
+            let headers = "Content-Type: application/json\r\nWWW-Authenticate: Bearer error=\"glpat-canary3b57ValueThatNeverShows\"\r\n";
+            issuer.answer([Answer::With(401, headers, body.to_string())]);
+        }
+    }
+
+    /// Whether a file is one that holds values by right.
+    fn is_right(&self, path: &str) -> bool {
+        let state = self.world.path().join("state/acme/secrets");
+        let held = [
+            state,
+            self.world.path().join("out"),
+            self.world.path().join("passed"),
+        ];
+        held.iter().any(|dir| Path::new(path).starts_with(dir))
+    }
+
+    /// Runs a command under `strace`, and searches all that it writes.
+    fn run(&mut self, words: &str, now: &str, gitlab: &str) {
+        let trace = tempfile::NamedTempFile::new().unwrap();
+        let script = format!(
+            "exec strace -f -qq -yy -xx -s 4194304 -o {} -e trace=execve,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg -- \"$LORECTL\" {words}",
+            trace.path().display()
+        );
+        let ran = self.world.shell(&script);
+        let ran = ran
+            .env("PLAIN", planted("env"))
+            .env("CLIENT", planted("client"))
+            .env("HUB", planted("hub admin"))
+            .env("GL", gitlab)
+            .env(
+                "CREDENTIALS_DIRECTORY",
+                self.world.path().join("passed").to_str().unwrap(),
+            )
+            .env("LORECTL_NOW", now)
+            .run();
+        let both = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(
+            !both.contains("panicked") && ran.status < 128,
+            "{words}: {both}"
+        );
+        for name in shown(both.as_bytes(), &self.needles) {
+            self.leaks.insert(format!("{words}: prints {name}: {both}"));
+        }
+        let text = fs::read_to_string(trace.path()).unwrap();
+        let writes = self.search(words, &text);
+        assert!(writes > 0, "{words} writes nothing: {both}");
+        let all = self.world.path().to_path_buf();
+        self.files(words, &all);
+        self.searched += 1;
+    }
+
+    /// Searches the writes of a trace; how many there were.
+    fn search(&mut self, words: &str, trace: &str) -> usize {
+        let mut others = BTreeSet::new();
+        let mut writes = 0;
+        for line in trace.lines() {
+            let (pid, call) = line.split_once(' ').unwrap();
+            let call = call.trim_start();
+            if call.starts_with("execve(") {
+                // A program of the spec writes what it likes; its own pipe is how it gives a value.
+                let program = call.split('"').nth(1).unwrap_or_default();
+                let ours = unescaped(program).ends_with("/lorectl");
+                if !ours {
+                    others.insert(pid.to_owned());
+                }
+                continue;
+            }
+            if others.contains(pid) {
+                continue;
+            }
+            let behind = call.split_once('<').map_or("", |(_, rest)| rest);
+            let behind = behind.split_once(">,").map_or(behind, |(behind, _)| behind);
+            writes += 1;
+            if behind.starts_with("TCP") || self.is_right(&unescaped(behind)) {
+                continue;
+            }
+            for name in shown(&bytes(call), &self.needles) {
+                self.leaks
+                    .insert(format!("{words}: writes {name} to {behind}"));
+            }
+        }
+        writes
+    }
+
+    /// Searches every file.
+    fn files(&mut self, words: &str, dir: &Path) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self.files(words, &path);
+            } else if !self.is_right(path.to_str().unwrap()) {
+                for name in shown(&fs::read(&path).unwrap(), &self.needles) {
+                    let path = path.display();
+                    self.leaks
+                        .insert(format!("{words}: leaves {name} in {path}"));
+                }
+            }
+        }
+    }
+}
+
+/// What `-xx` wrote out, of all strings of a call.
+fn bytes(call: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for piece in call.split('"').skip(1).step_by(2) {
+        let pairs = piece.split("\\x").skip(1);
+        bytes.extend(pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()));
+    }
+    bytes
+}
+
+fn text(call: &str) -> String {
+    String::from_utf8_lossy(&bytes(call)).into_owned()
+}
+
+/// A path behind a descriptor, which `-xx` may have written out too.
+fn unescaped(path: &str) -> String {
+    if !path.contains("\\x") {
+        return path.to_owned();
+    }
+    text(&format!("\"{path}\""))
+}
+
+/// All that one does with credentials, and that looks at them.
+const COMMANDS: [&str; 20] = [
+    "validate -vvv",
+    "plan -vvv",
+    "plan --json --out plan.json",
+    "apply -y -vvv",
+    "apply -y --events",
+    "drift -vvv",
+    "drift --json",
+    "status -vvv",
+    "status --json",
+    "credential list -vvv",
+    "credential list --json",
+    "credential validate gl -vvv",
+    "credential validate hub --json",
+    "credential rotate gl -y -vvv",
+    "credential rotate access -y --events",
+    "history --json",
+    "doctor -vvv",
+    "observe --out seen.json",
+    "show plan.json --format html",
+    "state export --out export.json",
+];
+
+#[test]
+fn no_canary_is_written_but_where_it_belongs() {
+    if std::process::Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_err()
+    {
+        return;
+    }
+    let mut farm = Farm::new();
+    let gl = planted("gitlab");
+    farm.good();
+    for words in COMMANDS {
+        farm.run(words, "2026-02-03T04:05:06Z", gl);
+    }
+    // They were all there to be found.
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(farm.world.state().join("secrets")).unwrap() {
+        kept.extend(fs::read(entry.unwrap().path().join("record.json")).unwrap_or_default());
+    }
+    let shown_in_store = shown(&kept, &farm.needles);
+    for (name, _) in PLANTED.iter().filter(|(name, _)| *name != "bad form") {
+        assert!(
+            shown_in_store.contains(name),
+            "{name} never came to the store"
+        );
+    }
+    // Issuers that say no, and repeat what they were asked with; then nobody is there; then the form is
+    // not that of a token, where one in the clear is.
+    farm.echo();
+    let late = [
+        "2026-02-28T12:00:00Z",
+        "2026-02-28T20:00:00Z",
+        "2026-02-28T22:00:00Z",
+    ];
+    for words in COMMANDS {
+        farm.run(words, late[0], gl);
+    }
+    for issuer in &farm.issuers {
+        issuer.answer([Answer::Close]);
+    }
+    for words in COMMANDS {
+        farm.run(words, late[1], planted("bad form"));
+    }
+    farm.good();
+    farm.run("destroy -y -vvv", late[2], gl);
+    assert_eq!(farm.searched, 61);
+    assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
+}
