@@ -880,7 +880,7 @@ fn the_template_and_the_examples_load() {
         found.push(dir.file_name().unwrap().to_str().unwrap().to_owned());
     }
     found.sort();
-    assert_eq!(found, ["gitlore", "quickstart", "systemd"]);
+    assert_eq!(found, ["credentials", "gitlore", "quickstart", "systemd"]);
 }
 
 #[test]
