@@ -168,15 +168,19 @@ impl Image {
         self.0.is_empty()
     }
 
+    /// Whether a file of it has its bytes.
+    pub fn has_bytes(&self) -> bool {
+        self.iter().any(|(_, part)| match part {
+            Part::File(file) => file.bytes.is_some(),
+            Part::Flag(_) | Part::Text(_) => false,
+        })
+    }
+
     /// The same image without the bytes of its files, to be kept where only digests are wanted.
     #[must_use]
     pub fn without_bytes(&self) -> Self {
-        let has_bytes = |(_, part): &(PartName, Part)| match part {
-            Part::File(file) => file.bytes.is_some(),
-            Part::Flag(_) | Part::Text(_) => false,
-        };
         let mut image = self.clone();
-        if image.0.iter().any(has_bytes) {
+        if self.has_bytes() {
             for (_, part) in Arc::make_mut(&mut image.0) {
                 if let Part::File(file) = part {
                     file.bytes = None;

@@ -95,11 +95,12 @@ impl Observe for Systemd {
                 Files::Ours(mut found, changed) => {
                     let unread = read_at.is_some_and(|read_at| changed > read_at);
                     add_state(&mut found.image, state, unread);
-                    // One image then, however often the two are compared; but who asks for all bytes
-                    // puts them back, and what is known may have none.
-                    let same = |known: &&&Image| !scope.all_bytes && ***known == found.image;
+                    // One image then, however often the two are compared; but bytes that were asked for
+                    // are kept: they may have to be put back.
+                    let whole = found.image.has_bytes();
+                    let same = |known: &&&Image| !whole && ***known == found.image;
                     if let Some(known) = entry.known.iter().find(same) {
-                        found.image = (*known).clone();
+                        found.image = known.without_bytes();
                     }
                     Seen::Ours(found)
                 }
