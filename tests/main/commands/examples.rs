@@ -98,33 +98,28 @@ fn the_quickstart_is_what_the_readme_says() {
 fn the_credentials_are_delivered_as_their_example_says() {
     let world = World::new();
     let read = |path: PathBuf| fs::read_to_string(path).unwrap();
-    let text = read(example("credentials").join("lore.toml"));
-    let out = world.path().join("out");
-    fs::create_dir(&out).unwrap();
-    let named = text.replace("/tmp/lorectl-credentials", out.to_str().unwrap());
-    assert_ne!(named, text);
-    world.file("lore.toml", named);
-    world.program("mint", &read(example("credentials").join("mint")));
-    let call = |words: &[&str]| {
-        world
-            .command(words)
-            .in_real_time()
-            .env("FORGE_TOKEN", "forge-1")
-    };
-    call(&["apply", "-y"]).run().exits(0).says("2 created");
-    assert_eq!(read(out.join("forge")), "forge-1");
-    let env = read(out.join("app.env"));
+    // It writes beside its spec, so it is taken elsewhere first.
+    world.file("lore.toml", read(example("credentials").join("lore.toml")));
+    for name in ["mint", "pull"] {
+        world.program(name, &read(example("credentials").join(name)));
+    }
+    let env = || read(world.spec_dir().join("app.env"));
+    let call = |words: &[&str]| world.command(words).in_real_time().run();
+    call(&["apply", "-y"]).exits(0).says("2 created");
+    let first = env();
+    let token = first.trim().strip_prefix("SESSION_TOKEN=").unwrap();
+    assert_eq!(token.len(), 48, "{first}");
+    call(&["plan", "--detailed-exitcode"]).exits(0);
+    call(&["service", "trigger", "pull"]).exits(0);
+    let log = call(&["service", "logs", "pull"]).exits(0).stdout;
     assert!(
-        env.contains("FORGE_TOKEN=forge-1\n") && env.contains("SESSION_TOKEN="),
-        "{env}"
+        log.contains("of 48 characters") && !log.contains(token),
+        "{log}"
     );
-    call(&["plan", "--detailed-exitcode"]).run().exits(0);
-    call(&["credential", "rotate", "session", "-y"])
-        .run()
-        .exits(0);
-    assert_ne!(read(out.join("app.env")), env);
-    call(&["destroy", "-y"]).run().exits(0);
-    assert!(fs::read_dir(&out).unwrap().next().is_none());
+    call(&["credential", "rotate", "session", "-y"]).exits(0);
+    assert_ne!(env(), first);
+    call(&["destroy", "-y"]).exits(0);
+    assert!(!world.spec_dir().join("app.env").exists());
 }
 
 #[test]
