@@ -21,6 +21,7 @@ pub mod mint;
 pub mod plan;
 pub mod provider;
 pub mod record;
+pub mod scrub;
 pub mod source;
 pub mod spec;
 pub mod value;

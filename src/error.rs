@@ -183,7 +183,7 @@ codes! {
         "The service is paused and a person must resume it.";
     /// There is no value.
     CredentialMissing = "CREDENTIAL_MISSING", Failed,
-        "A credential has no value, or its source gives none: a variable is not set, a file is not there or can be read by others, a command failed or took too long. The message names the source. Nothing was stored or delivered.";
+        "A credential has no value, or its source gives none: a variable is not set, a file is not there or can be read by others, a command failed or took too long. The message names the source. Nothing was stored or delivered.\n\nA run whose credential has no value in the store fails with this code before its stage starts, and is tried again later; what brings the value back (`lorectl apply`, `lorectl reconcile`) is enough.";
     /// A value is none.
     TokenInvalid = "TOKEN_INVALID", NotPermitted,
         "What a source holds is no token: it is empty, over 64 KiB long, holds a line feed, or has not the form of its provider's. Nothing of it is shown, and nothing was stored.";

@@ -257,6 +257,11 @@ impl BackendId {
         Self(SmolStr::new_static(text))
     }
 
+    /// A backend that is named by what is known at run time.
+    pub fn from_text(text: &str) -> Self {
+        Self(SmolStr::new(text))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -21,7 +21,7 @@ use crate::{
     resource::{
         Applied, Definition, Desired, Image, Observe, Observed, Scope, ScopeEntry, Seen, Subject,
     },
-    service::definition::Scheduler,
+    service::definition::{Scheduler, user_of},
     state::{
         format::{Origin, State},
         journal::{self, JournalId},
@@ -175,7 +175,12 @@ impl Situation {
         let mut memory = memory;
         let mut observed = look(&wish, &memory, readers).await?;
         look_at_moves(&mut memory, &mut observed, readers).await?;
-        refuse_unknown(&observed, targets, user)?;
+        refuse_unknown(&observed, targets, &|address| {
+            let wanted = wish.desired.get(address).map(|desired| &desired.backend);
+            let applied = memory.state.resources.get(address);
+            let backend = applied.map(|applied| &applied.backend).or(wanted);
+            backend.and_then(user_of).unwrap_or(user).to_owned()
+        })?;
         if !memory.is_stored && memory.unfinished.is_empty() {
             refuse_lost(&observed, &memory)?;
         }
@@ -386,7 +391,12 @@ fn image(seen: Option<&Seen>) -> Option<&Image> {
     }
 }
 
-fn refuse_unknown(observed: &Observed, targets: &[Address], user: &str) -> Result<()> {
+/// Refuses to plan from what could not be looked at; `manager_of` is whose manager a resource is in.
+fn refuse_unknown(
+    observed: &Observed,
+    targets: &[Address],
+    manager_of: &dyn Fn(&Address) -> String,
+) -> Result<()> {
     for (address, seen) in &observed.resources {
         let asked_for = targets.is_empty() || targets.contains(address);
         if let Seen::Unknown { reason, code } = seen
@@ -395,7 +405,8 @@ fn refuse_unknown(observed: &Observed, targets: &[Address], user: &str) -> Resul
             let error = Error::new(code.code(), format!("{address}: {reason}"));
             return Err(match code {
                 crate::resource::UnknownCode::UserManagerMissing => error.suggest(format!(
-                    "run `loginctl enable-linger {user}` as root, then try again"
+                    "run `loginctl enable-linger {}` as root, then try again",
+                    manager_of(address)
                 )),
                 crate::resource::UnknownCode::BackendUnavailable => {
                     error.suggest("`systemctl is-system-running` tells whether systemd answers")

@@ -449,20 +449,9 @@ pub struct Found {
     /// gone or cannot be read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, Option<Digest>>,
-    /// What else its kind has found, for itself to read: canonical JSON without a secret.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "buffered"
-    )]
-    pub told: Option<Definition>,
-}
-
-/// A definition within a tagged enum, whose content serde buffers: raw JSON cannot be read from that.
-fn buffered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Definition>, D::Error> {
-    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
-    let told = value.map(|value| Definition::of(&value)).transpose();
-    told.map_err(serde::de::Error::custom)
+    /// What else its kind has found, for itself to read: JSON without a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Box<Value>>,
 }
 
 /// Something on the host that carries the project's mark and is in neither spec nor state.

@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
 
 use super::completions::{addresses, codes, credentials, names, projects};
-use crate::id::{Address, ProjectName, ResourceName, Seconds};
+use crate::{
+    effect::delegate,
+    id::{Address, ProjectName, ResourceName, Seconds},
+};
 
 /// Reconciles a host's scheduled jobs with a TOML file in git.
 #[derive(Debug, Parser)]
@@ -145,6 +148,12 @@ pub enum Command {
     },
     /// Run due services in the foreground, where there is no systemd
     Worker,
+    /// What a root's lorectl starts to act for a user
+    #[command(name = delegate::COMMAND, hide = true)]
+    AsUser {
+        /// The user
+        name: String,
+    },
     /// Draw what depends on what, and what the next apply does to each
     Graph {
         /// The language to draw in

@@ -14,13 +14,13 @@ use crate::{
         lock::{self, Holder, ProjectLock},
     },
     error::{Code, Error, Result},
-    id::{Kind, Timestamp},
+    id::{BackendId, Kind, Timestamp},
     layout::Layout,
     observe::{Memory, Wish},
     plan::Options,
     service::{
         backend::lingering_warning,
-        definition::Scheduler,
+        definition::{Scheduler, user_of},
         doctor::{self, Check, Verdict},
         worker,
     },
@@ -350,12 +350,12 @@ impl Doctor<'_> {
 
     /// Whether the spec can be applied here, as far as it can be told without asking a scheduler; the
     /// schedulers that it and the state need.
-    fn spec(&mut self, memory: Option<&Memory>) -> BTreeSet<Scheduler> {
+    fn spec(&mut self, memory: Option<&Memory>) -> BTreeSet<BackendId> {
         let name = "spec";
-        let mut schedulers: BTreeSet<Scheduler> = memory
+        let mut schedulers: BTreeSet<BackendId> = memory
             .into_iter()
             .flat_map(|memory| memory.state.resources.values())
-            .filter_map(|record| Scheduler::of(&record.backend))
+            .map(|record| record.backend.clone())
             .collect();
         let spec = match self.context.spec() {
             Ok(spec) => spec,
@@ -376,7 +376,7 @@ impl Doctor<'_> {
         match wish {
             Ok(wish) => {
                 let desired = wish.desired.values();
-                schedulers.extend(desired.filter_map(|d| Scheduler::of(&d.backend)));
+                schedulers.extend(desired.map(|d| d.backend.clone()));
                 self.add(Check::pass(name));
             }
             Err(error) => self.bad_spec(&error),
@@ -400,21 +400,26 @@ impl Doctor<'_> {
     }
 
     /// The program that units call, lingering, and the worker.
-    fn schedulers(&mut self, schedulers: &BTreeSet<Scheduler>) {
+    fn schedulers(&mut self, backends: &BTreeSet<BackendId>) {
         let account = self.context.account.clone();
-        let by_units = |scheduler: &Scheduler| *scheduler != Scheduler::Worker;
-        if schedulers.iter().any(by_units) {
+        let known = |backend| Some((Scheduler::of(backend)?, user_of(backend)));
+        let schedulers: Vec<(Scheduler, Option<&str>)> =
+            backends.iter().filter_map(known).collect();
+        if schedulers
+            .iter()
+            .any(|(known, _)| *known != Scheduler::Worker)
+        {
             match executable::stable_binary(account.owner.uid) {
                 Ok(_) => self.add(Check::pass("binary_path")),
                 Err(error) => self.wrong("binary_path", Verdict::Warn, &error),
             }
         }
-        for scheduler in schedulers {
-            let user = &account.name;
+        for (scheduler, user) in schedulers {
+            let user = user.unwrap_or(&account.name);
             match scheduler {
                 Scheduler::SystemdSystem | Scheduler::SystemdUser => {
                     let lingers = host::lingers(user);
-                    let warning = lingering_warning(*scheduler, user, lingers);
+                    let warning = lingering_warning(scheduler, user, lingers);
                     self.add(warning.map_or_else(
                         || Check::pass("lingering"),
                         |_| {

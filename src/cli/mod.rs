@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod as_user;
 mod completions;
 mod context;
 mod credential;
@@ -133,6 +134,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
                 command,
             } => service::lock(context, &name, wait, &command).await,
             Command::Worker => worker::run(context).await,
+            Command::AsUser { name } => as_user::run(&name).await,
             Command::Graph { format } => graph::run(context, format).await,
             Command::Doctor(args) => doctor::run(context, &args).await,
             Command::Completions { shell } => completions::run(context, shell),

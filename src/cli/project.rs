@@ -6,6 +6,7 @@ mod reconcile;
 mod resolve;
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -28,7 +29,7 @@ use crate::{
     service::{
         self,
         backend::{self, systemd::ANALYZER},
-        definition::{Scheduler, Service},
+        definition::{Scheduler, Service, user_of},
         desired::{self, Owners},
         plan::Render,
         schedule::{self, Fire, Past},
@@ -129,6 +130,20 @@ impl<'a> Project<'a> {
         Ok(found)
     }
 
+    /// The account of a user as far as it is known here: the home of one who is not is `~USER`.
+    fn known_account(&self, name: &str) -> Account {
+        let known = self.account(name).ok().flatten();
+        let mut account = known.unwrap_or_else(|| Account {
+            name: name.to_owned(),
+            owner: desired::KNOWN_AT_APPLY,
+            home: PathBuf::new(),
+        });
+        if account.home.as_os_str().is_empty() {
+            account.home = PathBuf::from(format!("~{name}"));
+        }
+        account
+    }
+
     fn owners(&self, service: &Service) -> Result<Owners> {
         let account = match &service.user {
             None => None,
@@ -223,15 +238,13 @@ impl<'a> Project<'a> {
     }
 
     fn scheduler_warnings(&self, desired: &BTreeMap<Address, Desired>) -> Vec<String> {
-        let schedulers: BTreeSet<Scheduler> = desired
-            .values()
-            .filter_map(|desired| Scheduler::of(&desired.backend))
-            .collect();
-        let user = &self.applier().name;
+        let backends: BTreeSet<&BackendId> =
+            desired.values().map(|desired| &desired.backend).collect();
         let there = self.elsewhere.as_ref().map(|there| &there.machine);
-        schedulers
+        backends
             .into_iter()
-            .filter_map(|scheduler| match scheduler {
+            .filter_map(|backend| Some((Scheduler::of(backend)?, user_of(backend))))
+            .filter_map(|(scheduler, user)| match scheduler {
                 Scheduler::Worker => {
                     let here = || service::worker::is_alive(&self.context.state_dir);
                     let alive = there.map_or_else(here, |there| there.worker_runs);
@@ -240,7 +253,15 @@ impl<'a> Project<'a> {
                     })
                 }
                 Scheduler::SystemdUser | Scheduler::SystemdSystem => {
-                    let lingers = there.map_or_else(|| host::lingers(user), |there| there.lingers);
+                    let lingers = match (there, user) {
+                        (None, user) => host::lingers(user.unwrap_or(&self.applier().name)),
+                        (Some(there), None) => there.lingers,
+                        // Of one whom nothing applied has, nothing is known.
+                        (Some(there), Some(user)) => {
+                            there.lingering.contains(user) || !there.users.contains_key(user)
+                        }
+                    };
+                    let user = user.unwrap_or(&self.applier().name);
                     backend::lingering_warning(scheduler, user, lingers)
                 }
             })
@@ -393,7 +414,11 @@ impl Render for Project<'_> {
     }
 
     fn path(&self, service: &Service, part: &str) -> String {
-        backend::path_of(service, part, &self.layout, self.applier())
+        let account = match service.manager_of() {
+            None => Cow::Borrowed(self.applier()),
+            Some(user) => Cow::Owned(self.known_account(user)),
+        };
+        backend::path_of(service, part, &self.layout, &account)
             .display()
             .to_string()
     }

@@ -5,18 +5,13 @@ mod look;
 use std::{ffi::OsString, time::Duration};
 
 use crate::{
-    effect::{
-        dbus::{Manager, Whose},
-        environment,
-        lock::Holder,
-        process, random,
-        signals::Interrupts,
-    },
+    effect::{dbus::Manager, environment, lock::Holder, process, random, signals::Interrupts},
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Seconds, Timestamp},
     layout::Layout,
     resource::Applied,
     service::{
+        backend,
         definition::{Overlap, Scheduler, Service},
         doctor::{self, Verdict},
         logs,
@@ -300,8 +295,8 @@ async fn follow_logs(
 async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -> Result<Done> {
     let layout = context.layout(context.project()?);
     let (service, _) = applied(context, &layout, name)?;
-    let report = match service.scheduler {
-        Scheduler::Worker => {
+    let report = match backend::manager(&service, &context.account)? {
+        None => {
             let ask = Ask {
                 trigger: Trigger::Manual,
                 request: None,
@@ -309,16 +304,7 @@ async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -
             };
             in_place(context, &layout, name, ask).await?
         }
-        Scheduler::SystemdSystem => {
-            through(context, &layout, &service, Whose::System, ignore_backoff).await?
-        }
-        Scheduler::SystemdUser => {
-            let whose = Whose::User {
-                uid: context.account.owner.uid,
-                name: context.account.name.clone(),
-            };
-            through(context, &layout, &service, whose, ignore_backoff).await?
-        }
+        Some(manager) => through(context, &layout, &service, &manager, ignore_backoff).await?,
     };
     warn(context, &report.warnings);
     let code = match report.trigger_status() {
@@ -457,11 +443,21 @@ async fn through(
     context: &Context,
     layout: &Layout,
     service: &Service,
-    whose: Whose,
+    manager: &Manager,
     ignore_backoff: bool,
 ) -> Result<RunReport> {
     let disk = context.disk.as_ref();
     let name = &service.name;
+    for credential in service.uses() {
+        let path = layout.secret_value(credential);
+        if matches!(disk.stat(&path), Ok(None)) {
+            let message = format!(
+                "systemd does not start service.{name}: credential.{credential} is gone from the store"
+            );
+            return Err(Error::new(Code::CredentialMissing, message)
+                .suggest("`lorectl reconcile` puts it back"));
+        }
+    }
     let id = random::token().map_err(|error| {
         Error::new(Code::Io, "cannot draw a name for the request").because(error)
     })?;
@@ -480,7 +476,7 @@ async fn through(
     };
     let now = context.now();
     let id = request::leave(disk, layout, name, &id, ignore_backoff, wait, now).await?;
-    let answered = ask_and_wait(context, layout, service, whose, &id).await;
+    let answered = ask_and_wait(context, layout, service, manager, &id).await;
     match &answered {
         Ok(Some(_)) => request::settle(disk, layout, name, &id),
         Ok(None) | Err(_) => request::withdraw(disk, layout, name, &id),
@@ -511,20 +507,24 @@ async fn ask_and_wait(
     context: &Context,
     layout: &Layout,
     service: &Service,
-    whose: Whose,
+    manager: &Manager,
     id: &str,
 ) -> Result<Option<RunReport>> {
     let disk = context.disk.as_ref();
     let units: Vec<String> = unit_name(service).into_iter().collect();
+    let systemctl = match (service.scheduler, service.manager_of()) {
+        (_, Some(user)) => format!("systemctl --user --machine={user}@"),
+        (Scheduler::SystemdUser, None) => "systemctl --user".to_owned(),
+        (Scheduler::SystemdSystem | Scheduler::Worker, None) => "systemctl".to_owned(),
+    };
     let hint = format!(
-        "`systemctl status {}` tells what systemd knows",
+        "`{systemctl} status {}` tells what systemd knows",
         units.join(" ")
     );
     let failed = |what: String| {
         Error::new(Code::RunFailed, format!("service.{}: {what}", service.name))
             .suggest(hint.clone())
     };
-    let manager = Manager::new(whose);
     let patience = Duration::from_secs(service.patience().0);
     let mut start = Box::pin(manager.run(&units, patience));
     let mut starts = 1;

@@ -285,14 +285,20 @@ fn stored_one(credential: &Credential) -> Result<(Address, Desired)> {
 
 fn desired(project: &Project<'_>, service: &Service) -> Result<(Address, Desired)> {
     let address = Address::new(Kind::Service, service.name.clone());
+    let used = service.uses().into_iter();
+    let needed = used.map(|name| Address::new(Kind::Credential, name.clone()));
     let desired = Desired {
         address: address.clone(),
         id: service.id.clone(),
-        backend: service.scheduler.backend(),
+        backend: service.backend(),
         definition: Definition::of(service)?,
         image: project.image(service)?.without_bytes(),
         renderer: None,
-        meta: Meta::default(),
+        // Else a destroy would take away first what the runs of others need.
+        meta: Meta {
+            depends_on: needed.collect(),
+            ..Meta::default()
+        },
         declared: Declared {
             file: NOWHERE.into(),
             line: 0,

@@ -142,6 +142,41 @@ impl Credential {
         self.source.renews() || self.issuer.is_some()
     }
 
+    /// Takes what only its host knows from what was applied there: who a file belongs to, and where a
+    /// command is, as far as both are written alike.
+    pub fn fill_in(&mut self, applied: &Self) {
+        let unknown = crate::service::desired::KNOWN_AT_APPLY;
+        for one in &mut self.deliver {
+            let was = applied.deliver.iter().find(|was| was.to == one.to);
+            if let (Some(owner), Some(Some(was))) = (&mut one.owner, was.map(|was| was.owner)) {
+                if owner.uid == unknown.uid {
+                    owner.uid = was.uid;
+                }
+                if owner.gid == unknown.gid {
+                    owner.gid = was.gid;
+                }
+            }
+        }
+        if let (
+            Source::Command { argv, timeout, .. },
+            Source::Command {
+                argv: was,
+                timeout: limit,
+                ..
+            },
+        ) = (&self.source, &applied.source)
+        {
+            let name = |argv: &[String]| {
+                let program = argv.first().map(String::as_str).unwrap_or_default();
+                program.rsplit(['/', ':']).next().map(ToOwned::to_owned)
+            };
+            let same = name(argv) == name(was) && argv.get(1..) == was.get(1..);
+            if same && timeout == limit {
+                self.source = applied.source.clone();
+            }
+        }
+    }
+
     /// How long an old value lives beside the new one.
     pub fn grace(&self) -> Seconds {
         self.rotate.grace.unwrap_or(GRACE)

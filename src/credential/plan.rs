@@ -168,7 +168,7 @@ pub fn disruption(definition: &Definition) -> Result<Disruption> {
 
 /// What was found of it besides its image.
 fn facts(found: Option<&Found>) -> Option<Facts> {
-    found?.told.as_ref()?.read().ok()
+    serde_json::from_value(*found?.told.clone()?).ok()
 }
 
 /// Says what there is to say of one credential.

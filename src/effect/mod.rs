@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod dbus;
+pub mod delegate;
 pub mod disk;
 pub mod environment;
 pub mod executable;

@@ -80,15 +80,27 @@ pub fn this_program() -> io::Result<PathBuf> {
 /// # Errors
 /// As the system refuses; the process may then have changed its groups only and must end.
 pub fn assume(account: &Account) -> io::Result<()> {
+    become_unseen(account)?;
+    // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
+    // the search for our own children needs under `hidepid`. Of secrets there is at most in memory
+    // what that user is to have.
+    prctl::set_dumpable(true)?;
+    Ok(())
+}
+
+/// The same, for a process that its user is not to look into: another one of that user can neither
+/// trace it nor use what it has open.
+///
+/// # Errors
+/// As [`assume`].
+pub fn become_unseen(account: &Account) -> io::Result<()> {
     let name = CString::new(account.name.as_str())?;
     let gid = Gid::from_raw(account.owner.gid);
     let uid = Uid::from_raw(account.owner.uid);
     unistd::initgroups(&name, gid)?;
     unistd::setresgid(gid, gid, gid)?;
     unistd::setresuid(uid, uid, uid)?;
-    // A change of user hides proc(5)'s view of ourselves (prctl(2), PR_SET_DUMPABLE), which
-    // the search for our own children needs under `hidepid`. Nothing secret is in memory yet.
-    prctl::set_dumpable(true)?;
+    prctl::set_dumpable(false)?;
     Ok(())
 }
 

@@ -21,6 +21,13 @@ pub struct Account {
     pub home: PathBuf,
 }
 
+impl Account {
+    /// Whether this user may act for any other.
+    pub const fn is_root(&self) -> bool {
+        self.owner.uid == 0
+    }
+}
+
 impl From<unistd::User> for Account {
     fn from(user: unistd::User) -> Self {
         Self {

@@ -83,6 +83,9 @@ pub struct Machine {
     pub auto: Scheduler,
     /// Whether the manager of that account outlives logins.
     pub lingers: bool,
+    /// The users of applied services whose managers do the same.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lingering: BTreeSet<String>,
     /// Whether a worker runs.
     pub worker_runs: bool,
     /// Where states are kept.
@@ -279,7 +282,13 @@ impl Snapshot {
                 self.created_at
             )
         } else if age > most.signed() {
-            let age = Seconds(age.unsigned_abs().div_ceil(60).saturating_mul(60));
+            // The larger of two units is enough: rounded up, so that it never reads as allowed.
+            let unit = match age {
+                ..7200 => 60,
+                7200..172_800 => 3600,
+                172_800.. => 86_400,
+            };
+            let age = Seconds(age.unsigned_abs().div_ceil(unit).saturating_mul(unit));
             format!("the snapshot is {age} old, and `--max-age` allows {most}")
         } else {
             return Ok(());

@@ -2,7 +2,7 @@
 //! contract between planner and runner, kept as `run.json`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -55,10 +55,28 @@ impl Scheduler {
 
     /// The scheduler of that backend.
     pub fn of(backend: &crate::id::BackendId) -> Option<Self> {
+        if user_of(backend).is_some() {
+            return Some(Self::SystemdUser);
+        }
         [Self::SystemdSystem, Self::SystemdUser, Self::Worker]
             .into_iter()
             .find(|scheduler| scheduler.as_str() == backend.as_str())
     }
+}
+
+/// Between `systemd-user` and the user in the name of the backend that is another user's manager.
+const OF_USER: char = '@';
+
+/// The backend that is the manager of a user who is not the one who applies.
+pub fn backend_of_user(user: &str) -> crate::id::BackendId {
+    let scheduler = Scheduler::SystemdUser.as_str();
+    crate::id::BackendId::from_text(&format!("{scheduler}{OF_USER}{user}"))
+}
+
+/// Whose manager a backend is, where it is that of a user other than who applies.
+pub fn user_of(backend: &crate::id::BackendId) -> Option<&str> {
+    let (scheduler, user) = backend.as_str().split_once(OF_USER)?;
+    (scheduler == Scheduler::SystemdUser.as_str() && !user.is_empty()).then_some(user)
 }
 
 /// Where bare names of programs are looked for, in order. The caller's own `PATH` has no say, so that
@@ -197,6 +215,27 @@ pub struct Classify {
     pub transient: Vec<String>,
 }
 
+/// What a variable holds of a credential.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialForm {
+    /// Its value.
+    #[default]
+    Value,
+    /// The path of a file that holds the value and nothing else.
+    Path,
+}
+
+/// Which credential a variable is set from, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialUse {
+    /// The credential.
+    pub credential: ResourceName,
+    /// What of it.
+    #[serde(rename = "as")]
+    pub form: CredentialForm,
+}
+
 /// All that a run needs to know. `run.json` is this, and so is the definition in the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -231,6 +270,9 @@ pub struct Service {
     /// The environment of every stage beyond `PATH`, `HOME`, `LANG` and `LORECTL_*`. No secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// The variables of every stage that are set from credentials, when it starts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, CredentialUse>,
     /// What the job may write besides its own data. Absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_paths: Vec<PathBuf>,
@@ -273,6 +315,22 @@ pub struct Service {
 }
 
 impl Service {
+    /// Who wakes it: its scheduler's backend, or the manager of the other user whose it is.
+    pub fn backend(&self) -> crate::id::BackendId {
+        match self.manager_of() {
+            Some(user) => backend_of_user(user),
+            None => self.scheduler.backend(),
+        }
+    }
+
+    /// The user in whose manager it is, where that is another than who applies.
+    pub fn manager_of(&self) -> Option<&str> {
+        match self.scheduler {
+            Scheduler::SystemdUser => self.user.as_deref(),
+            Scheduler::SystemdSystem | Scheduler::Worker => None,
+        }
+    }
+
     /// Whether something of it is only known on its host: see [`KNOWN_AT_APPLY`].
     pub fn has_unknowns(&self) -> bool {
         let stages = self.stages.iter().map(|stage| &stage.run);
@@ -333,7 +391,7 @@ impl Service {
     pub fn told_with(&self) -> impl Iterator<Item = &Path> {
         fn file(source: &UrlSource) -> Option<&Path> {
             match source {
-                UrlSource::Url(_) => None,
+                UrlSource::Url(_) | UrlSource::Credential(_) => None,
                 UrlSource::File(path) => Some(path),
             }
         }
@@ -342,6 +400,19 @@ impl Service {
             Target::Command(argv) => [argv.first().map(Path::new), None],
         });
         sinks.chain([self.ping.as_ref().and_then(file)]).flatten()
+    }
+
+    /// The credentials that its runs need: those of its stages, and of who is told of it.
+    pub fn uses(&self) -> BTreeSet<&ResourceName> {
+        let of_stages = self.credentials.values().map(|used| &used.credential);
+        let sinks = self.notify.iter().filter_map(|sink| match &sink.to {
+            Target::Webhook { url, .. } => Some(url),
+            Target::Command(_) => None,
+        });
+        let urls = sinks.chain(&self.ping);
+        of_stages
+            .chain(urls.filter_map(UrlSource::credential))
+            .collect()
     }
 
     /// How long a unit gives a run before it ends it itself: the run's limit, and a minute to record it
@@ -368,6 +439,20 @@ fn known(path: &str, applied: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_says_whose_manager_it_is() {
+        let git = backend_of_user("git");
+        assert_eq!(git.as_str(), "systemd-user@git");
+        assert_eq!(user_of(&git), Some("git"));
+        assert_eq!(Scheduler::of(&git), Some(Scheduler::SystemdUser));
+        let own = Scheduler::SystemdUser.backend();
+        assert_eq!(user_of(&own), None);
+        for none in ["systemd-user@", "worker@git", "systemd-system@git", "@git"] {
+            let none = crate::id::BackendId::from_text(none);
+            assert_eq!((user_of(&none), Scheduler::of(&none)), (None, None));
+        }
+    }
 
     #[test]
     fn what_was_applied_stands_for_what_is_written_the_same() {

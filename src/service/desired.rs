@@ -11,7 +11,8 @@ use crate::{
     resource::{File, Image, Owner, Part},
 };
 
-/// Who owns what of a service.
+/// Who owns what of a service. Its units are the applier's, but those in a user's manager: they are in
+/// that user's home, and the user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owners {
     /// Who applies: root, or the user. Owns units, directories and `run.json`.
@@ -115,8 +116,11 @@ fn parts(
     match service.scheduler {
         Scheduler::Worker => {}
         Scheduler::SystemdSystem | Scheduler::SystemdUser => {
-            let unit =
-                |text: String| Part::File(file(text.into_bytes(), UNIT_MODE, owners.applier));
+            let owner = match service.scheduler {
+                Scheduler::SystemdUser => owners.runner,
+                Scheduler::SystemdSystem | Scheduler::Worker => owners.applier,
+            };
+            let unit = |text: String| Part::File(file(text.into_bytes(), UNIT_MODE, owner));
             image.set(
                 image::SERVICE,
                 unit(unit::render_service(service, context)?),
@@ -143,6 +147,7 @@ fn run_text(service: &Service) -> Result<Vec<u8>> {
 const fn run_access(service: &Service, owners: Owners) -> (u32, Owner) {
     let (mode, gid) = match service.scheduler {
         Scheduler::SystemdSystem => (0o640, owners.runner.gid),
+        Scheduler::SystemdUser if service.user.is_some() => (0o640, owners.runner.gid),
         Scheduler::SystemdUser | Scheduler::Worker => (0o600, owners.applier.gid),
     };
     let owner = Owner {

@@ -147,6 +147,7 @@ pub async fn check(
     checks.push(doctor.lock());
     checks.push(doctor.working_dir());
     checks.extend(doctor.programs());
+    checks.extend(doctor.credentials());
     checks.extend(doctor.notify());
     checks.push(doctor.scheduler());
     checks.extend(doctor.unit_settings());
@@ -296,6 +297,32 @@ impl Doctor<'_> {
             Ok(None) => fail("it is missing".to_owned(), &action),
             Err(error) => fail(error.to_string(), ""),
         }
+    }
+
+    /// One check where each credential has a value, none where none is used, else one for each that has
+    /// not. The value itself is not read; who may not look at it is told nothing.
+    fn credentials(&self) -> Vec<Check> {
+        let name = "credentials";
+        let used = self.service.uses();
+        let any = !used.is_empty();
+        let wrong = used.into_iter().filter_map(|credential| {
+            let path = self.layout.secret_value(credential);
+            let what = match self.disk.stat(&path) {
+                Ok(Some(stat)) if stat.kind == EntryKind::File && stat.size > 0 => return None,
+                Ok(Some(stat)) if stat.kind == EntryKind::File => "has no value",
+                Ok(Some(_)) => "is not kept in a file",
+                Ok(None) => "is not in the store, so that systemd would not start a run",
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return None,
+                Err(_) => "cannot be looked at",
+            };
+            let message = format!("credential.{credential} {what}");
+            Some(Check::new(name, Verdict::Fail, message, APPLY))
+        });
+        let mut checks: Vec<Check> = wrong.collect();
+        if any && checks.is_empty() {
+            checks.push(Check::pass(name));
+        }
+        checks
     }
 
     fn working_dir(&self) -> Check {

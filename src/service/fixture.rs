@@ -37,6 +37,7 @@ pub fn service(name: &str, scripts: &[&str]) -> Service {
         timeout: Seconds(60),
         working_dir: "/".into(),
         env: std::collections::BTreeMap::new(),
+        credentials: [].into(),
         write_paths: Vec::new(),
         replaces: None,
         lock: None,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Result,
-    id::{BackendId, Digest, ResourceName, Seconds, Timestamp},
+    id::{Address, BackendId, Digest, Kind, ResourceName, Seconds, Timestamp},
     resource::{
         Action, Definition, Disruption, FieldChange, File, FileChange, Found, Image, Meta, Part,
     },
@@ -15,7 +15,8 @@ use crate::{
 use super::{
     adopt::id::Replaced,
     definition::{
-        Criticality, DIGEST_AT_APPLY, KNOWN_AT_APPLY, PATH, Schedule, Scheduler, Service, Stage,
+        CredentialForm, Criticality, DIGEST_AT_APPLY, KNOWN_AT_APPLY, PATH, Schedule, Scheduler,
+        Service, Stage,
     },
     desired,
     notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
@@ -316,10 +317,11 @@ fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange>
         }
         fields.extend(change(name, before.and_then(read), after.and_then(read)));
     }
+    let (old, new) = (before.map(env), after.map(env));
     fields.extend(map_changes(
         "env",
-        before.map(|s| &s.env),
-        after.map(|s| &s.env),
+        old.as_ref(),
+        new.as_ref(),
         String::clone,
     ));
     fields.extend(map_changes(
@@ -339,11 +341,30 @@ fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange>
     fields
 }
 
-/// A URL as it is shown: one from a file by the file's name alone.
+/// The variables, those from credentials by their names.
+fn env(service: &Service) -> BTreeMap<String, String> {
+    let mut env = service.env.clone();
+    env.extend(service.credentials.iter().map(|(name, used)| {
+        let form = match used.form {
+            CredentialForm::Value => "",
+            CredentialForm::Path => "   (path)",
+        };
+        (name.clone(), format!("{}{form}", from(&used.credential)))
+    }));
+    env
+}
+
+/// A credential as what something is taken from.
+fn from(credential: &ResourceName) -> String {
+    format!("← {}", Address::new(Kind::Credential, credential.clone()))
+}
+
+/// A URL as it is shown: one that is kept somewhere by that place alone.
 fn url(source: &UrlSource) -> String {
     match source {
         UrlSource::Url(url) => url.clone(),
         UrlSource::File(path) => format!("in {}", path.display()),
+        UrlSource::Credential(name) => from(name),
     }
 }
 

@@ -4,6 +4,7 @@
 //! and nowhere else: paused, breaker, backoff, lock, stages, classify, record.
 
 pub mod classify;
+pub mod credentials;
 pub mod gate;
 pub mod load;
 pub mod record;
@@ -38,6 +39,7 @@ use crate::{
         },
     },
 };
+use credentials::Credentials;
 use gate::{Ask, Verdict};
 use load::Loaded;
 use report::RunReport;
@@ -84,7 +86,7 @@ impl Runner<'_> {
     /// When there is no definition that could be run, or no right to run it. That a run fails is no error.
     pub async fn answer(&self, ask: Ask, terminated: impl Future<Output = ()>) -> Result<Done> {
         let loaded = load::load(self.disk, self.layout, self.name)?;
-        let account = become_user(&loaded.service)?;
+        let (account, credentials) = self.become_user(&loaded.service)?;
         let mut ask = ask;
         let mut warnings = Vec::new();
         if ask.trigger == Trigger::Schedule
@@ -93,7 +95,7 @@ impl Runner<'_> {
         {
             ask = request;
         }
-        let courier = self.courier(&loaded.service, &account);
+        let courier = self.courier(&loaded.service, &account, &credentials);
         let asked = Cell::new(false);
         let mut terminated = pin!(async {
             terminated.await;
@@ -116,14 +118,38 @@ impl Runner<'_> {
     /// As [`Runner::answer`].
     pub async fn tell(&self, terminated: impl Future<Output = ()>) -> Result<Vec<String>> {
         let loaded = load::load(self.disk, self.layout, self.name)?;
-        let account = become_user(&loaded.service)?;
-        let courier = self.courier(&loaded.service, &account);
+        let (account, credentials) = self.become_user(&loaded.service)?;
+        let courier = self.courier(&loaded.service, &account, &credentials);
         Ok(tidings::deliver(&courier, terminated).await)
     }
 
-    fn courier<'a>(&'a self, service: &'a Service, account: &'a Account) -> Courier<'a> {
+    /// Makes this process the service user's, where it is root's; otherwise it must be that already.
+    /// What that user may not read is read before.
+    fn become_user(&self, service: &Service) -> Result<(Account, Credentials)> {
+        let account = account(service)?;
+        let credentials = Credentials::find(self.disk, self.layout, service, &account)?;
+        if account.owner.uid != user::effective().uid {
+            process::assume(&account).map_err(|error| not_allowed(&account.name).because(error))?;
+        }
+        Ok((account, credentials))
+    }
+
+    fn courier<'a>(
+        &'a self,
+        service: &'a Service,
+        account: &'a Account,
+        credentials: &'a Credentials,
+    ) -> Courier<'a> {
         let seed = retry::derive(self.seed, u64::MAX - 2);
-        Courier::new(self.disk, self.clock, seed, self.layout, service, account)
+        Courier::new(
+            self.disk,
+            self.clock,
+            seed,
+            self.layout,
+            service,
+            account,
+            credentials,
+        )
     }
 
     async fn decide_and_run(
@@ -284,6 +310,12 @@ impl Runner<'_> {
         Ok(locks)
     }
 
+    /// What a run that starts then is called.
+    fn run_id(&self, started_at: Timestamp) -> String {
+        let drawn = retry::derive(self.seed, u64::MAX) >> 32;
+        format!("{:x}-{drawn:08x}", started_at.millis())
+    }
+
     /// Opens the log of a run with what is to be said before its first stage.
     fn open_log(
         &self,
@@ -340,11 +372,7 @@ impl Runner<'_> {
                 "what a stage leaves behind cannot be found: {error}"
             ));
         }
-        let run_id = format!(
-            "{:x}-{:08x}",
-            started_at.millis(),
-            retry::derive(self.seed, u64::MAX) >> 32
-        );
+        let run_id = self.run_id(started_at);
         let current = current_run(&run_id, ask.trigger, started_at);
         warnings.extend(tidings::of_stale(courier, loaded, &status, &current).await);
         let mut stale = None;
@@ -355,12 +383,15 @@ impl Runner<'_> {
         let log = self.open_log(&run_id, probe, stale, started_at, warnings);
 
         let watch = Stopwatch::start();
+        let laid_out = courier.credentials.lay_out(self.disk, service);
         let mut stages = Stages {
             disk: self.disk,
             clock: self.clock,
             layout: self.layout,
             service,
             account: courier.account,
+            credentials: courier.credentials,
+            directory: laid_out.map_err(|error| error.to_string()),
             run_id: &run_id,
             seed: self.seed,
             log,
@@ -378,6 +409,9 @@ impl Runner<'_> {
         };
         let ran = tidings::beside(stages.run(stop), courier.ping_start()).await;
         let duration = watch.elapsed();
+        if let Err(error) = courier.credentials.clear(self.disk) {
+            warnings.push(format!("its credentials could not be removed: {error}"));
+        }
 
         let ended_at = self.clock.now();
         let mut log = stages.log;
@@ -428,8 +462,8 @@ fn current_run(id: &str, trigger: Trigger, started_at: Timestamp) -> CurrentRun 
     }
 }
 
-/// Makes this process the service user's, where it is root's; otherwise it must be that already.
-fn become_user(service: &Service) -> Result<Account> {
+/// Whom a service runs as. It is this process's user, or one that it can become.
+fn account(service: &Service) -> Result<Account> {
     let this = user::effective();
     let Some(name) = &service.user else {
         let known = user::by_uid(this.uid)?;
@@ -445,24 +479,20 @@ fn become_user(service: &Service) -> Result<Account> {
             format!("there is no user `{name}` on this host"),
         ));
     };
-    if wanted.owner.uid == this.uid {
-        return Ok(wanted);
+    if wanted.owner.uid == this.uid || this.uid == 0 {
+        Ok(wanted)
+    } else {
+        Err(not_allowed(name))
     }
-    let refused = || {
-        Error::new(
-            Code::NotPermitted,
-            format!(
-                "this service runs as `{name}`, which user id {} cannot become",
-                this.uid
-            ),
-        )
-        .suggest("run the command as root or as that user")
-    };
-    if this.uid != 0 {
-        return Err(refused());
-    }
-    process::assume(&wanted).map_err(|error| refused().because(error))?;
-    Ok(wanted)
+}
+
+fn not_allowed(user: &str) -> Error {
+    let uid = user::effective().uid;
+    Error::new(
+        Code::NotPermitted,
+        format!("this service runs as `{user}`, which user id {uid} cannot become"),
+    )
+    .suggest("run the command as root or as that user")
 }
 
 /// How long an apply waits for a run in flight before it removes a service.

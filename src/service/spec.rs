@@ -96,6 +96,38 @@ impl DeclaredService {
             line: self.line,
         }
     }
+
+    /// Has it depend on the credentials that it names.
+    pub fn depend_on_credentials(&mut self) {
+        let uses = self.uses().into_iter();
+        let uses: Vec<Address> = uses
+            .map(|(_, name)| Address::new(Kind::Credential, name.clone()))
+            .collect();
+        for address in uses {
+            if !self.meta.depends_on.contains(&address) {
+                self.meta.depends_on.push(address);
+            }
+        }
+    }
+
+    /// The credentials that it names, each with its place in the service's table.
+    pub fn uses(&self) -> Vec<(String, &ResourceName)> {
+        let env = self.raw.env.iter().filter_map(|(name, value)| match value {
+            RawEnvValue::Credential(used) => {
+                Some((format!("/env/{name}/credential"), &used.credential))
+            }
+            RawEnvValue::Text(_) => None,
+        });
+        let ping = self.raw.ping.as_ref().and_then(sink::RawUrl::credential);
+        let ping = ping.map(|name| ("/ping/credential".to_owned(), name));
+        let places = self.raw.notify.iter().flatten().enumerate();
+        let sinks = places.filter_map(|(index, name)| {
+            let sink = self.sinks.iter().find(|sink| sink.name == *name)?;
+            let used = sink.raw.webhook.as_ref()?.credential()?;
+            Some((format!("/notify/{index}"), used))
+        });
+        env.chain(ping).chain(sinks).collect()
+    }
 }
 
 /// What a service is resolved against.
@@ -158,16 +190,12 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
     if let Err(problem) = check::reach(raw, context) {
         note(problem);
     }
-    let mut env = BTreeMap::new();
+    let (mut env, mut credentials) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in &raw.env {
+        let name = name.as_str().to_owned();
         match value {
-            RawEnvValue::Text(text) => {
-                env.insert(name.as_str().to_owned(), text.clone());
-            }
-            RawEnvValue::Credential(_) => note(Problem::at(
-                format!("/env/{name}"),
-                "this build has no credentials",
-            )),
+            RawEnvValue::Text(text) => drop(env.insert(name, text.clone())),
+            RawEnvValue::Credential(taken) => drop(credentials.insert(name, taken.chosen())),
         }
     }
     let names = raw.notify.as_deref().unwrap_or_default();
@@ -178,7 +206,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         Ok(_) | Err(_) => return Err(problems),
     };
     let address = declared.address();
-    Ok(Service {
+    let service = Service {
         run_version: RUN_VERSION,
         project: context.project.clone(),
         name: declared.name.clone(),
@@ -192,6 +220,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         timeout: raw.timeout.unwrap_or(Seconds(15 * 60)),
         working_dir: working_dir.into(),
         env,
+        credentials,
         write_paths: (raw.write_paths.iter().flatten())
             .map(|path| Path::new(path).components().collect())
             .collect(),
@@ -211,7 +240,16 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         notify: sinks,
         ping: raw.ping.as_ref().and_then(sink::url_source),
         schedule,
-    })
+    };
+    if let (Some(user), false) = (service.manager_of(), service.uses().is_empty()) {
+        // The store is root's, and that manager reads what its user may.
+        let message =
+            format!("the manager of `{user}` cannot read what is kept for root's credentials");
+        let help =
+            "make it a service of `systemd-system` with the same `user`, or apply it as that user";
+        return Err(vec![Problem::at("/scheduler", message).suggest(help)]);
+    }
+    Ok(service)
 }
 
 fn user(raw: &RawService, context: &Context<'_>) -> Result<Option<String>, Problem> {
@@ -223,7 +261,10 @@ fn user(raw: &RawService, context: &Context<'_>) -> Result<Option<String>, Probl
                 None => Err(check::missing_user()),
             };
         }
-        Scheduler::SystemdUser => false,
+        // One's own manager is meant where nobody else is named.
+        Scheduler::SystemdUser => {
+            context.privileged && named.as_deref() != Some(context.current_user)
+        }
         Scheduler::Worker => context.privileged,
     };
     match named {

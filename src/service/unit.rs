@@ -95,6 +95,11 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
     settings.push(("KillMode", "mixed".into()));
     settings.extend(hardening::settings(service, &context.layout)?);
     replace(&mut settings, service)?;
+    for name in service.uses() {
+        let path = context.layout.secret_value(name);
+        let path = plain("the state directory", utf8("the state directory", &path)?)?;
+        settings.push(("LoadCredential", format!("{name}:{path}").into()));
+    }
 
     let mut text = head(service, "runs")?;
     let room = settings
@@ -316,8 +321,8 @@ pub(super) fn path_word(what: &str, path: &Path) -> Result<String> {
 mod tests {
     use super::*;
     use crate::service::definition::{
-        Breaker, CatchUp, Classify, Criticality, ExitPolicy, Overlap, RUN_VERSION, Retry, Sandbox,
-        Stage,
+        Breaker, CatchUp, Classify, CredentialForm, CredentialUse, Criticality, ExitPolicy,
+        Overlap, RUN_VERSION, Retry, Sandbox, Stage,
     };
     use crate::service::notify::sink::UrlSource;
     use proptest::prelude::*;
@@ -339,6 +344,7 @@ mod tests {
             timeout: Seconds(900),
             working_dir: PathBuf::from("/srv/spec"),
             env: [].into(),
+            credentials: [].into(),
             write_paths: vec![PathBuf::from("/srv/mirror")],
             replaces: None,
             lock: None,
@@ -494,6 +500,29 @@ mod tests {
         assert_eq!(values(&unit, "ReadWritePaths"), ["/a", "/b"]);
         assert_eq!(values(&unit, "ProtectProc"), [""; 0]);
         assert_eq!(values(&unit, "Nice"), ["5"]);
+    }
+
+    #[test]
+    fn credentials_are_handed_over_by_their_files() {
+        let mut service = service();
+        let used = |name: &str, form| CredentialUse {
+            credential: name.parse().unwrap(),
+            form,
+        };
+        service.credentials = [
+            ("A".to_owned(), used("gitlab", CredentialForm::Value)),
+            ("B".to_owned(), used("gitlab", CredentialForm::Path)),
+        ]
+        .into();
+        service.ping = Some(UrlSource::Credential("hc".parse().unwrap()));
+        let unit = render_service(&service, &context("/srv/100% a")).unwrap();
+        assert_eq!(
+            values(&unit, "LoadCredential"),
+            [
+                "gitlab:/srv/100%% a/acme/secrets/gitlab/value",
+                "hc:/srv/100%% a/acme/secrets/hc/value"
+            ]
+        );
     }
 
     #[test]

@@ -19,22 +19,6 @@ const fn absent(path: &'static [&'static str], what: &'static str) -> Absent {
 pub const ABSENT: &[Absent] = &[
     absent(&["routers"], "has no routers"),
     absent(&["deployments"], "has no deployments"),
-    absent(
-        &["notify", "*", "webhook", "credential"],
-        "takes no URL from a credential",
-    ),
-    absent(
-        &["services", "*", "ping", "credential"],
-        "takes no URL from a credential",
-    ),
-    absent(
-        &["services", "*", "env", "*", "credential"],
-        "hands no credential to a service",
-    ),
-    absent(
-        &["defaults", "services", "env", "*", "credential"],
-        "hands no credential to a service",
-    ),
 ];
 
 /// What is not in this build at a path of keys (those of arrays left out).

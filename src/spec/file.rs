@@ -26,7 +26,7 @@ use crate::{
     service::spec::{
         Problem,
         raw::RawService,
-        sink::{self, RawNotify},
+        sink::{self, RawNotify, RawUrl},
         text::HostName,
     },
 };
@@ -73,6 +73,13 @@ pub struct ReadCredential {
     pub depends_on: Vec<Address>,
 }
 
+/// An entry of `[notify]`, `None` where it has faults, and the credential that it names, with the place.
+pub type ReadSink = (
+    ResourceName,
+    Option<RawNotify>,
+    Option<(ResourceName, Finding)>,
+);
+
 /// What one file declares.
 #[derive(Default)]
 pub struct Parsed {
@@ -88,10 +95,10 @@ pub struct Parsed {
     pub hosts: Vec<Declared<HostName>>,
     /// Its defaults of services by key, each alone in a service; `None` when it has faults.
     pub defaults: Vec<Declared<(String, Option<RawService>)>>,
-    /// Its entries of `[notify]`; `None` for one that has faults.
-    pub notify: Vec<Declared<(ResourceName, Option<RawNotify>)>>,
     /// Its providers; `None` for one that has faults.
     pub providers: Vec<Declared<(String, Option<RawProvider>)>>,
+    /// Its entries of `[notify]`.
+    pub notify: Vec<Declared<ReadSink>>,
     /// Its credentials.
     pub credentials: Vec<Declared<(ResourceName, ReadCredential)>>,
     /// Its services.
@@ -338,7 +345,7 @@ impl Reader<'_> {
         let Ok(name) = key.get_ref().parse::<ResourceName>() else {
             return;
         };
-        let mut sink = None;
+        let (mut sink, mut credential) = (None, None);
         if self.faulty_keys("notify", name.as_str()).is_empty() {
             // What is wrong with it, it is with every way to say it: its places are at hand here.
             let places = value.clone();
@@ -353,8 +360,14 @@ impl Reader<'_> {
                 self.parsed.faults.push(fault);
             }
             sink = sink.filter(|_| problems.is_empty());
+            let url = sink.as_ref().and_then(|sink| sink.webhook.as_ref());
+            credential = url.and_then(RawUrl::credential).map(|name| {
+                let span = locate::span(&places, "/webhook/credential", false);
+                let finding = self.lines.finding(&self.source.shown, span, String::new());
+                (name.clone(), finding)
+            });
         }
-        let declared = self.declared((name, sink), key.span());
+        let declared = self.declared((name, sink, credential), key.span());
         self.parsed.notify.push(declared);
     }
 

@@ -1,30 +1,65 @@
-//! `depends_on`: that what is named is there, and that no resource waits for itself.
+//! What resources need: that what is named is there, and that no resource waits for itself.
 
 use std::collections::BTreeMap;
 
 use crate::{id::Address, service::spec::Problem, service::spec::check::nearest};
 
-/// A resource's address and what it depends on, in the order in which it is written.
-pub type Edges<'a> = BTreeMap<Address, &'a [Address]>;
+/// That a resource needs another.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// The other.
+    pub to: Address,
+    /// Where that is written, as a JSON pointer from the resource's table.
+    pub at: String,
+    /// How the other is named there.
+    pub named: Named,
+}
+
+/// How a resource is named that another needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// By its address.
+    Whole,
+    /// By its name alone.
+    Name,
+    /// By something else that the resource names, which is found fault with if it is not there.
+    Through,
+}
+
+/// A resource's address and what it needs, in the order in which it is written.
+pub type Edges = BTreeMap<Address, Vec<Edge>>;
+
+/// What a resource's `depends_on` names.
+pub fn depends_on(named: &[Address]) -> impl Iterator<Item = Edge> {
+    named.iter().enumerate().map(|(index, to)| Edge {
+        to: to.clone(),
+        at: format!("/depends_on/{index}"),
+        named: Named::Whole,
+    })
+}
 
 /// How many missing names get a "did you mean": each is compared with every name that there is.
 const SUGGESTED: usize = 20;
 
 /// What is named and is not there: whose problem it is, and the problem.
-pub fn dangling(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
+pub fn dangling(edges: &Edges) -> Vec<(Address, Problem)> {
     let mut problems = Vec::new();
     for (from, to) in edges {
-        for (index, address) in to.iter().enumerate() {
-            if edges.contains_key(address) {
+        for edge in to {
+            let address = &edge.to;
+            if edges.contains_key(address) || edge.named == Named::Through {
                 continue;
             }
             let message = format!("there is no `{address}` in this spec");
-            let mut problem = Problem::at(format!("/depends_on/{index}"), message);
+            let mut problem = Problem::at(edge.at.clone(), message);
             if problems.len() < SUGGESTED {
                 let known = edges.keys().filter(|known| known.kind == address.kind);
                 let known = known.map(|known| known.name.as_str());
                 if let Some(near) = nearest(address.name.as_str(), known) {
-                    problem = problem.suggest(format!("did you mean `{}.{near}`?", address.kind));
+                    problem = problem.suggest(match edge.named {
+                        Named::Whole => format!("did you mean `{}.{near}`?", address.kind),
+                        Named::Name | Named::Through => format!("did you mean `{near}`?"),
+                    });
                 }
             }
             problems.push((from.clone(), problem));
@@ -33,8 +68,8 @@ pub fn dangling(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
     problems
 }
 
-/// Each cycle once, at the `depends_on` of its first member by name that leads into it.
-pub fn cycles(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
+/// Each cycle once, at the place in its first member by name that leads into it.
+pub fn cycles(edges: &Edges) -> Vec<(Address, Problem)> {
     let nodes: Vec<&Address> = edges.keys().collect();
     let index: BTreeMap<&Address, usize> = nodes
         .iter()
@@ -42,7 +77,7 @@ pub fn cycles(edges: &Edges<'_>) -> Vec<(Address, Problem)> {
         .map(|(at, node)| (*node, at))
         .collect();
     let next: Vec<Vec<usize>> = (edges.values())
-        .map(|to| to.iter().filter_map(|to| index.get(to).copied()).collect())
+        .map(|to| (to.iter().filter_map(|edge| index.get(&edge.to).copied())).collect())
         .collect();
     let mut state = vec![State::New; nodes.len()];
     let mut problems = Vec::new();
@@ -91,11 +126,7 @@ enum State {
     Done,
 }
 
-fn cycle_problem(
-    cycle: &[usize],
-    nodes: &[&Address],
-    edges: &Edges<'_>,
-) -> Option<(Address, Problem)> {
+fn cycle_problem(cycle: &[usize], nodes: &[&Address], edges: &Edges) -> Option<(Address, Problem)> {
     // Nodes are in the order of their names, so the smallest index is the first by name.
     let lowest = cycle.iter().enumerate().min_by_key(|(_, node)| **node)?.0;
     let turned: Vec<&Address> = (cycle.iter().cycle().skip(lowest).take(cycle.len()))
@@ -110,9 +141,9 @@ fn cycle_problem(
             .map(ToString::to_string)
             .collect(),
     };
-    let index = edges.get(*first)?.iter().position(|to| to == *second)?;
+    let edge = edges.get(*first)?.iter().find(|edge| edge.to == **second)?;
     let problem = Problem::at(
-        format!("/depends_on/{index}"),
+        edge.at.clone(),
         format!(
             "the dependencies go round in a circle: {}",
             names.join(" → ")
@@ -125,13 +156,15 @@ fn cycle_problem(
 mod tests {
     use super::*;
 
-    fn found(graph: &[(&str, &[&str])], find: fn(&Edges<'_>) -> Vec<(Address, Problem)>) -> String {
+    fn found(graph: &[(&str, &[&str])], find: fn(&Edges) -> Vec<(Address, Problem)>) -> String {
         let address = |name: &&str| format!("service.{name}").parse::<Address>().unwrap();
-        let owned: BTreeMap<Address, Vec<Address>> = (graph.iter())
-            .map(|(from, to)| (address(from), to.iter().map(address).collect()))
+        let edges: Edges = (graph.iter())
+            .map(|(from, to)| {
+                let named: Vec<Address> = to.iter().map(address).collect();
+                (address(from), depends_on(&named).collect())
+            })
             .collect();
-        let edges = (owned.iter()).map(|(from, to)| (from.clone(), to.as_slice()));
-        let lines: Vec<String> = find(&edges.collect())
+        let lines: Vec<String> = find(&edges)
             .into_iter()
             .map(|(owner, problem)| format!("{owner}{} {}", problem.at, problem.message))
             .collect();

@@ -33,7 +33,7 @@ use crate::{
         DeclaredService, Problem,
         check::{self, Limits},
         raw::{RawScheduler, RawService},
-        sink::{DeclaredSink, RawNotify},
+        sink::{DeclaredSink, RawNotify, RawUrl},
     },
 };
 
@@ -140,6 +140,8 @@ struct Loader {
     defaults_faulty: bool,
     notify: BTreeMap<ResourceName, (Option<RawNotify>, Place)>,
     providers: BTreeMap<String, (Option<RawProvider>, Place)>,
+    /// Where an entry of `[notify]` names a credential.
+    notify_credentials: Vec<(ResourceName, Finding)>,
     credentials: BTreeMap<ResourceName, (ReadCredential, Place)>,
     services: BTreeMap<ResourceName, (ReadService, Place)>,
 }
@@ -243,11 +245,12 @@ impl Loader {
             }
         }
         for Declared {
-            value: (name, value),
+            value: (name, value, credential),
             place,
             span,
         } in parsed.notify
         {
+            self.notify_credentials.extend(credential);
             match self.notify.get(&name) {
                 None => drop(self.notify.insert(name, (value, place))),
                 Some((_, first)) => clash(
@@ -342,6 +345,7 @@ impl Loader {
         let providers: BTreeMap<String, RawProvider> = (self.providers.iter())
             .filter_map(|(name, (raw, _))| Some((name.clone(), raw.clone()?)))
             .collect();
+        self.check_sinks(reconcile.as_ref(), &credentials);
         let mut problems = self.problems(&services, &credentials, &providers);
         self.dropped += problems.len().saturating_sub(MOST);
         problems.truncate(MOST);
@@ -482,26 +486,27 @@ impl Loader {
             let unit = (raw.scheduler == Some(RawScheduler::Worker)).then(|| raw.unit.clone());
             raw.inherit(&self.defaults);
             raw.unit = unit.unwrap_or(raw.unit);
-            let meta = Meta {
-                depends_on: raw.depends_on.clone().unwrap_or_default(),
-                protect: raw.protect.unwrap_or_default(),
-                ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
-            };
             let on = (raw.on.iter().flatten())
                 .map(|host| host.as_str().to_owned())
                 .collect();
             let file = sources.files.get(place.file);
             let named = raw.notify.iter().flatten();
             let named = named.filter_map(|name| sinks.get(name).cloned());
-            services.push(DeclaredService {
+            let mut service = DeclaredService {
                 name: name.clone(),
                 file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
                 line: place.line,
                 sinks: named.collect(),
+                meta: Meta {
+                    depends_on: raw.depends_on.clone().unwrap_or_default(),
+                    protect: raw.protect.unwrap_or_default(),
+                    ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
+                },
                 raw,
-                meta,
                 on,
-            });
+            };
+            service.depend_on_credentials();
+            services.push(service);
         }
         services
     }
@@ -587,6 +592,8 @@ impl Loader {
                 problems.extend(unlisted.map(|problem| (service.address(), problem)));
                 let unknown = self.unknown_sinks(service);
                 problems.extend(unknown.map(|problem| (service.address(), problem)));
+                let lacking = self.lacking(service, credentials);
+                problems.extend(lacking.map(|problem| (service.address(), problem)));
             }
         }
         for credential in credentials.iter().filter(|_| !self.torn) {
@@ -618,16 +625,16 @@ impl Loader {
                 ));
             }
         }
-        let edges: graph::Edges<'_> = (self.services.keys())
+        let edges: graph::Edges = (self.services.keys())
             .map(|name| {
                 let own = services.binary_search_by(|service| service.name.cmp(name));
                 let own = own.ok().and_then(|at| services.get(at));
-                let to = own.map_or(&[][..], |service| &service.meta.depends_on);
-                (Address::new(Kind::Service, name.clone()), to)
+                let edges = own.map_or_else(Vec::new, edges_of);
+                (Address::new(Kind::Service, name.clone()), edges)
             })
             .chain(self.credentials.iter().map(|(name, (read, _))| {
                 let address = Address::new(Kind::Credential, name.clone());
-                (address, read.depends_on.as_slice())
+                (address, graph::depends_on(&read.depends_on).collect())
             }))
             .collect();
         if !self.torn {
@@ -659,6 +666,74 @@ impl Loader {
         })
     }
 
+    /// What `[notify]` names and is not there, or is not wherever it is needed.
+    fn check_sinks(&mut self, reconcile: Option<&Reconcile>, credentials: &[DeclaredCredential]) {
+        if self.torn {
+            return;
+        }
+        let mut findings = Vec::new();
+        for (name, at) in &self.notify_credentials {
+            if self.credentials.contains_key(name) {
+                continue;
+            }
+            let known = self.credentials.keys().map(ResourceName::as_str);
+            let near = check::nearest(name.as_str(), known);
+            findings.push(Finding {
+                message: format!("there is no `credential.{name}` in this spec"),
+                suggestion: near.map(|near| format!("did you mean `{near}`?")),
+                ..at.clone()
+            });
+        }
+        // The timer of our own is on every host.
+        for sink in reconcile.iter().flat_map(|own| &own.sinks) {
+            let named = (sink.raw.webhook.as_ref()).and_then(RawUrl::credential);
+            let places = self.notify_credentials.iter();
+            let mut at = places.filter(|(name, _)| Some(name) == named);
+            if let Some((name, at)) = at.next()
+                && let Some(missing) = self.missing_on(name, &[], credentials)
+            {
+                findings.push(Finding {
+                    message: format!(
+                        "`[reconcile]` is on every host, and `credential.{name}` is not on {missing}"
+                    ),
+                    suggestion: Some("leave the credential's `on` out".to_owned()),
+                    ..at.clone()
+                });
+            }
+        }
+        self.findings.extend(findings);
+    }
+
+    /// A host of those (none are all) on which a credential is not.
+    fn missing_on<'a>(
+        &'a self,
+        name: &ResourceName,
+        hosts: &'a [String],
+        credentials: &[DeclaredCredential],
+    ) -> Option<&'a str> {
+        let own = credentials.binary_search_by(|one| one.name.cmp(name));
+        let on = &credentials.get(own.ok()?)?.on;
+        let all = self.hosts.keys().filter(|_| hosts.is_empty());
+        let mut needed = all.chain(hosts);
+        needed
+            .find(|host| !on.is_empty() && !on.contains(host))
+            .map(String::as_str)
+    }
+
+    /// The credentials that a service names and that are not on each of its hosts.
+    fn lacking<'a>(
+        &'a self,
+        service: &'a DeclaredService,
+        credentials: &'a [DeclaredCredential],
+    ) -> impl Iterator<Item = Problem> + 'a {
+        service.uses().into_iter().filter_map(|(at, name)| {
+            let host = self.missing_on(name, &service.on, credentials)?;
+            let message = format!("`credential.{name}` is not on {host}, which has this service");
+            let help = format!("add `{host}` to the credential's `on`, or leave that out");
+            Some(Problem::at(at, message).suggest(help))
+        })
+    }
+
     fn unlisted<'a>(&'a self, on: &'a [String]) -> impl Iterator<Item = Problem> + 'a {
         on.iter().enumerate().filter_map(|(index, host)| {
             if self.hosts.contains_key(host) {
@@ -673,4 +748,19 @@ impl Loader {
             }))
         })
     }
+}
+
+/// What a service needs, with where it says so.
+fn edges_of(service: &DeclaredService) -> Vec<graph::Edge> {
+    let named = service.raw.depends_on.as_deref().unwrap_or_default();
+    let uses = service.uses().into_iter().map(|(at, name)| graph::Edge {
+        to: Address::new(Kind::Credential, name.clone()),
+        named: if at.starts_with("/notify/") {
+            graph::Named::Through
+        } else {
+            graph::Named::Name
+        },
+        at,
+    });
+    graph::depends_on(named).chain(uses).collect()
 }

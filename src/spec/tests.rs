@@ -492,10 +492,11 @@ webhook = { credential = "slack" }
 [deployments.web]
 [defaults.services]
 notify = ["ops"]
+[credentials.slack]
+source = { env = "SLACK" }
 [services.a]
 schedule = { every = "1h" }
 run = ["true"]
-env = { A = { credential = "gitlab", as = "path" } }
 "#,
     );
     let alone = fault(&text);
@@ -503,6 +504,77 @@ env = { A = { credential = "gitlab", as = "path" } }
     snapshot("absent", &alone);
     let with_another = fault(&format!("{text}timeot = \"1m\"\n"));
     assert!(with_another.starts_with("SPEC_INVALID"), "{with_another}");
+}
+
+#[test]
+fn a_credential_that_is_named_must_be_there_and_where_it_is_needed() {
+    let text = with_head(
+        r#"[hosts.web1]
+[hosts.bak1]
+[reconcile]
+every = "15m"
+[notify.ops]
+webhook = { credential = "slak" }
+[notify.web]
+webhook = { credential = "slack" }
+[defaults.services]
+env = { TOKEN = { credential = "gitlba" } }
+notify = ["web"]
+[credentials.slack]
+source = { env = "SLACK" }
+on = ["web1"]
+[credentials.gitlab]
+source = { env = "GITLAB_TOKEN" }
+on = ["bak1"]
+depends_on = ["service.round"]
+[services.wrong-word]
+schedule = { every = "1h" }
+run = ["true"]
+env = { A = { credential = "gitlab", as = "file" }, B = { credental = "gitlab" }, C = { credential = "Git Lab" } }
+[services.nowhere]
+schedule = { every = "1h" }
+run = ["true"]
+notify = ["ops", "web"]
+env = { A = { credential = "gitlab" }, CREDENTIALS_DIRECTORY = "/x" }
+ping = { credential = "pin" }
+[services.round]
+schedule = { every = "1h" }
+run = ["true"]
+on = ["bak1"]
+notify = []
+env = { TOKEN = { credential = "gitlab", as = "path" } }
+[services.own]
+schedule = { every = "1h" }
+run = ["true"]
+on = ["web1"]
+env = { TOKEN = "literal" }
+"#,
+    );
+    snapshot("credential_uses", &fault(&text));
+}
+
+#[test]
+fn a_service_depends_on_the_credentials_that_it_uses() {
+    let text = with_head(
+        r#"[notify.ops]
+webhook = { credential = "slack" }
+[credentials.slack]
+source = { env = "SLACK" }
+[credentials.gitlab]
+source = { env = "GITLAB_TOKEN" }
+[services.a]
+schedule = { every = "1h" }
+run = ["true"]
+notify = ["ops"]
+depends_on = ["credential.gitlab"]
+env = { TOKEN = { credential = "gitlab" }, FILE = { credential = "gitlab", as = "path" } }
+"#,
+    );
+    let spec = World::new(&[("lore.toml", &text)]).load(&[]).unwrap();
+    let needed: Vec<String> = (spec.services[0].meta.depends_on.iter())
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(needed, ["credential.gitlab", "credential.slack"]);
 }
 
 #[test]
@@ -808,7 +880,7 @@ fn the_template_and_the_examples_load() {
         found.push(dir.file_name().unwrap().to_str().unwrap().to_owned());
     }
     found.sort();
-    assert_eq!(found, ["gitlore", "quickstart", "systemd"]);
+    assert_eq!(found, ["credentials", "gitlore", "quickstart", "systemd"]);
 }
 
 #[test]

@@ -148,6 +148,7 @@ pub fn service(project: &ProjectName, name: &str, scheduler: Scheduler) -> Servi
         timeout: Seconds(900),
         working_dir: PathBuf::from("/"),
         env: [].into(),
+        credentials: [].into(),
         write_paths: Vec::new(),
         replaces: None,
         lock: None,

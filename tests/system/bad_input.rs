@@ -266,7 +266,7 @@ fn unstable(host: &Host) {
     let copied = host.command("sh").args(["-c", command]).output().unwrap();
     Answer::of(&copied).exits(0);
     let installed = match host.manager {
-        Manager::System => PathBuf::from(INSTALLED),
+        Manager::System | Manager::Other => PathBuf::from(INSTALLED),
         Manager::User => host.account.home.join(".local/bin/lorectl"),
     };
     let applied = host.command(&installed).args(["apply", "-y"]).output();

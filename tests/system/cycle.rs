@@ -161,7 +161,7 @@ fn applied(host: &Host) {
     let ticks = fs::read_to_string(marks.join("ticks")).unwrap();
     assert!(ticks.lines().count() >= 3, "{ticks}");
     let logs = host.lorectl(&["service", "logs", "tick"]).exits(0);
-    let line = format!("run by {}", host.account.name);
+    let line = format!("run by {}", host.owner.name);
     assert!(logs.stdout.contains(&line), "{}", logs.stdout);
     assert!(runs(host, "quiet").is_empty());
     let status = host.lorectl(&["status", "--json"]).exits(0).stdout;
@@ -388,7 +388,7 @@ fn destroyed(host: &Host) {
     // A stamp that its timer left, from a time when it was persistent.
     let stamps = match host.manager {
         Manager::System => Path::new("/var/lib/systemd/timers").to_owned(),
-        Manager::User => host.account.home.join(".local/share/systemd/timers"),
+        Manager::User | Manager::Other => host.owner.home.join(".local/share/systemd/timers"),
     };
     host.make_dir(&stamps);
     host.write(

@@ -32,6 +32,8 @@ pub enum Manager {
     System,
     /// That of an ordinary user, asked by that user.
     User,
+    /// The same, asked by root for that user.
+    Other,
 }
 
 /// A manager, and a project and a directory that no other test has.
@@ -40,6 +42,8 @@ pub struct Host {
     pub project: String,
     /// Whom commands run as.
     pub account: Account,
+    /// Whose manager it is.
+    pub owner: Account,
     /// Where the spec is, and where commands start.
     pub dir: PathBuf,
     /// The state directory that is taken when none is named.
@@ -210,11 +214,13 @@ impl Host {
                 manager,
                 project: project.to_owned(),
                 account: account("root").unwrap(),
+                owner: account("root").unwrap(),
                 dir: Path::new("/srv/specs").join(project),
                 state_dir: PathBuf::from("/var/lib/lorectl"),
                 units: PathBuf::from("/etc/systemd/system"),
             },
             Manager::User => Self::of_user(account(USER).unwrap(), project),
+            Manager::Other => Self::for_user(account(USER).unwrap(), project),
         }
         .with_dir()
     }
@@ -227,9 +233,20 @@ impl Host {
             dir: account.home.join("specs").join(project),
             state_dir: account.home.join(".local/state/lorectl"),
             units: account.home.join(".config/systemd/user"),
+            owner: account.clone(),
             account,
         }
         .with_dir()
+    }
+
+    /// The host as root sees it who applies for some ordinary user.
+    pub fn for_user(owner: Account, project: &str) -> Self {
+        Self {
+            manager: Manager::Other,
+            units: owner.home.join(".config/systemd/user"),
+            owner,
+            ..Self::of_project(Manager::System, project)
+        }
     }
 
     fn with_dir(self) -> Self {
@@ -237,24 +254,34 @@ impl Host {
         self
     }
 
-    /// Makes a directory that belongs to whoever commands run as.
+    /// Makes a directory that belongs to whoever commands run as; where jobs leave something, and in a
+    /// home, to whoever has the manager.
     pub fn make_dir(&self, dir: &Path) {
         fs::create_dir_all(dir).unwrap();
+        let homes = [&self.account.home, &self.owner.home];
         let mut at = dir;
-        while at != self.account.home && at.parent().is_some_and(|up| up != Path::new("/")) {
+        while !homes.contains(&&at.to_path_buf())
+            && at.parent().is_some_and(|up| up != Path::new("/"))
+        {
             self.own(at);
             at = at.parent().unwrap();
         }
     }
 
     fn own(&self, path: &Path) {
-        std::os::unix::fs::chown(path, Some(self.account.uid), Some(self.account.gid)).unwrap();
+        let below = |dir: &Path| path != dir && path.starts_with(dir);
+        let of_owner = below(&self.owner.home) || (below(&self.dir) && path.is_dir());
+        let whose = if of_owner { &self.owner } else { &self.account };
+        std::os::unix::fs::chown(path, Some(whose.uid), Some(whose.gid)).unwrap();
     }
 
-    /// Writes a file of whoever commands run as.
+    /// Writes a file: a new one is of whoever commands run as.
     pub fn write(&self, path: &Path, bytes: impl AsRef<[u8]>) {
+        let is_new = fs::symlink_metadata(path).is_err();
         fs::write(path, bytes).unwrap();
-        self.own(path);
+        if is_new {
+            self.own(path);
+        }
     }
 
     /// A program that runs those lines of shell.
@@ -280,6 +307,9 @@ impl Host {
                 .with("scheduler", r#""systemd-system""#)
                 .with("user", r#""root""#),
             Manager::User => job.with("scheduler", r#""systemd-user""#),
+            Manager::Other => job
+                .with("scheduler", r#""systemd-user""#)
+                .with("user", &format!("\"{}\"", self.owner.name)),
         }
     }
 
@@ -310,6 +340,19 @@ impl Host {
         if self.account.uid != 0 {
             command.uid(self.account.uid).gid(self.account.gid);
         }
+        command
+    }
+
+    /// A command of whoever has the manager, in that user's home.
+    pub fn command_of_owner(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(program);
+        let runtime = lorectl::effect::host::runtime_dir(self.owner.uid);
+        command
+            .env("HOME", &self.owner.home)
+            .env("XDG_RUNTIME_DIR", runtime)
+            .current_dir(&self.owner.home)
+            .uid(self.owner.uid)
+            .gid(self.owner.gid);
         command
     }
 
@@ -354,10 +397,9 @@ impl Host {
 
     /// Runs `systemctl` of this manager; what it printed, whatever its status.
     pub fn systemctl(&self, args: &[&str]) -> String {
-        let mut command = self.command("systemctl");
-        if self.manager == Manager::User {
-            let runtime = lorectl::effect::host::runtime_dir(self.account.uid);
-            command.arg("--user").env("XDG_RUNTIME_DIR", runtime);
+        let mut command = self.command_of_owner("systemctl");
+        if self.manager != Manager::System {
+            command.arg("--user");
         }
         Answer::of(&command.args(args).output().unwrap()).stdout
     }
@@ -482,16 +524,16 @@ impl Host {
                 ],
                 PathBuf::from("/var/lib/systemd/timers"),
             ),
-            Manager::User => {
-                let run = lorectl::effect::host::runtime_dir(self.account.uid).join("systemd");
+            Manager::User | Manager::Other => {
+                let run = lorectl::effect::host::runtime_dir(self.owner.uid).join("systemd");
                 (
                     vec![
-                        self.account.home.join(".config/systemd/user.control"),
+                        self.owner.home.join(".config/systemd/user.control"),
                         run.join("user"),
                         run.join("user.control"),
                         run.join("transient"),
                     ],
-                    self.account.home.join(".local/share/systemd/timers"),
+                    self.owner.home.join(".local/share/systemd/timers"),
                 )
             }
         };

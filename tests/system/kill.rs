@@ -241,7 +241,7 @@ fn changes(host: &Host) {
         // All of them once; what differs between the managers is not when to die.
         most: match host.manager {
             Manager::System => 150,
-            Manager::User => 70,
+            Manager::User | Manager::Other => 70,
         },
         also: &String::new,
     }

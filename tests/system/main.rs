@@ -31,6 +31,8 @@ mod tending;
 mod tidings;
 mod told;
 mod trace;
+mod users;
+mod uses;
 
 use std::{
     path::Path,
@@ -48,6 +50,20 @@ const NEEDS: &[(&str, &str)] = &[
     ("chattr", "needs chattr, of e2fsprogs"),
     ("useradd", "needs useradd, of passwd"),
     ("loginctl", "needs loginctl, of systemd"),
+];
+
+/// What is not tested of another user's manager.
+const NOT_FOR_OTHERS: &[&str] = &[
+    // They follow the calls of one process, and there are two.
+    "a_kill_anywhere_in_an_apply_is_mended",
+    "a_kill_anywhere_in_a_first_apply_is_mended",
+    "a_kill_anywhere_in_a_destroy_is_mended",
+    "a_record_is_durable_before_the_act_that_it_announces",
+    "a_trace_that_breaks_the_rule_is_told",
+    "what_only_looks_changes_no_file",
+    "a_plan_of_a_thousand_services_makes_few_calls",
+    // A home is looked into only for what is in that user's manager.
+    "units_are_found_of_a_manager_that_nothing_names",
 ];
 
 /// One test, on a host with a project of its own.
@@ -83,13 +99,19 @@ fn main() {
         runner::BOTH,
         tidings::BOTH,
         tending::BOTH,
+        uses::BOTH,
     ]
     .concat();
     let mut trials = Vec::new();
     for (name, test) in both {
-        for manager in [Manager::System, Manager::User] {
-            trials.push(trial(name, manager, skip, test));
+        for manager in [Manager::System, Manager::User, Manager::Other] {
+            if manager != Manager::Other || !NOT_FOR_OTHERS.contains(&name) {
+                trials.push(trial(name, manager, skip, test));
+            }
         }
+    }
+    for (name, test) in users::OTHER {
+        trials.push(trial(name, Manager::Other, skip, *test));
     }
     let system = [
         bad_input::SYSTEM,
@@ -149,6 +171,7 @@ fn trial(
     let (backend, turn) = match manager {
         Manager::System => ("systemd-system", &SYSTEM),
         Manager::User => ("systemd-user", &USER),
+        Manager::Other => ("systemd-user@", &USER),
     };
     let run = move || -> Result<(), Failed> {
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);

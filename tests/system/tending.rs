@@ -15,11 +15,13 @@ pub const BOTH: &[Test] = &[
 ];
 
 fn renamed(host: &Host) {
-    let began = host.dir.join("began");
+    let marks = host.dir.join("marks");
+    host.make_dir(&marks);
+    let began = marks.join("began");
     let lines = format!("touch {}\nsleep 2", began.display());
     let program = host.script("slow", &lines);
     let argv = format!(r#"["{}"]"#, program.display());
-    let paths = format!(r#"["{}"]"#, host.dir.display());
+    let paths = format!(r#"["{}"]"#, marks.display());
     let slow = host
         .job("old")
         .with("run", &argv)

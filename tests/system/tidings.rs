@@ -22,6 +22,7 @@ fn own(host: &Host) -> &'static str {
     match host.manager {
         Manager::System => "scheduler = \"systemd-system\"\nuser = \"daemon\"",
         Manager::User => "scheduler = \"systemd-user\"",
+        Manager::Other => "scheduler = \"systemd-user\"\nuser = \"lore\"",
     }
 }
 
@@ -36,10 +37,12 @@ fn secret(host: &Host, name: &str, text: &str) -> String {
     let path = host.dir.join(name);
     host.write(&path, text);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    if host.manager == Manager::System {
-        let daemon = crate::host::account("daemon").unwrap();
-        chown(&path, None, Some(daemon.gid)).unwrap();
-    }
+    let (uid, gid) = match host.manager {
+        Manager::System => (None, crate::host::account("daemon").unwrap().gid),
+        // The sandbox hides whose another's would be.
+        Manager::User | Manager::Other => (Some(host.owner.uid), host.owner.gid),
+    };
+    chown(&path, uid, Some(gid)).unwrap();
     path.display().to_string()
 }
 

@@ -1,8 +1,10 @@
 //! What the spec wants of credentials, and what their sources hold.
 
+use std::path::PathBuf;
+
 use crate::{
     credential::{
-        definition::STORE,
+        definition::{Credential, STORE},
         image,
         key::Key,
         plan::{Glimpse, Sources},
@@ -10,12 +12,15 @@ use crate::{
         spec::{self as credential, DeclaredCredential},
         watch,
     },
-    effect::{http::Http, user},
+    effect::{
+        http::Http,
+        user::{self, Account},
+    },
     error::Result,
     id::{Address, Kind, ResourceName},
     observe::Wish,
     resource::{Declared, Definition, Desired},
-    service::spec::Problem,
+    service::{desired::KNOWN_AT_APPLY, spec::Problem},
     spec::Spec,
 };
 
@@ -34,8 +39,12 @@ impl Project<'_> {
         let others = selection.elsewhere.iter().map(|one| one.address());
         wish.elsewhere.extend(others);
         let mut problems = Vec::new();
+        let key = match (selection.here.is_empty(), &self.elsewhere) {
+            (false, None) => Key::read(self.context.disk.as_ref(), &self.layout)?,
+            (true, _) | (_, Some(_)) => None,
+        };
         for declared in selection.here {
-            match self.wish_credential(spec, declared)? {
+            match self.wish_credential(spec, declared, key.as_ref())? {
                 Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
                 Err(found) => {
                     let own = |problem| (declared.address(), declared.declared(), problem);
@@ -50,6 +59,7 @@ impl Project<'_> {
         &self,
         spec: &Spec,
         declared: &DeclaredCredential,
+        key: Option<&Key>,
     ) -> Result<Result<Desired, Vec<Problem>>> {
         let dir = match &self.elsewhere {
             None => spec.dir_of(&declared.file),
@@ -63,19 +73,34 @@ impl Project<'_> {
                 applier: self.applier().owner,
                 dir: &dir,
                 programs: &self.programs,
-                user: &|name| self.account(name),
+                user: &|name| match (self.account(name)?, &self.elsewhere) {
+                    (None, Some(_)) => Ok(Some(Account {
+                        name: name.to_owned(),
+                        owner: KNOWN_AT_APPLY,
+                        home: PathBuf::new(),
+                    })),
+                    (known, _) => Ok(known),
+                },
                 providers: &spec.providers,
-                group: &user::group_by_name,
+                group: &|name| match &self.elsewhere {
+                    None => user::group_by_name(name),
+                    Some(_) => Ok(Some(KNOWN_AT_APPLY.gid)),
+                },
             },
         )?;
-        let credential = match resolved {
+        let mut credential = match resolved {
             Ok(credential) => credential,
             Err(problems) => return Ok(Err(problems)),
         };
-        let definition = Definition::of(&credential)?;
         let address = declared.address();
+        if self.elsewhere.is_some()
+            && let Some(applied) = self.memory.state.resources.get(&address)
+        {
+            credential.fill_in(&applied.definition.read()?);
+        }
+        let definition = Definition::of(&credential)?;
         if self.elsewhere.is_none() {
-            let glimpse = self.glimpse_at(&credential)?;
+            let glimpse = self.glimpse_at(&credential, key);
             (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
         }
         Ok(Ok(Desired {
@@ -103,19 +128,12 @@ impl Project<'_> {
     }
 
     /// What a source holds. Nothing is run for it and nothing is sent.
-    fn glimpse_at(
-        &self,
-        credential: &crate::credential::definition::Credential,
-    ) -> Result<Glimpse> {
-        let disk = self.context.disk.as_ref();
-        Ok(match source::look(disk, credential) {
-            Look::Value(value) => {
-                let key = Key::read(disk, &self.layout)?;
-                Glimpse::Value(key.map(|key| key.fingerprint(&value)))
-            }
+    fn glimpse_at(&self, credential: &Credential, key: Option<&Key>) -> Glimpse {
+        match source::look(self.context.disk.as_ref(), credential) {
+            Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
             Look::Nothing(error) => Glimpse::Nothing(error.message),
             Look::Unasked => Glimpse::AtApply,
-        })
+        }
     }
 }
 

@@ -132,7 +132,9 @@ impl<'a> Project<'a> {
                 users.insert(name, known.owner);
             }
         }
+        let lingering = users.keys().filter(|name| host::lingers(name)).cloned();
         Ok(Machine {
+            lingering: lingering.collect(),
             users,
             auto: backend::auto(account.owner.uid, Managers::of_host(account.owner.uid)),
             lingers: host::lingers(&account.name),

@@ -91,6 +91,7 @@ impl Project<'_> {
             }),
             ..RawService::default()
         };
+        declared.depend_on_credentials();
         Ok(declared)
     }
 

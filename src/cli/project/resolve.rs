@@ -182,7 +182,7 @@ impl Resolver<'_> {
         Ok(Desired {
             id: ResourceId::derive(&self.state.lineage, &address),
             address,
-            backend: service.scheduler.backend(),
+            backend: service.backend(),
             definition,
             image,
             renderer: Some(renderer),

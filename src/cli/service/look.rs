@@ -148,7 +148,7 @@ pub(super) async fn checks(
     if let Some(silent) = &observed.silent {
         checks.push(Check::new(platform, Verdict::Fail, silent.clone(), ""));
     }
-    let user = &context.account.name;
+    let user = service.manager_of().unwrap_or(&context.account.name);
     if let Some(warning) = lingering_warning(service.scheduler, user, host::lingers(user)) {
         let action = format!("loginctl enable-linger {user}");
         checks.push(Check::new(platform, Verdict::Warn, warning, &action));

@@ -163,7 +163,7 @@ fn fits(state: &State, shown: &Path) -> Result<()> {
         let same = service.name == address.name
             && service.project == state.project
             && service.id == record.id
-            && service.scheduler.backend() == record.backend;
+            && service.backend() == record.backend;
         if address.kind != Kind::Service || !same {
             return Err(odd(format!("the record of {address} is of something else")));
         }

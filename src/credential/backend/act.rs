@@ -300,7 +300,10 @@ impl Store {
         announced.reload.extend(units);
         announced.reload.sort_unstable();
         announced.reload.dedup();
-        announced.write(disk, &self.layout, name)?;
+        // Without a place there is nothing that could be forgotten.
+        if !announced.delivered.is_empty() || memento.record.is_some() {
+            announced.write(disk, &self.layout, name)?;
+        }
         self.store(name, value)?;
         for one in stale {
             delivery::put(disk, one, value)?;

@@ -8,8 +8,7 @@ use crate::{
     id::{Address, Kind, ProjectName, ResourceName, Timestamp},
     layout::Layout,
     resource::{
-        Definition, Found, Image, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray,
-        UnknownCode,
+        Found, Image, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray, UnknownCode,
     },
 };
 
@@ -123,7 +122,7 @@ impl Store {
         let print = fingerprint(key, &record);
         let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
         let image = self.image(&credential, &record, &facts);
-        let told = Definition::of(&facts).ok();
+        let told = serde_json::to_value(&facts).ok().map(Box::new);
         Some(Seen::Ours(Found {
             image,
             told,

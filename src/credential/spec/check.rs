@@ -313,12 +313,17 @@ fn unit(at: &str, name: &str) -> Option<Problem> {
     (stem.is_empty() || stem.ends_with('@')).then(|| Problem::at(at, "that is no name of a unit"))
 }
 
+/// What is wrong with a path, which is absolute or begins with `./`, at the spec file.
 fn absolute(at: &str, path: &str) -> Option<Problem> {
+    let path = path
+        .strip_prefix('.')
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path);
     let climbs = path.split('/').any(|part| part == ".." || part == ".");
     let wrong = if path.starts_with('~') {
         "`~` is a shell's, and there is none here"
     } else if !path.starts_with('/') {
-        "the path of the file is absolute"
+        "the path of the file is absolute, or begins with `./`"
     } else if climbs {
         "the path of the file holds no `.` and no `..`"
     } else if path.ends_with('/') || path.contains("//") {
@@ -330,5 +335,7 @@ fn absolute(at: &str, path: &str) -> Option<Problem> {
     } else {
         return None;
     };
-    Some(Problem::at(at, wrong).suggest("write the absolute path, as `/etc/acme/token`"))
+    Some(Problem::at(at, wrong).suggest(
+        "write the absolute path, as `/etc/acme/token`, or one from the spec file, as `./token`",
+    ))
 }

@@ -142,7 +142,7 @@ pub fn resolve(
         provider: raw.provider.clone(),
         table,
         base_url: raw.base_url.clone(),
-        ca_file: raw.ca_file.as_ref().map(Into::into),
+        ca_file: raw.ca_file.as_ref().map(|path| placed(path, context.dir)),
         source,
         issuer,
         signed_with: raw.signed_with().map(|(_, name)| name.clone()),
@@ -164,7 +164,7 @@ fn source(raw: &RawSource, context: &Context<'_>, problems: &mut Vec<Problem>) -
         return Some(Source::Env(name.to_string()));
     }
     if let Some(path) = &raw.file {
-        return Some(Source::File(path.into()));
+        return Some(Source::File(placed(path, context.dir)));
     }
     if let Some(name) = &raw.systemd {
         return Some(Source::Systemd(name.to_string()));
@@ -264,6 +264,14 @@ fn issued(raw: &RawCredential, table: Option<&Provider>) -> Result<Option<Issuer
     Ok(None)
 }
 
+/// Where a file is that the spec names: `./x` from the spec file's directory.
+fn placed(path: &str, dir: &Path) -> std::path::PathBuf {
+    match path.strip_prefix("./") {
+        Some(rest) => dir.join(rest),
+        None => path.into(),
+    }
+}
+
 /// A path without `.` and `..`, as it reads.
 fn clean(path: &Path) -> std::path::PathBuf {
     let mut clean = std::path::PathBuf::new();
@@ -286,9 +294,9 @@ fn delivery(
     problems: &mut Vec<Problem>,
 ) -> Result<Option<Delivery>> {
     let (to, is_file) = match (&raw.file, &raw.env_file, &raw.name) {
-        (Some(path), _, _) => (Target::File(path.into()), true),
+        (Some(path), _, _) => (Target::File(placed(path, context.dir)), true),
         (None, Some(path), Some(name)) => {
-            let (path, name) = (path.into(), name.to_string());
+            let (path, name) = (placed(path, context.dir), name.to_string());
             (Target::EnvFile { path, name }, false)
         }
         (None, _, _) => return Ok(None),

@@ -56,7 +56,7 @@ pub struct RawCredential {
 pub struct RawSource {
     /// A variable in the environment of `lorectl apply`.
     pub env: Option<EnvName>,
-    /// The absolute path of a file that others cannot read, and that belongs to root or to whoever applies.
+    /// The path of a file, absolute or `./x` from the spec file, that others cannot read, and that belongs to root or to whoever applies.
     pub file: Option<String>,
     /// A command that prints the value on standard output, as an argument vector; or a JSON object as
     /// Kubernetes' exec plugins print it, with `status.token` and `status.expirationTimestamp`. It is run
@@ -191,9 +191,9 @@ pub enum RawStore {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Delivery")]
 pub struct RawDelivery {
-    /// The absolute path of a file that holds the value and nothing else. Its directory must be there.
+    /// The path, absolute or `./x` from the spec file, of a file that holds the value and nothing else. Its directory must be there.
     pub file: Option<String>,
-    /// The absolute path of a file of variables, of which one line is ours and the rest is kept.
+    /// The path, absolute or `./x` from the spec file, of a file of variables, of which one line is ours and the rest is kept.
     pub env_file: Option<String>,
     /// The variable of `env_file`.
     pub name: Option<EnvName>,

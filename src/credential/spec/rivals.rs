@@ -1,29 +1,37 @@
 //! Deliveries: that no two of one host go to one place.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{id::ResourceName, service::spec::Problem};
 
 use super::{DeclaredCredential, raw::RawDelivery};
 
-/// A place as it is written: the file, and the variable where it is one line of it.
-type Place<'a> = (&'a str, Option<&'a str>);
+/// A place: the file, from the spec's root where it is written from the spec file, and the variable
+/// where it is one line of it.
+type Place<'a> = (PathBuf, Option<&'a str>);
 
-fn place(raw: &RawDelivery) -> Option<Place<'_>> {
+fn place<'a>(raw: &'a RawDelivery, declared_in: &str) -> Option<Place<'a>> {
+    let placed = |path: &str| match path.strip_prefix("./") {
+        Some(rest) => Path::new(declared_in).with_file_name("").join(rest),
+        None => path.into(),
+    };
     match (&raw.file, &raw.env_file) {
-        (Some(path), _) => Some((path, None)),
-        (None, Some(path)) => Some((path, Some(raw.name.as_ref()?.as_str()))),
+        (Some(path), _) => Some((placed(path), None)),
+        (None, Some(path)) => Some((placed(path), Some(raw.name.as_ref()?.as_str()))),
         (None, None) => None,
     }
 }
 
 /// Each delivery to what an earlier one writes: the two would undo each other for ever.
 pub fn twice(credentials: &[DeclaredCredential]) -> Vec<(ResourceName, Problem)> {
-    let mut files: BTreeMap<&str, Vec<(&DeclaredCredential, Option<&str>)>> = BTreeMap::new();
+    let mut files: BTreeMap<PathBuf, Vec<(&DeclaredCredential, Option<&str>)>> = BTreeMap::new();
     let mut problems = Vec::new();
     for credential in credentials {
         for (index, raw) in credential.raw.deliver.iter().flatten().enumerate() {
-            let Some((path, name)) = place(raw) else {
+            let Some((path, name)) = place(raw, &credential.file) else {
                 continue;
             };
             let others = files.entry(path).or_default();

@@ -52,6 +52,7 @@ fn snapshot() -> Snapshot {
             users: [("daemon".to_owned(), Owner { uid: 1, gid: 1 })].into(),
             auto: Scheduler::SystemdSystem,
             lingers: false,
+            lingering: BTreeSet::new(),
             worker_runs: true,
             state_dir: "/var/lib/lorectl".into(),
             binary: "/usr/local/bin/lorectl".into(),

@@ -7,17 +7,24 @@ mod sweep;
 pub mod systemd;
 pub mod worker;
 
-use std::{path::PathBuf, rc::Rc};
+use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use crate::{
     credential::{backend::Store, definition::STORE},
-    effect::{clock::SystemClock, disk::Disk, host, user::Account},
+    effect::{
+        clock::SystemClock,
+        dbus::{Manager, Whose},
+        delegate::Delegate,
+        disk::Disk,
+        host,
+        user::{self, Account},
+    },
     error::{Code, Error, Result},
     id::BackendId,
     layout::Layout,
     resource::Act,
     service::{
-        definition::{Scheduler, Service},
+        definition::{Scheduler, Service, user_of},
         image, status,
     },
 };
@@ -63,6 +70,17 @@ fn open_scheduler(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
         let now = seed.clock.now();
         status::file::seed_status(seed.disk.as_ref(), &seed.layout, service, now)
     });
+    if let Some(name) = user_of(id) {
+        if !host.account.is_root() {
+            let message = format!("the manager of `{name}` is that user's and root's alone");
+            return Err(Error::new(Code::NotPermitted, message).suggest("apply as root"));
+        }
+        let systemd = match user::by_name(name)? {
+            Some(account) => Systemd::of_user(&account, layout),
+            None => Systemd::of_nobody(name, layout),
+        };
+        return Ok(Box::new(systemd.on_install(seed).clock(host.clock)));
+    }
     match Scheduler::of(id) {
         Some(Scheduler::SystemdSystem) => {
             let systemd = Systemd::system(layout, disk);
@@ -83,7 +101,7 @@ fn open_scheduler(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
     }
 }
 
-/// Where a file part of a service is on the host.
+/// Where a file part of a service is on the host, whose manager's user has this account.
 pub fn path_of(service: &Service, part: &str, layout: &Layout, account: &Account) -> PathBuf {
     if part == image::RUN.as_str() {
         return layout.run_file(&service.name);
@@ -96,6 +114,29 @@ pub fn path_of(service: &Service, part: &str, layout: &Layout, account: &Account
     };
     let stem = super::unit::stem(&service.project, &service.name);
     places.units.join(format!("{stem}.{part}"))
+}
+
+/// The manager that wakes a service; none where that is the worker.
+///
+/// # Errors
+/// `NOT_PERMITTED` when it is the manager of a user whom the host does not have; what the user
+/// database says.
+pub fn manager(service: &Service, account: &Account) -> Result<Option<Manager>> {
+    if let Some(name) = service.manager_of() {
+        let found = user::by_name(name)?.ok_or_else(|| {
+            let message = format!("there is no user `{name}` on this host");
+            Error::new(Code::NotPermitted, message)
+        })?;
+        return Ok(Some(Manager::through(&Arc::new(Delegate::new(found)))));
+    }
+    Ok(match service.scheduler {
+        Scheduler::SystemdSystem => Some(Manager::new(Whose::System)),
+        Scheduler::SystemdUser => Some(Manager::new(Whose::User {
+            uid: account.owner.uid,
+            name: account.name.clone(),
+        })),
+        Scheduler::Worker => None,
+    })
 }
 
 /// Which managers answer to the user who applies.

@@ -8,11 +8,12 @@ use std::{
 use super::{Host, retire, systemd::Places};
 use crate::{
     effect::{
-        disk::{self, EntryKind},
+        disk::{self, Disk, EntryKind},
         host,
     },
     error::{Error, Result},
     id::{Address, Kind, ResourceName},
+    layout::Layout,
     service::status::file,
 };
 
@@ -28,21 +29,7 @@ use crate::{
 /// What the disk says.
 pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
     let disk = host.disk.as_ref();
-    let stem = format!("lorectl-{}.", host.layout.project());
-    let of_project = |target: &str| target.starts_with(&stem);
-    for dir in unit_dirs(host) {
-        // Whoever keeps the host may keep its units behind a link.
-        let resolved = disk.resolve(&dir);
-        let Some(dir) = resolved.map_err(|error| Error::io("look at", &dir, error))? else {
-            continue;
-        };
-        sweep_dir(host, &dir, &of_project)?;
-        for (name, kind) in list(host, &dir)? {
-            if kind == EntryKind::Dir && of_project(&name) {
-                sweep_dir(host, &dir.join(name), &|_| true)?;
-            }
-        }
-    }
+    sweep_units(disk, &host.layout, unit_dirs(host))?;
     let units = if host.account.owner.uid == 0 {
         Places::system().units
     } else {
@@ -54,8 +41,8 @@ pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
     };
     retire::sweep(&host.disk, &host.layout, &units)?;
     let services = host.layout.services();
-    sweep_dir(host, &services, &|_| true)?;
-    for (name, kind) in list(host, &services)? {
+    sweep_dir(disk, &services, &|_| true)?;
+    for (name, kind) in list(disk, &services)? {
         let Ok(name) = name.parse::<ResourceName>() else {
             continue;
         };
@@ -63,7 +50,7 @@ pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
             continue;
         }
         let dir = host.layout.service(&name);
-        sweep_dir(host, &dir, &|_| true)?;
+        sweep_dir(disk, &dir, &|_| true)?;
         let run = host.layout.run_file(&name);
         let stat = disk.stat(&run);
         if stat
@@ -73,7 +60,7 @@ pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
             continue;
         }
         let data = host.layout.data(&name);
-        sweep_dir(host, &data, &|_| true)?;
+        sweep_dir(disk, &data, &|_| true)?;
         let address = Address::new(Kind::Service, name.clone());
         if purged.contains(&address) || file::is_untouched(disk, &host.layout, &name) {
             let gone = disk.remove_tree(&data).and_then(|_| disk.remove_dir(&dir));
@@ -83,13 +70,40 @@ pub fn sweep(host: &Host, purged: &BTreeSet<Address>) -> Result<()> {
     Ok(())
 }
 
-fn list(host: &Host, dir: &Path) -> Result<Vec<(String, EntryKind)>> {
-    let listed = host.disk.list(dir);
+/// Removes temporary files of the project from directories of units.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn sweep_units(
+    disk: &dyn Disk,
+    layout: &Layout,
+    dirs: impl IntoIterator<Item = PathBuf>,
+) -> Result<()> {
+    let stem = format!("lorectl-{}.", layout.project());
+    let of_project = |target: &str| target.starts_with(&stem);
+    for dir in dirs {
+        // Whoever keeps the host may keep its units behind a link.
+        let resolved = disk.resolve(&dir);
+        let Some(dir) = resolved.map_err(|error| Error::io("look at", &dir, error))? else {
+            continue;
+        };
+        sweep_dir(disk, &dir, &of_project)?;
+        for (name, kind) in list(disk, &dir)? {
+            if kind == EntryKind::Dir && of_project(&name) {
+                sweep_dir(disk, &dir.join(name), &|_| true)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, EntryKind)>> {
+    let listed = disk.list(dir);
     listed.map_err(|error| Error::io("list", dir, error))
 }
 
-fn sweep_dir(host: &Host, dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
-    disk::sweep(host.disk.as_ref(), dir, ours)
+fn sweep_dir(disk: &dyn Disk, dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
+    disk::sweep(disk, dir, ours)
         .map(drop)
         .map_err(|(path, error)| Error::io("sweep", &path, error))
 }
@@ -101,9 +115,7 @@ fn unit_dirs(host: &Host) -> Vec<PathBuf> {
     let system = (uid == 0).then(Places::system);
     let mut dirs = Vec::new();
     for places in system.into_iter().chain([user]) {
-        dirs.push(places.wants());
-        dirs.push(places.units);
-        dirs.extend(places.beside.into_iter().map(|beside| beside.dir));
+        dirs.extend(places.written());
     }
     dirs
 }

@@ -20,6 +20,7 @@ use crate::{
             },
             sink::{Target, UrlSource},
         },
+        run::credentials::Credentials,
     },
 };
 
@@ -158,10 +159,37 @@ impl Doctor<'_> {
             .filter(|(_, url)| look && matches!(url, UrlSource::File(_)));
         files
             .filter_map(|(what, url)| {
-                let why = address::url(self.disk, url, reader.account.owner).err()?;
+                if let UrlSource::File(path) = url
+                    && let Some(check) = self.hidden(path, reader)
+                {
+                    return Some(check);
+                }
+                let why = address::url(
+                    self.disk,
+                    url,
+                    reader.account.owner,
+                    &Credentials::default(),
+                )
+                .err()?;
                 Some(warn(format!("{what}: {why}"), ""))
             })
             .collect()
+    }
+
+    /// That a run in a user's manager cannot tell whose a file with a secret is: it believes none but
+    /// the user's own.
+    fn hidden(&self, path: &Path, reader: &Reader) -> Option<Check> {
+        self.service.manager_of()?;
+        if self.service.sandbox == Sandbox::Off {
+            return None;
+        }
+        let real = self.disk.resolve(path).ok().flatten()?;
+        let stat = self.disk.stat(&real).ok().flatten()?;
+        let (shown, name) = (path.display(), &reader.account.name);
+        (stat.owner.uid != reader.account.owner.uid).then(|| {
+            let message = format!("{shown} is not `{name}`'s own, and the sandbox of a user's manager does not show a run whose it is");
+            warn(message, &format!("chown {name} {shown}"))
+        })
     }
 }
 

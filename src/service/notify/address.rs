@@ -12,6 +12,7 @@ use crate::{
         user,
     },
     resource::Owner,
+    service::run::credentials::Credentials,
 };
 
 /// The largest file that a URL is read from.
@@ -24,7 +25,12 @@ const CA_LIMIT: u64 = 1 << 20;
 ///
 /// # Errors
 /// Why there is none, in words that hold nothing of it.
-pub fn url(disk: &dyn Disk, source: &UrlSource, reader: Owner) -> Result<HttpUrl, String> {
+pub fn url(
+    disk: &dyn Disk,
+    source: &UrlSource,
+    reader: Owner,
+    credentials: &Credentials,
+) -> Result<HttpUrl, String> {
     match source {
         UrlSource::Url(text) => HttpUrl::parse(text).map_err(|fault| fault.to_string()),
         UrlSource::File(path) => {
@@ -34,6 +40,14 @@ pub fn url(disk: &dyn Disk, source: &UrlSource, reader: Owner) -> Result<HttpUrl
                 format!(
                     "{} holds no URL to send to: nothing but `https://…` or `http://…`, to no link-local address",
                     path.display()
+                )
+            })
+        }
+        UrlSource::Credential(name) => {
+            let value = credentials.read(disk, name)?;
+            HttpUrl::parse(value.expose_secret().trim()).map_err(|_| {
+                format!(
+                    "credential.{name} holds no URL to send to: nothing but `https://…` or `http://…`, to no link-local address"
                 )
             })
         }
@@ -64,8 +78,17 @@ fn read(disk: &dyn Disk, path: &Path, limit: u64) -> Result<ReadFile, String> {
     }
 }
 
+/// Whose a file seems to be whose owner a user namespace does not know (`user_namespaces(7)`,
+/// `/proc/sys/kernel/overflowuid`). In the sandbox of a unit of a user's manager that is everybody but
+/// the user, root too.
+const HIDDEN: u32 = 65534;
+
 /// What is wrong with the rights on a file that holds a secret for a user.
 pub fn too_open(file_owner: Owner, mode: u32, reader: Owner) -> Option<String> {
+    if file_owner.uid == HIDDEN && reader.uid != HIDDEN {
+        let why = "is not its reader's own, and the sandbox of a user's manager does not show whose it is";
+        return Some(why.to_owned());
+    }
     if file_owner.uid != 0 && file_owner.uid != reader.uid {
         return Some(format!(
             "belongs to user id {}, who could change it",
@@ -104,6 +127,17 @@ mod tests {
     use crate::effect::disk::{Durability, RealDisk};
 
     #[test]
+    fn a_file_whose_owner_is_hidden_is_nobodys_to_believe() {
+        let of = |uid| Owner { uid, gid: 1000 };
+        let wrong = |owner, reader| too_open(of(owner), 0o640, of(reader));
+        assert_eq!(wrong(1000, 1000), None);
+        assert_eq!(wrong(0, 1000), None);
+        assert_eq!(wrong(HIDDEN, HIDDEN), None);
+        assert!(wrong(HIDDEN, 1000).unwrap().contains("does not show"));
+        assert!(wrong(1001, 1000).unwrap().contains("1001"));
+    }
+
+    #[test]
     fn what_a_file_holds_is_in_no_message() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hook");
@@ -119,7 +153,8 @@ mod tests {
             RealDisk
                 .write(&path, text.as_bytes(), 0o600, None, Durability::Batch)
                 .unwrap();
-            let said = url(&RealDisk, &source, user::effective()).unwrap_err();
+            let none = Credentials::default();
+            let said = url(&RealDisk, &source, user::effective(), &none).unwrap_err();
             assert!(
                 !said.contains("s3cret") && said.contains("holds no URL"),
                 "{said}"

@@ -33,7 +33,10 @@ use crate::{
     id::{ResourceName, Timestamp},
     layout::Layout,
     retry,
-    service::{definition::Service, run::request},
+    service::{
+        definition::Service,
+        run::{credentials::Credentials, request},
+    },
 };
 
 /// How long one request may take.
@@ -72,6 +75,8 @@ pub struct Courier<'a> {
     pub service: &'a Service,
     /// Whom it runs as, and we with it.
     pub account: &'a Account,
+    /// What its run knows of its credentials.
+    pub credentials: &'a Credentials,
     /// Sends requests.
     pub http: Http,
     /// How the run ended that is to be told to the dead-man's switch.
@@ -89,6 +94,7 @@ impl<'a> Courier<'a> {
         layout: &'a Layout,
         service: &'a Service,
         account: &'a Account,
+        credentials: &'a Credentials,
     ) -> Self {
         Self {
             disk,
@@ -97,6 +103,7 @@ impl<'a> Courier<'a> {
             layout,
             service,
             account,
+            credentials,
             http: Http::default(),
             ended: Cell::new(None),
             unkept: RefCell::new(None),
@@ -315,7 +322,7 @@ impl<'a> Courier<'a> {
         message: &Message,
     ) -> Attempt {
         let later = |why: String| Attempt::Later(why, None);
-        let url = match address::url(self.disk, url, user::effective()) {
+        let url = match address::url(self.disk, url, user::effective(), self.credentials) {
             Ok(url) => url,
             Err(why) => return later(why),
         };

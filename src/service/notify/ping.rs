@@ -56,7 +56,8 @@ impl Courier<'_> {
         method: Method,
         body: Option<&[u8]>,
     ) -> Result<(), Fault> {
-        let mut url = address::url(self.disk, source, user::effective()).map_err(Fault::Lasting)?;
+        let mut url = address::url(self.disk, source, user::effective(), self.credentials)
+            .map_err(Fault::Lasting)?;
         if let Some(step) = step {
             url = url.below(step);
         }

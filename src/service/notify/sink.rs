@@ -105,6 +105,18 @@ pub enum UrlSource {
     Url(String),
     /// From a file, read when it is needed: it is one.
     File(PathBuf),
+    /// From a credential, read when it is needed.
+    Credential(ResourceName),
+}
+
+impl UrlSource {
+    /// The credential that it is, if it is one.
+    pub const fn credential(&self) -> Option<&ResourceName> {
+        match self {
+            Self::Credential(name) => Some(name),
+            Self::Url(_) | Self::File(_) => None,
+        }
+    }
 }
 
 /// Where notifications go.

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 use crate::{
+    credential::scrub::Scrubber,
     effect::process::End,
+    error::Code,
     id::Timestamp,
     service::{definition::Classify, status::message},
 };
@@ -42,21 +44,25 @@ pub enum RetryAfter {
 }
 
 impl Said {
-    /// Reads a result file.
+    /// Reads a result file; of the values that are known it holds none.
     ///
     /// # Errors
     /// Why it is none, for the log; the run goes on as if it were not there.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub fn parse(bytes: &[u8], known: &Scrubber) -> Result<Self, String> {
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err("it is no JSON object".to_owned());
         }
-        let mut said: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut said: Self = serde_json::from_slice(bytes)
+            // What serde says of a text may quote it.
+            .map_err(|error| known.text(&error.to_string()).into_owned())?;
         if let Some(code) = &said.error_code
             && !is_code(code)
         {
             return Err("its `error_code` is not 1 to 64 of `A-Z`, `0-9` and `_`".to_owned());
         }
-        said.message = said.message.as_deref().map(message);
+        // Before it is cut, so that no value is cut in two.
+        said.message = (said.message.as_deref()).map(|text| message(&known.text(text)));
+        said.error_code = said.error_code.filter(|code| known.text(code) == *code);
         Ok(said)
     }
 }
@@ -156,6 +162,22 @@ pub fn not_started(error: &std::io::Error, rules: &Classify) -> Failure {
     }
 }
 
+/// That a stage could not be started for want of a credential. The value may come back with any apply,
+/// rotation or `reconcile`, none of which resumes a paused service: so it is for now, unless the
+/// service's lists say otherwise of `CREDENTIAL_MISSING`.
+pub fn without_credential(why: &str, rules: &Classify) -> Failure {
+    let code = Code::CredentialMissing.as_str().to_owned();
+    Failure {
+        permanent: rules.permanent.contains(&code),
+        interrupted: false,
+        // Nothing brings it in the next seconds.
+        retry_at_once: false,
+        message: why.to_owned(),
+        code,
+        not_before: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,17 +235,24 @@ mod tests {
     #[test]
     fn result_files() {
         let full = br#"{"items_updated": 5, "error_code": "RATE_LIMITED", "message": " slow down ", "retry_after": 90, "x": 1}"#;
-        let said = Said::parse(full).unwrap();
+        let said = Said::parse(full, &Scrubber::default()).unwrap();
         assert_eq!(said.items_updated, 5);
         let failure = judge(End::Exited(75), &said, &Classify::default(), now()).unwrap();
         assert_eq!(failure.message, "slow down (exit status 75)");
         assert_eq!(failure.not_before, Some(now().plus_seconds(90)));
-        let at = Said::parse(br#"{"retry_after": "2026-02-09T11:00:00Z"}"#).unwrap();
+        let at = Said::parse(
+            br#"{"retry_after": "2026-02-09T11:00:00Z"}"#,
+            &Scrubber::default(),
+        )
+        .unwrap();
         assert_eq!(
             at.retry_after,
             Some(RetryAfter::At(now().plus_seconds(3600)))
         );
-        assert_eq!(Said::parse(b"{}").unwrap(), Said::default());
+        assert_eq!(
+            Said::parse(b"{}", &Scrubber::default()).unwrap(),
+            Said::default()
+        );
         for bad in [
             &b""[..],
             b"[]",
@@ -234,13 +263,39 @@ mod tests {
             b"\xff",
         ] {
             assert!(
-                Said::parse(bad).is_err(),
+                Said::parse(bad, &Scrubber::default()).is_err(),
                 "{}",
                 String::from_utf8_lossy(bad)
             );
         }
         let long = format!("{{\"message\": \"{}\"}}", "é".repeat(3000));
-        let said = Said::parse(long.as_bytes()).unwrap();
+        let said = Said::parse(long.as_bytes(), &Scrubber::default()).unwrap();
         assert!(said.message.unwrap().len() <= 2000);
+    }
+
+    #[test]
+    fn a_missing_credential_is_for_now_unless_the_lists_say_otherwise() {
+        let mut rules = Classify::default();
+        let failure = without_credential("credential.a has no value", &rules);
+        assert!(!failure.permanent && !failure.retry_at_once);
+        assert_eq!(failure.code, "CREDENTIAL_MISSING");
+        rules.permanent = vec!["CREDENTIAL_MISSING".to_owned()];
+        assert!(without_credential("", &rules).permanent);
+    }
+
+    #[test]
+    fn what_a_stage_says_holds_no_value_wherever_it_is_cut() {
+        let name = "a".parse().unwrap();
+        let value = "S3CRET_VALUE".into();
+        let known = Scrubber::new([(&name, &value)]);
+        let long = format!(
+            r#"{{"message": "{}S3CRET_VALUE", "error_code": "S3CRET_VALUE"}}"#,
+            "x".repeat(2000 - 6)
+        );
+        let said = Said::parse(long.as_bytes(), &known).unwrap();
+        assert!(!said.message.unwrap().contains("S3C"));
+        assert_eq!(said.error_code, None);
+        let wrong = br#"{"items_updated": "S3CRET_VALUE"}"#;
+        assert!(!Said::parse(wrong, &known).unwrap_err().contains("S3C"));
     }
 }

@@ -2,29 +2,36 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     future::poll_fn,
+    io,
     path::PathBuf,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
+use secrecy::{ExposeSecret, zeroize::Zeroize};
 use tokio::time::sleep;
 
 use crate::{
+    credential::scrub::{Scrubber, Tail},
     effect::{
         clock::Clock,
         disk::Disk,
-        process::{self, Command, End, Limits, Stopwatch},
+        process::{self, Command, End, Finished, Limits, Stopwatch, Stream},
         user::Account,
     },
-    id::Timestamp,
+    id::{ResourceName, Timestamp},
     layout::Layout,
     retry,
     service::{
-        definition::{Criticality, Service, Stage},
+        definition::{CredentialForm, Criticality, Service, Stage},
         logs,
-        run::classify::{self, Failure, RESULT, RESULT_LIMIT, Said},
+        run::{
+            classify::{self, Failure, RESULT, RESULT_LIMIT, Said},
+            credentials::{Credentials, DIRECTORY, Read},
+        },
         status::{Outcome, StageResult, message},
     },
 };
@@ -45,6 +52,9 @@ pub(super) struct Stages<'a> {
     pub(super) layout: &'a Layout,
     pub(super) service: &'a Service,
     pub(super) account: &'a Account,
+    pub(super) credentials: &'a Credentials,
+    /// Where the stages find their credentials; `None` where they use none.
+    pub(super) directory: Result<Option<PathBuf>, String>,
     pub(super) run_id: &'a str,
     pub(super) seed: u64,
     pub(super) log: logs::Writer<'a>,
@@ -189,7 +199,16 @@ impl Stages<'_> {
         classify::judge(End::Stopped, &Said::default(), rules, self.now())
     }
 
-    fn environment(&self, stage: &Stage, result: &str) -> Vec<(String, String)> {
+    /// The whole environment of a stage.
+    ///
+    /// # Errors
+    /// Why there is none: a credential has no value.
+    fn environment(
+        &self,
+        stage: &Stage,
+        result: &str,
+        values: &BTreeMap<&ResourceName, Read>,
+    ) -> Result<Vec<(String, String)>, String> {
         let data = self.layout.data(&self.service.name);
         let own = [
             ("PATH", PATH.to_owned()),
@@ -208,8 +227,30 @@ impl Stages<'_> {
         // What the spec says may replace PATH, HOME and LANG, but not what we tell the stage.
         let mut env: Vec<_> = own.into_iter().map(owned).collect();
         env.extend(self.service.env.clone());
+        let directory = (self.directory.as_ref())
+            .map_err(|why| format!("its credentials cannot be laid out: {why}"))?;
+        if let Some(directory) = directory {
+            for (name, used) in &self.service.credentials {
+                let value = match values.get(&used.credential) {
+                    Some(Ok(value)) => value.expose_secret(),
+                    Some(Err(why)) => return Err(why.clone()),
+                    None => return Err(format!("credential.{} is not known", used.credential)),
+                };
+                let path = || {
+                    directory
+                        .join(used.credential.as_str())
+                        .display()
+                        .to_string()
+                };
+                env.push(match used.form {
+                    CredentialForm::Value => (name.clone(), value.to_owned()),
+                    CredentialForm::Path => (name.clone(), path()),
+                });
+            }
+            env.push((DIRECTORY.to_owned(), directory.display().to_string()));
+        }
         env.extend(ours.into_iter().map(owned));
-        env
+        Ok(env)
     }
 
     fn result_file(&self) -> PathBuf {
@@ -229,28 +270,32 @@ impl Stages<'_> {
         let path = self.result_file();
         // What is left there was said by another attempt; if it cannot be removed, `read` tells.
         let _ = self.disk.remove(&path);
-        let env = self.environment(stage, &path.display().to_string());
-        let command = Command {
-            argv: &stage.run,
-            env: &env,
-            dir: &self.service.working_dir,
-            input: &[],
-        };
+        let values = self.credentials.all(self.disk);
+        let known = values.iter().filter_map(|(name, value)| {
+            let value = value.as_ref().ok()?;
+            Some((*name, value))
+        });
+        let known = Scrubber::new(known);
+        let env = self.environment(stage, &path.display().to_string(), &values);
+        drop(values);
         let limits = Limits {
             timeout,
             grace: GRACE,
         };
-        let (clock, log) = (self.clock, &mut self.log);
-        let finished = process::run(&command, limits, stop, &mut |stream, bytes| {
-            log.output(clock.now(), &name, stream, bytes);
-        })
-        .await;
+        let finished = match env {
+            Ok(env) => Ok(self.run_one(stage, env, limits, stop, &known).await),
+            Err(why) => Err(why),
+        };
         let now = self.now();
         self.log.end_stage(now, &name);
-        let said = self.said(&name);
+        let said = self.said(&name, &known);
         let rules = &self.service.classify;
         let (failure, elapsed, exit) = match finished {
-            Ok(finished) => {
+            Err(why) => {
+                let failure = classify::without_credential(&why, rules);
+                (Some(failure), Duration::ZERO, None)
+            }
+            Ok(Ok(finished)) => {
                 if finished.left_behind > 0 {
                     let text = format!(
                         "processes that it left behind were ended: {}",
@@ -269,7 +314,7 @@ impl Stages<'_> {
                 let failure = classify::judge(finished.end, &said, rules, now);
                 (failure, finished.elapsed, exit)
             }
-            Err(error) => (
+            Ok(Err(error)) => (
                 Some(classify::not_started(&error, rules)),
                 Duration::ZERO,
                 None,
@@ -289,12 +334,50 @@ impl Stages<'_> {
         (failed(result, failure.as_ref()), failure)
     }
 
+    /// Runs a stage's command, and logs what it prints but for the values that are known.
+    async fn run_one(
+        &mut self,
+        stage: &Stage,
+        mut env: Vec<(String, String)>,
+        limits: Limits,
+        stop: &mut Stop<'_>,
+        known: &Scrubber,
+    ) -> io::Result<Finished> {
+        let command = Command {
+            argv: &stage.run,
+            env: &env,
+            dir: &self.service.working_dir,
+            input: &[],
+        };
+        let (clock, log, name) = (self.clock, &mut self.log, stage.name.as_str());
+        let (mut out, mut err) = (Tail::default(), Tail::default());
+        let finished = process::run(&command, limits, stop, &mut |stream, bytes| {
+            let tail = match stream {
+                Stream::Out => &mut out,
+                Stream::Err => &mut err,
+            };
+            let mut sound = Vec::with_capacity(bytes.len());
+            known.feed(tail, bytes, &mut sound);
+            log.output(clock.now(), name, stream, &sound);
+        })
+        .await;
+        for (stream, mut tail) in [(Stream::Out, out), (Stream::Err, err)] {
+            let mut sound = Vec::new();
+            known.end(&mut tail, &mut sound);
+            log.output(clock.now(), name, stream, &sound);
+        }
+        for (_, value) in &mut env {
+            value.zeroize();
+        }
+        finished
+    }
+
     /// What the stage said of itself; one that wrote nonsense said nothing.
-    fn said(&mut self, stage: &str) -> Said {
+    fn said(&mut self, stage: &str, known: &Scrubber) -> Said {
         let path = self.result_file();
         let said = match self.disk.read(&path, RESULT_LIMIT) {
             Ok(None) => Ok(Said::default()),
-            Ok(Some(file)) => Said::parse(&file.bytes),
+            Ok(Some(file)) => Said::parse(&file.bytes, known),
             Err(error) => Err(error.to_string()),
         };
         // It is not needed any more, and the next attempt removes it in any case.

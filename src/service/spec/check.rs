@@ -139,7 +139,15 @@ pub fn reach(raw: &RawService, context: &super::Context<'_>) -> Result<(), Probl
     };
     let reachable = match &replaced {
         Replaced::SystemTimer(_) => context.privileged,
-        Replaced::UserTimer(_) => context.scheduler != Scheduler::SystemdSystem,
+        // One's own: that of another user is nothing that root should touch.
+        Replaced::UserTimer(_) => match context.scheduler {
+            Scheduler::SystemdSystem => false,
+            Scheduler::SystemdUser => {
+                let user = raw.user.as_ref().map(ToString::to_string);
+                user.is_none_or(|user| user == context.current_user)
+            }
+            Scheduler::Worker => true,
+        },
         Replaced::Line(line) => match &line.table {
             Table::File(_) => context.privileged,
             Table::User(user) => context.privileged || user == context.current_user,
@@ -334,14 +342,18 @@ fn secrets(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
 }
 
 fn variables(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
+    let ours = |name: &str| match name {
+        "CREDENTIALS_DIRECTORY" => {
+            Some("`CREDENTIALS_DIRECTORY` is set where there are credentials")
+        }
+        name if name.starts_with("LORECTL_") => {
+            Some("variables that begin with `LORECTL_` are set by lorectl")
+        }
+        _ => None,
+    };
     (raw.env.keys())
-        .filter(|name| name.as_str().starts_with("LORECTL_"))
-        .map(|name| {
-            Problem::key(
-                format!("/env/{name}"),
-                "variables that begin with `LORECTL_` are set by lorectl",
-            )
-        })
+        .filter_map(|name| Some((name, ours(name.as_str())?)))
+        .map(|(name, what)| Problem::key(format!("/env/{name}"), what))
         .collect()
 }
 

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     id::{Address, ResourceName, Seconds},
-    service::definition::{CatchUp, Criticality, ExitPolicy, Overlap, Sandbox, Scheduler},
+    service::definition::{
+        CatchUp, CredentialForm, CredentialUse, Criticality, ExitPolicy, Overlap, Sandbox,
+        Scheduler,
+    },
 };
 
 /// A scheduled job.
@@ -147,7 +150,7 @@ pub enum RawScheduler {
     Auto,
     /// A timer of the system manager.
     SystemdSystem,
-    /// A timer of the user's manager.
+    /// A timer of the manager of whoever applies, or, where root does, of `user`.
     SystemdUser,
     /// `lorectl worker`.
     Worker,
@@ -201,6 +204,19 @@ pub struct RawCredentialUse {
     pub credential: ResourceName,
     /// Its value, or the path of a file that holds it. Default: `value`.
     pub r#as: Option<RawCredentialForm>,
+}
+
+impl RawCredentialUse {
+    /// The same with every choice made.
+    pub fn chosen(&self) -> CredentialUse {
+        CredentialUse {
+            credential: self.credential.clone(),
+            form: match self.r#as {
+                None | Some(RawCredentialForm::Value) => CredentialForm::Value,
+                Some(RawCredentialForm::Path) => CredentialForm::Path,
+            },
+        }
+    }
 }
 
 /// What a variable holds of a credential.

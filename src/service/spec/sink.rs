@@ -54,6 +54,16 @@ pub struct RawUrlSource {
     pub credential: Option<ResourceName>,
 }
 
+impl RawUrl {
+    /// The credential that it names, if it does.
+    pub const fn credential(&self) -> Option<&ResourceName> {
+        match self {
+            Self::From(source) => source.credential.as_ref(),
+            Self::Text(_) => None,
+        }
+    }
+}
+
 /// An entry of `[notify]`, with where it was declared.
 #[derive(Debug, Clone)]
 pub struct DeclaredSink {
@@ -129,22 +139,27 @@ fn program(argv: &[String]) -> Option<Problem> {
 /// What is wrong with a URL, or with the place where it is kept.
 pub fn check_url(at: &str, url: &RawUrl) -> Option<Problem> {
     match url {
-        RawUrl::From(RawUrlSource {
-            file: Some(path), ..
-        }) => check_path(&format!("{at}/file"), path),
-        RawUrl::From(RawUrlSource { file: None, .. }) => Some(
-            Problem::at(
-                at,
-                "it does not say where the URL is kept: missing key `file`",
-            )
-            .suggest("write `{ file = \"/etc/acme/hook-url\" }`"),
-        ),
+        RawUrl::From(RawUrlSource { file, credential }) => match (file, credential) {
+            (Some(path), None) => check_path(&format!("{at}/file"), path),
+            (None, Some(_)) => None,
+            (Some(_), Some(_)) => Some(Problem::key(
+                format!("{at}/file"),
+                "a URL is kept in a `file` or a `credential`, not both",
+            )),
+            (None, None) => Some(
+                Problem::at(
+                    at,
+                    "it does not say where the URL is kept: missing key `file`, or `credential`",
+                )
+                .suggest("write `{ file = \"/etc/acme/hook-url\" }`"),
+            ),
+        },
         RawUrl::Text(text) if !secret::in_urls(text).is_empty() => Some(
             Problem::at(
                 at,
                 "the URL holds a secret, which everyone who reads the spec could see",
             )
-            .suggest("put the URL into a file: `{ file = \"/etc/acme/hook-url\" }`"),
+            .suggest("put the URL into a file, `{ file = \"/etc/acme/hook-url\" }`, or make it a credential"),
         ),
         RawUrl::Text(text) => {
             let fault = HttpUrl::parse(text).err()?;
@@ -187,7 +202,11 @@ fn check_path(at: &str, path: &str) -> Option<Problem> {
 pub(super) fn url_source(url: &RawUrl) -> Option<UrlSource> {
     match url {
         RawUrl::Text(text) => Some(UrlSource::Url(text.clone())),
-        RawUrl::From(source) => Some(UrlSource::File(source.file.as_ref()?.into())),
+        RawUrl::From(RawUrlSource { file, credential }) => match (file, credential) {
+            (Some(path), None) => Some(UrlSource::File(path.into())),
+            (None, Some(name)) => Some(UrlSource::Credential(name.clone())),
+            (Some(_), Some(_)) | (None, None) => None,
+        },
     }
 }
 
@@ -273,6 +292,7 @@ mod tests {
             "webhook = { file = \"/etc/acme/hook\" }\nformat = \"slack\"\nca_file = \"/etc/ca.pem\"",
             "command = [\"/usr/bin/mail\", \"ops@example.org\"]\nevents = [\"failed\", \"recovered\"]",
             "command = [\"./tell\"]",
+            "webhook = { credential = \"slack\" }\nformat = \"slack\"",
         ] {
             assert_eq!(problems(text), [""; 0], "{text}");
         }
@@ -310,7 +330,11 @@ mod tests {
                 "webhook = \"https://a.example/?token=x\"",
                 vec!["{ file = "],
             ),
-            ("webhook = {}", vec!["missing key `file`"]),
+            ("webhook = {}", vec!["missing key `file`, or `credential`"]),
+            (
+                "webhook = { file = \"/etc/hook\", credential = \"slack\" }",
+                vec!["/webhook/file: a URL is kept in"],
+            ),
             (
                 "webhook = { file = \"~/hook\" }",
                 vec!["/webhook/file: `~` is a shell's"],

@@ -159,7 +159,9 @@ fn a_user_is_what_the_scheduler_can_give() {
     assert_eq!(user(&amy, Scheduler::SystemdSystem, true), amy_is);
     assert_eq!(user(&amy, Scheduler::SystemdSystem, false), amy_is);
     assert_eq!(user(&none, Scheduler::SystemdSystem, true), Err(1));
-    assert_eq!(user(&amy, Scheduler::SystemdUser, true), Err(1));
+    assert_eq!(user(&amy, Scheduler::SystemdUser, true), amy_is);
+    assert_eq!(user(&amy, Scheduler::SystemdUser, false), Err(1));
+    assert_eq!(user(&joe, Scheduler::SystemdUser, true), Ok(None));
     assert_eq!(user(&joe, Scheduler::SystemdUser, false), Ok(None));
     assert_eq!(user(&none, Scheduler::SystemdUser, false), Ok(None));
     assert_eq!(user(&amy, Scheduler::Worker, true), amy_is);
@@ -247,7 +249,7 @@ fn what_is_somebody_elses_is_not_retired() {
         let resolved = host.resolve(&text, |context| {
             context.scheduler = scheduler;
             context.privileged = privileged;
-            context.current_user = "joe";
+            context.current_user = if privileged { "root" } else { "joe" };
         });
         match resolved {
             Ok(_) => false,
@@ -260,6 +262,8 @@ fn what_is_somebody_elses_is_not_retired() {
         ("systemd:x.timer", user, false, true),
         ("systemd-user:x.timer", user, false, false),
         ("systemd-user:x.timer", system, true, true),
+        ("systemd-user:x.timer", user, true, true),
+        ("systemd:x.timer", user, true, false),
         ("crontab:/etc/crontab#0123abcd", system, true, false),
         ("crontab:/etc/crontab#0123abcd", user, false, true),
         ("crontab:joe#0123abcd", user, false, false),
@@ -269,4 +273,24 @@ fn what_is_somebody_elses_is_not_retired() {
         let found = refused(id, scheduler, privileged);
         assert_eq!(found, expected, "{id} {scheduler:?} {privileged}");
     }
+}
+
+#[test]
+fn another_users_manager_is_handed_no_credential_of_roots() {
+    let host = Host::new();
+    let text = format!(
+        "{EVERY}run = [\"true\"]\nuser = \"git\"\nenv = {{ A = {{ credential = \"a\" }} }}"
+    );
+    let resolve = |scheduler| {
+        host.resolve(&text, |context| {
+            context.scheduler = scheduler;
+            context.current_user = "root";
+            context.privileged = true;
+        })
+    };
+    let problems = resolve(Scheduler::SystemdUser).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].at, "/scheduler");
+    assert!(problems[0].message.contains("`git`"), "{problems:?}");
+    assert!(resolve(Scheduler::SystemdSystem).is_ok());
 }

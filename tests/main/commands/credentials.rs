@@ -89,6 +89,10 @@ fn a_value_goes_from_its_source_to_the_store_and_its_deliveries() {
     let before = world.tree();
     world.run("apply -y").exits(0).says("No changes");
     world.tree().is_untouched_but_for_locks_since(&before);
+    // A plan for this host that is made elsewhere finds the same.
+    world.run("observe --out seen.json").exits(0);
+    let elsewhere = world.run("plan --observed seen.json --detailed-exitcode");
+    elsewhere.exits(0).says("No changes");
     // Another value is taken in once, and the one before it changes nothing afterwards.
     lore("plan", SECOND)
         .exits(0)
@@ -160,6 +164,7 @@ deliver = [{ file = "OUT/missing/token" }]
         "apply -y --events",
         "drift --json",
         "observe --out seen.json",
+        "plan --observed seen.json",
         "credential list --json",
         "credential validate app --json",
         "credential rotate cmd -y --events",

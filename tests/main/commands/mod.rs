@@ -28,6 +28,7 @@ mod state;
 mod tending;
 mod tidings;
 mod tree;
+mod uses;
 mod verbs;
 mod world;
 

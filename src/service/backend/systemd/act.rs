@@ -10,6 +10,7 @@ use std::{collections::HashMap, path::Path};
 use super::{
     super::hand_over::{self, Handing, hand_over},
     super::named_lock,
+    super::sweep::sweep_units,
     Systemd,
     batch::{Timer, Work},
     parts::UnitKind,
@@ -24,6 +25,7 @@ use crate::{
 #[async_trait::async_trait(?Send)]
 impl Act for Systemd {
     async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
+        self.begin();
         // An outcome each, or nothing yet where there is a work.
         let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(batch.len());
         let mut works = Vec::with_capacity(batch.len());
@@ -59,7 +61,13 @@ impl Act for Systemd {
     }
 
     async fn refresh(&self) -> Result<()> {
-        self.manager.reload().await
+        self.begin();
+        // What root may not sweep.
+        let swept = match &self.delegate {
+            Some(_) => self.sweep(),
+            None => Ok(()),
+        };
+        self.manager.reload().await.and(swept)
     }
 }
 
@@ -211,26 +219,26 @@ impl Systemd {
 
     /// The directories that all services share.
     fn make_bases(&self) -> Result<()> {
-        let make = |path: &Path, mode| {
+        let make = |path: &Path, mode, owner| {
             self.disk
-                .make_dir(path, mode, Some(self.applier))
+                .make_dir(path, mode, Some(owner))
                 .map_err(|error| Error::io("make the directory", path, error))
         };
         // What is there already has the mode that somebody chose.
-        for (path, mode) in [
-            (self.places.units.clone(), 0o755),
-            (self.layout.state_dir().to_owned(), 0o711),
-            (self.layout.root(), 0o711),
+        for (path, mode, owner) in [
+            (self.places.units.clone(), 0o755, self.unit_owner),
+            (self.layout.state_dir().to_owned(), 0o711, self.applier),
+            (self.layout.root(), 0o711, self.applier),
         ] {
             let stat = self.disk.stat(&path);
             if stat
                 .map_err(|error| Error::io("read", &path, error))?
                 .is_none()
             {
-                make(&path, mode)?;
+                make(&path, mode, owner)?;
             }
         }
-        make(&self.layout.services(), 0o711)
+        make(&self.layout.services(), 0o711, self.applier)
     }
 
     /// Whom the service runs as, and so who owns its data.
@@ -267,6 +275,11 @@ impl Systemd {
         let data = self.layout.data(&name);
         work.undo.make_dir(disk, &data, 0o700, runner)?;
         Ok(true)
+    }
+
+    /// Removes what an apply that was cut short left among the units.
+    fn sweep(&self) -> Result<()> {
+        sweep_units(&*self.disk, &self.layout, self.places.written())
     }
 
     /// Makes what was written survive a power failure.
@@ -351,7 +364,7 @@ impl Systemd {
             let disk = &*self.disk;
             let result = if work.will_be_enabled() {
                 work.undo
-                    .make_dir(disk, &wants, 0o755, self.applier)
+                    .make_dir(disk, &wants, 0o755, self.unit_owner)
                     .and_then(|()| work.undo.link(disk, &target, &link))
             } else {
                 work.undo.remove(disk, &link)

@@ -220,7 +220,7 @@ impl Systemd {
                 Role::Unit(_, path) | Role::Run(path) => path,
                 Role::Extra(_, path) => {
                     if let (Some(_), Some(dir)) = (after.get(part.as_str()), path.parent()) {
-                        work.undo.make_dir(disk, dir, 0o755, self.applier)?;
+                        work.undo.make_dir(disk, dir, 0o755, self.unit_owner)?;
                     }
                     path
                 }

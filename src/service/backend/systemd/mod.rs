@@ -13,12 +13,13 @@ mod survey;
 mod undo;
 mod verify;
 
-use std::{ffi::OsString, rc::Rc};
+use std::{ffi::OsString, rc::Rc, sync::Arc};
 
 use crate::{
     effect::{
         clock::SystemClock,
         dbus::{Manager, Whose},
+        delegate::{Delegate, SharedDisk},
         disk::Disk,
         user::Account,
     },
@@ -26,7 +27,7 @@ use crate::{
     id::BackendId,
     layout::Layout,
     resource::Owner,
-    service::definition::{Scheduler, Service},
+    service::definition::{self, Scheduler, Service},
 };
 
 pub use places::Places;
@@ -42,8 +43,12 @@ pub struct Systemd {
     manager: Manager,
     places: Places,
     layout: Layout,
-    /// Who applies, and so who owns what is written.
+    /// Who applies, and so who owns what is written to the state directory.
     applier: Owner,
+    /// Who owns the units.
+    unit_owner: Owner,
+    /// Who acts where the manager and its units are another user's.
+    delegate: Option<Arc<Delegate>>,
     disk: Rc<dyn Disk>,
     on_install: OnInstall,
     clock: SystemClock,
@@ -54,12 +59,15 @@ pub struct Systemd {
 impl Systemd {
     /// The system's manager, for root.
     pub fn system(layout: Layout, disk: Rc<dyn Disk>) -> Self {
+        let applier = crate::effect::user::effective();
         Self {
             id: Scheduler::SystemdSystem.backend(),
             manager: Manager::new(Whose::System),
             places: Places::system(),
             layout,
-            applier: crate::effect::user::effective(),
+            applier,
+            unit_owner: applier,
+            delegate: None,
             disk,
             on_install: Rc::new(|_| Ok(())),
             clock: SystemClock::of_machine(),
@@ -84,9 +92,46 @@ impl Systemd {
             ],
             layout,
             applier: account.owner,
+            unit_owner: account.owner,
+            delegate: None,
             disk,
             on_install: Rc::new(|_| Ok(())),
             clock: SystemClock::of_machine(),
+        }
+    }
+
+    /// The manager of another user, for root: all that is in that user's home, and all that the user's
+    /// bus is asked, is done by a process of that user.
+    pub fn of_user(account: &Account, layout: Layout) -> Self {
+        let delegate = Arc::new(Delegate::new(account.clone()));
+        Self::through(account, delegate, layout)
+    }
+
+    /// The same for a user whom the host does not have any more: nothing of theirs can be told.
+    pub fn of_nobody(name: &str, layout: Layout) -> Self {
+        let nobody = Account {
+            name: name.to_owned(),
+            owner: super::super::desired::KNOWN_AT_APPLY,
+            home: "/nonexistent".into(),
+        };
+        Self::through(&nobody, Arc::new(Delegate::of_nobody(name)), layout)
+    }
+
+    fn through(account: &Account, delegate: Arc<Delegate>, layout: Layout) -> Self {
+        let disk = SharedDisk::new(Arc::clone(&delegate), layout.state_dir().to_owned());
+        Self {
+            id: definition::backend_of_user(&account.name),
+            manager: Manager::through(&delegate),
+            applier: crate::effect::user::effective(),
+            delegate: Some(delegate),
+            ..Self::user(account, layout, Rc::new(disk))
+        }
+    }
+
+    /// Before a batch: what broke off in an earlier one is tried anew.
+    fn begin(&self) {
+        if let Some(delegate) = &self.delegate {
+            delegate.begin();
         }
     }
 

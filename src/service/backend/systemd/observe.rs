@@ -48,6 +48,7 @@ enum Files {
 #[async_trait::async_trait(?Send)]
 impl Observe for Systemd {
     async fn observe(&self, scope: &Scope<'_>) -> Result<Observed> {
+        self.begin();
         let entries: Vec<&ScopeEntry<'_>> = scope
             .entries
             .iter()
@@ -94,8 +95,10 @@ impl Observe for Systemd {
                 Files::Ours(mut found, changed) => {
                     let unread = read_at.is_some_and(|read_at| changed > read_at);
                     add_state(&mut found.image, state, unread);
-                    // One image then, however often the two are compared.
-                    if let Some(known) = entry.known.iter().find(|known| ***known == found.image) {
+                    // One image then, however often the two are compared; but who asks for all bytes
+                    // puts them back, and what is known may have none.
+                    let same = |known: &&&Image| !scope.all_bytes && ***known == found.image;
+                    if let Some(known) = entry.known.iter().find(same) {
                         found.image = (*known).clone();
                     }
                     Seen::Ours(found)

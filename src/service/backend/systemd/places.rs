@@ -83,6 +83,12 @@ impl Places {
         }
     }
 
+    /// The directories that whoever has this manager may write units to.
+    pub fn written(&self) -> impl Iterator<Item = PathBuf> {
+        let beside = self.beside.iter().map(|beside| beside.dir.clone());
+        [self.wants(), self.units.clone()].into_iter().chain(beside)
+    }
+
     /// The directory of links that enable timers.
     pub fn wants(&self) -> PathBuf {
         self.units.join("timers.target.wants")

@@ -68,7 +68,7 @@ impl Systemd {
         paths: impl Iterator<Item = std::path::PathBuf>,
     ) -> Result<Option<String>, String> {
         let mut argv: Vec<OsString> = vec![ANALYZER.into()];
-        if self.id == Scheduler::SystemdUser.backend() {
+        if Scheduler::of(&self.id) == Some(Scheduler::SystemdUser) {
             argv.push("--user".into());
         }
         argv.extend(["verify", "--man=no", "--"].map(OsString::from));
@@ -85,7 +85,11 @@ impl Systemd {
                 .iter()
                 .map(|(name, value)| (*name, value.clone())),
         );
-        let said = match process::listen(&argv, &env, PATIENCE).await {
+        let listened = match &self.delegate {
+            Some(delegate) => delegate.listen(&argv, &env, PATIENCE).await,
+            None => process::listen(&argv, &env, PATIENCE).await,
+        };
+        let said = match listened {
             Ok(said) => said,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{ANALYZER}: {error}")),

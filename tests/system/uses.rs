@@ -1,0 +1,297 @@
+//! Services that use credentials, on either manager and by the worker: what a run reads is what the store
+//! holds then, and a value is nowhere else.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Test,
+    host::{Host, Manager, list, poll},
+    listener::{Answer, Listener},
+};
+
+/// On either manager.
+pub const BOTH: &[Test] = &[
+    ("rotated_values_reach_the_next_run", rotated),
+    ("emptied_values_are_named_by_the_runner", emptied),
+    ("handed_over_by_systemd_alone", by_hand),
+    ("secret_urls_come_from_credentials", urls),
+    ("worker_lays_values_out_for_the_job", worker),
+];
+
+/// Values that are searched for.
+const CANARY: &str = "canary-4d1e/first+value-of-a-token";
+const SECOND: &str = "canary-8b07/second+value-of-a-token";
+
+/// What a service of the manager needs beside its schedule.
+fn own(host: &Host) -> &'static str {
+    match host.manager {
+        Manager::System => "scheduler = \"systemd-system\"\nuser = \"daemon\"",
+        Manager::User => "scheduler = \"systemd-user\"",
+        Manager::Other => "scheduler = \"systemd-user\"\nuser = \"lore\"",
+    }
+}
+
+/// Where the value of `credential.NAME` comes from.
+fn provide(host: &Host, name: &str, value: &str) -> PathBuf {
+    let path = host.dir.join(name);
+    host.write(&path, value);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+fn spec(host: &Host, text: &str) {
+    let project = &host.project;
+    let head = format!("version = 1\n[project]\nname = \"{project}\"\nmin_interval = \"1s\"\n");
+    host.write(&host.dir.join("lore.toml"), format!("{head}{text}"));
+}
+
+/// A job that writes down what it was given, as far as it is the same in both ways, and prints it.
+fn job(host: &Host, scheduling: &str) {
+    let source = provide(host, "token", CANARY);
+    let script = host.script(
+        "job",
+        r#"set -eu
+test "$(cat "$TOKEN_FILE")" = "$TOKEN"
+test "$TOKEN_FILE" = "$CREDENTIALS_DIRECTORY/app"
+if tr '\0' '\n' </proc/$PPID/environ | grep -qF "$TOKEN"; then exit 3; fi
+if tr '\0' '\n' </proc/$PPID/cmdline | grep -qF "$TOKEN"; then exit 4; fi
+printf '%s' "$TOKEN" | sha256sum | cut -d' ' -f1 >"$LORECTL_DATA_DIR/digest"
+stat -c '%a %U' "$CREDENTIALS_DIRECTORY" "$TOKEN_FILE" >"$LORECTL_DATA_DIR/rights"
+echo "$CREDENTIALS_DIRECTORY" >"$LORECTL_DATA_DIR/directory"
+echo "the token is $TOKEN"
+printf %s "$TOKEN" | base64 -w0"#,
+    );
+    spec(
+        host,
+        &format!(
+            r#"
+[credentials.app]
+source = {{ file = "{}" }}
+[services.job]
+schedule = {{ every = "1h" }}
+run = ["{}"]
+env = {{ TOKEN = {{ credential = "app" }}, TOKEN_FILE = {{ credential = "app", as = "path" }} }}
+{scheduling}
+"#,
+            source.display(),
+            script.display()
+        ),
+    );
+}
+
+fn read(host: &Host, name: &str) -> String {
+    fs::read_to_string(host.service("job").join("data").join(name)).unwrap()
+}
+
+fn digest(value: &str) -> String {
+    let digest = lorectl::id::Digest::of(value.as_bytes()).to_string();
+    digest.rsplit(':').next().unwrap().to_owned()
+}
+
+/// The files below a directory, but for the store, that hold a value.
+fn leaks(dir: &Path) -> Vec<String> {
+    let (mut open, mut found) = (vec![dir.to_owned()], Vec::new());
+    while let Some(dir) = open.pop() {
+        for path in list(&dir) {
+            if path.is_dir() {
+                if !path.ends_with("secrets") {
+                    open.push(path);
+                }
+            } else if fs::read(&path).is_ok_and(|bytes| holds(&bytes)) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
+}
+
+fn holds(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    // The base64 of what both begin with.
+    text.contains("canary-") || text.contains("Y2FuYXJ5")
+}
+
+fn rotated(host: &Host) {
+    job(host, own(host));
+    let plan = host.lorectl(&["plan"]).exits(0);
+    assert!(plan.stdout.contains("← credential.app"), "{}", plan.stdout);
+    host.apply();
+    host.converged();
+    host.lorectl(&["service", "trigger", "job"]).exits(0);
+    assert_eq!(read(host, "digest").trim(), digest(CANARY));
+    let unit = host.unit("job", "service");
+    let before = host.snapshot(&["job"]);
+    let text = fs::read_to_string(host.path("job", "service")).unwrap();
+    let stored = host.root().join("secrets/app/value");
+    let line = format!("\nLoadCredential=app:{}\n", stored.display());
+    assert!(text.contains(&line), "{text}");
+    // Another value: nothing of the service changes, and the next run has it.
+    provide(host, "token", SECOND);
+    let applied = host.apply();
+    assert!(
+        !applied.stdout.contains("service.job"),
+        "{}",
+        applied.stdout
+    );
+    assert_eq!(host.snapshot(&["job"]), before);
+    host.lorectl(&["service", "trigger", "job"]).exits(0);
+    assert_eq!(read(host, "digest").trim(), digest(SECOND));
+    // No value is in what anybody may ask systemd, in the unit's files, in the journal, or in our state.
+    for text in [
+        host.systemctl(&["show", &unit]),
+        host.systemctl(&["cat", &unit]),
+        fs::read_to_string(host.path("job", "service")).unwrap(),
+        host.lorectl(&["service", "logs", "job"]).exits(0).stdout,
+        crate::host::run("journalctl", &["--no-pager", "--output", "cat"]),
+    ] {
+        assert!(!holds(text.as_bytes()), "{text}");
+    }
+    let log = read(host, "logs/service.log");
+    assert!(log.contains("the token is «app»"), "{log}");
+    assert_eq!(leaks(&host.root()), Vec::<String>::new());
+    // The unit goes before what it needs.
+    host.converged();
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+    assert_eq!(host.residue(), Vec::<String>::new());
+    assert!(!host.root().join("secrets/app").exists());
+}
+
+fn emptied(host: &Host) {
+    job(host, own(host));
+    host.apply();
+    let value = host.root().join("secrets/app/value");
+    host.write(&value, "");
+    let ran = host.lorectl(&["service", "trigger", "job"]).exits(1);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    let said: Vec<&str> = said.split_whitespace().collect();
+    assert!(
+        said.join(" ").contains("credential.app has no value"),
+        "{said:?}"
+    );
+    // The unit itself has not failed: the runner has recorded it.
+    let unit = host.unit("job", "service");
+    assert_eq!(host.property(&unit, "Result"), "success");
+    let status = host.status("job").unwrap();
+    assert_eq!(status["last_run"]["error_code"], "CREDENTIAL_MISSING");
+    let doctor = host.lorectl(&["service", "doctor", "job"]).exits(1);
+    assert!(doctor.stdout.contains("credential.app has no value"));
+    host.lorectl(&["reconcile"]).exits(0);
+    host.lorectl(&["service", "trigger", "job", "--ignore-backoff"])
+        .exits(0);
+    assert_eq!(read(host, "digest").trim(), digest(CANARY));
+    // One that is missing would fail the unit before anything of ours runs.
+    fs::remove_file(&value).unwrap();
+    let (code, _, help) = host
+        .lorectl(&["service", "trigger", "job", "--json"])
+        .error();
+    assert_eq!(code, "CREDENTIAL_MISSING");
+    assert!(help.contains("`lorectl reconcile`"), "{help}");
+    host.lorectl(&["reconcile"]).exits(0);
+    host.lorectl(&["service", "trigger", "job"]).exits(0);
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
+
+fn by_hand(host: &Host) {
+    job(host, own(host));
+    host.apply();
+    let run = ["service", "run", "--project", &host.project, "job"];
+    let (code, message, help) = host.lorectl(&[&run[..], &["--json"]].concat()).error();
+    assert_eq!(code, "CREDENTIAL_MISSING");
+    assert!(
+        message.contains("CREDENTIALS_DIRECTORY is not set"),
+        "{message}"
+    );
+    assert!(help.contains("`lorectl service trigger job`"), "{help}");
+    // Nobody's mistake by hand is a failure of the service.
+    assert!(
+        host.status("job")
+            .is_none_or(|status| status["last_run"].is_null())
+    );
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
+
+fn urls(host: &Host) {
+    let listener = Listener::start([Answer::status(200)]);
+    let hook = provide(host, "hook", &listener.url("/canary-hook"));
+    let ping = provide(host, "ping", &format!("{}\n", listener.url("/canary-uuid")));
+    spec(
+        host,
+        &format!(
+            r#"
+[credentials.slack]
+source = {{ file = "{}" }}
+[credentials.hc]
+source = {{ file = "{}" }}
+[notify.ops]
+webhook = {{ credential = "slack" }}
+[services.job]
+schedule = {{ every = "1h" }}
+run = ["/bin/sh", "-c", "exit 77"]
+notify = ["ops"]
+ping = {{ credential = "hc" }}
+{}
+"#,
+            hook.display(),
+            ping.display(),
+            // Root without its capabilities reads what is root's.
+            own(host).replace("daemon", "root")
+        ),
+    );
+    host.apply();
+    host.lorectl(&["service", "trigger", "job"]).exits(1);
+    for what in [
+        "GET /canary-uuid/start",
+        "POST /canary-uuid/fail",
+        "POST /canary-hook",
+    ] {
+        poll(what, || {
+            listener.seen().iter().any(|seen| seen.what == what)
+        });
+    }
+    assert_eq!(leaks(&host.root()), Vec::<String>::new());
+    assert!(!holds(
+        host.systemctl(&["show", &host.unit("job", "service")])
+            .as_bytes()
+    ));
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
+
+fn worker(host: &Host) {
+    // Root reads the store, and the job is another user's; or both are one ordinary user's.
+    let (user, own, runtime) = match host.manager {
+        Manager::System | Manager::Other => {
+            ("daemon", "user = \"daemon\"", "/run/lorectl".to_owned())
+        }
+        Manager::User => (
+            host.account.name.as_str(),
+            "",
+            format!("/run/user/{}/lorectl", host.account.uid),
+        ),
+    };
+    job(host, &format!("scheduler = \"worker\"\n{own}"));
+    host.apply();
+    host.lorectl(&["service", "trigger", "job"]).exits(0);
+    assert_eq!(read(host, "digest").trim(), digest(CANARY));
+    assert_eq!(read(host, "rights"), format!("700 {user}\n400 {user}\n"));
+    let directory = PathBuf::from(read(host, "directory").trim());
+    assert!(directory.starts_with(&runtime), "{}", directory.display());
+    assert!(!directory.exists());
+    provide(host, "token", SECOND);
+    host.apply();
+    // What a killed runner has left is swept by the next run.
+    let parent = directory.parent().unwrap();
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("left"), CANARY).unwrap();
+    let owner = crate::host::account(user).unwrap();
+    std::os::unix::fs::chown(&directory, Some(owner.uid), Some(owner.gid)).unwrap();
+    host.lorectl(&["service", "trigger", "job"]).exits(0);
+    assert_eq!(read(host, "digest").trim(), digest(SECOND));
+    assert_eq!(list(parent), Vec::<PathBuf>::new());
+    assert_eq!(leaks(&host.root()), Vec::<String>::new());
+    assert_eq!(leaks(Path::new(&runtime)), Vec::<String>::new());
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
