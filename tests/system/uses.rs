@@ -22,6 +22,9 @@ pub const BOTH: &[Test] = &[
     ("worker_lays_values_out_for_the_job", worker),
 ];
 
+/// On the manager of another user.
+pub const OTHER: &[Test] = &[("stored_values_are_not_for_the_managers_of_others", refused)];
+
 /// Values that are searched for.
 const CANARY: &str = "canary-4d1e/first+value-of-a-token";
 const SECOND: &str = "canary-8b07/second+value-of-a-token";
@@ -258,6 +261,16 @@ ping = {{ credential = "hc" }}
             .as_bytes()
     ));
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
+
+fn refused(host: &Host) {
+    job(host, own(host));
+    let (code, _, _) = host.lorectl(&["apply", "-y", "--json"]).exits(65).error();
+    assert_eq!(code, "SPEC_INVALID");
+    let refused = host.lorectl(&["plan"]).exits(65);
+    let said = "the manager of `lore` cannot read what is kept for root's credentials";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    assert!(!host.root().join("secrets").exists());
 }
 
 fn worker(host: &Host) {

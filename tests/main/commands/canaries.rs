@@ -273,7 +273,8 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
         let text = fs::read_to_string(trace.path()).unwrap();
         let writes = self.search(words, &text);
         assert!(writes > 0, "{words} writes nothing: {both}");
-        self.files(words, &self.world.path().to_owned());
+        let all = self.world.path().to_path_buf();
+        self.files(words, &all);
         self.searched += 1;
     }
 

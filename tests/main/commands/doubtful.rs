@@ -52,6 +52,7 @@ fn told(ran: &Ran, port: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is one list of what is wrong")]
 fn what_is_wrong_with_a_token_is_said() {
     let mut all = String::new();
     let mut add = |what: &str, told: String| writeln!(all, "# {what}\n{told}").unwrap();
