@@ -386,6 +386,10 @@ fn no_canary_is_written_but_where_it_belongs() {
     let mut farm = Farm::new();
     let gl = planted("gitlab");
     farm.good();
+    // One that has not the form of a token is refused, and nothing of it said.
+    for words in ["plan -vvv", "apply -y -vvv", "apply -y --events"] {
+        farm.run(words, "2026-02-03T04:05:06Z", planted("bad form"));
+    }
     for words in COMMANDS {
         farm.run(words, "2026-02-03T04:05:06Z", gl);
     }
@@ -401,8 +405,7 @@ fn no_canary_is_written_but_where_it_belongs() {
             "{name} never came to the store"
         );
     }
-    // Issuers that say no, and repeat what they were asked with; then nobody is there; then the form is
-    // not that of a token, where one in the clear is.
+    // Issuers that say no, and repeat what they were asked with; then nobody is there.
     farm.echo();
     let late = [
         "2026-02-28T12:00:00Z",
@@ -420,6 +423,6 @@ fn no_canary_is_written_but_where_it_belongs() {
     }
     farm.good();
     farm.run("destroy -y -vvv", late[2], gl);
-    assert_eq!(farm.searched, 61);
+    assert_eq!(farm.searched, 64);
     assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
 }

@@ -238,3 +238,43 @@ fn a_review_sends_and_runs_nothing() {
     lore("credential rotate cmd -y", "2026-11-30T00:00:00Z", TOKEN);
     assert!(ran.exists() && !thief.seen().is_empty());
 }
+
+#[test]
+fn of_many_who_need_a_token_one_asks_though_the_first_is_killed() {
+    let given = |token: &str| {
+        let body = format!("{{\"access_token\":\"{token}\",\"expires_in\":3600}}");
+        json(200, "", &body)
+    };
+    let server = Listener::start([given("first")]);
+    let url = server.url("");
+    let world = World::with(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\" }} }}\n"
+    ));
+    let apply = || {
+        let call = world.command(["apply", "-y"]).env("GL", TOKEN);
+        call.env("LORECTL_NOW", "2026-02-03T07:05:06Z")
+    };
+    world
+        .command(["apply", "-y"])
+        .env("GL", TOKEN)
+        .run()
+        .exits(0);
+    // It has ended two hours ago. Who comes first gets no answer, and dies with the question asked.
+    server.answer([Answer::Hang, given("second"), given("third")]);
+    let mut first = apply().spawn();
+    server.wait_for(2);
+    let others: Vec<_> = (0..200).map(|_| apply().spawn()).collect();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    for other in others {
+        let status = other.wait_with_output().unwrap().status.code();
+        // Done, nothing to do, or another is at it.
+        assert!([Some(0), Some(75)].contains(&status), "{status:?}");
+    }
+    apply().run().exits(0);
+    let value = world.state().join("secrets/api/value");
+    assert_eq!(fs::read_to_string(value).unwrap(), "second");
+    let seen = server.seen();
+    let what: Vec<&str> = seen.iter().map(|seen| &*seen.what).collect();
+    assert_eq!(what, ["POST /token"; 3], "one more than the killed one's");
+}
