@@ -415,6 +415,9 @@ impl Order<'_> {
         let done = outcome(plan, &report);
         if did || context.json() {
             show_report(context, plan, &report, run.since)?;
+        } else if report.is_mending && done != Done::Fine {
+            // Nothing but holds, which nobody has seen.
+            show_before(context, plan)?;
         }
         Ok(done)
     }
