@@ -26,3 +26,4 @@ pub mod source;
 pub mod spec;
 pub mod value;
 pub mod watch;
+mod way;

@@ -271,8 +271,8 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
     let wish = |project: &Project<'_>| Ok(project.as_applied());
     let approved = yes.then_some(Approved::Beforehand);
     let done = order.carry_out(&wish, approved, "Rotate it?").await;
-    if done.is_err() {
-        // Nobody approved it, or nothing could be begun: the next apply is not to do it unasked.
+    if !matches!(done, Ok(Done::Fine)) {
+        // Nobody approved it, or it failed: the next apply is not to do it unasked, nor to fail with it.
         set_asked(context, &layout, name, false)?;
     }
     done

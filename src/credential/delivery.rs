@@ -14,6 +14,7 @@ use super::{
     definition::{Delivery, Target},
     image::{self, CURRENT},
     record::Record,
+    way,
 };
 
 /// The largest file of variables that is read, in bytes.
@@ -83,8 +84,21 @@ fn set_by<'l>(line: &'l [u8], name: &str) -> Option<&'l [u8]> {
 
 /// A file of variables with one of them set, or taken out; what else is in it stays.
 fn with(bytes: &[u8], name: &str, value: Option<&SecretString>) -> Vec<u8> {
-    let own = value.map(|value| format!("{name}={}\n", value.expose_secret()));
-    let mut own = own.map(String::into_bytes);
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let there = lines.find(|line| set_by(line, name).is_some());
+    // Who reads the file reads it as before: a shell that exports, a line's end as the others'.
+    let export = there.is_some_and(|line| line.trim_ascii_start().starts_with(b"export "));
+    let end = match there.or(bytes.split_inclusive(|byte| *byte == b'\n').next()) {
+        Some(line) if line.ends_with(b"\r\n") => "\r\n",
+        Some(_) | None => "\n",
+    };
+    let before = if export { "export " } else { "" };
+    let own = value.map(|value| format!("{before}{name}={}{end}", value.expose_secret()));
+    in_place_of(bytes, name, own.map(String::into_bytes))
+}
+
+/// A file of variables with these bytes in the place of the lines that set one.
+fn in_place_of(bytes: &[u8], name: &str, mut own: Option<Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 256);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if set_by(line, name).is_some() {
@@ -135,6 +149,7 @@ pub fn check(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Resu
         return refused(Code::SpecInvalid, what.to_owned())
             .map_err(|error: Error| error.suggest("deliver it to a `file` of its own"));
     }
+    way::check(disk, path)?;
     let dir = path.parent().unwrap_or(Path::new("/"));
     let stat = disk
         .stat(dir)
@@ -224,6 +239,7 @@ impl Before {
 /// What the disk says; then what was there is still there.
 pub fn put(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Result<()> {
     let path = delivery.to.path();
+    way::check(disk, path)?;
     let failed = |error| Error::io("write", path, error);
     match &delivery.to {
         Target::File(_) => {
@@ -254,6 +270,7 @@ pub fn put(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Result
 /// What the disk says.
 pub fn take_away(disk: &dyn Disk, target: &Target) -> Result<()> {
     let path = target.path();
+    way::check(disk, path)?;
     match target {
         Target::File(_) => disk
             .remove(path)
@@ -294,17 +311,25 @@ pub fn put_back(disk: &dyn Disk, target: &Target, before: &Before) -> Result<boo
     let Some(file) = &before.file else {
         return take_away(disk, target).map(|()| true);
     };
+    way::check(disk, path)?;
     let mut bytes = match target {
         Target::File(_) => file.bytes.clone(),
-        // Others may have changed their own lines since.
         Target::EnvFile { name, .. } => {
             let read = disk.read(path, LARGEST);
             let there = read.map_err(|error| Error::io("read", path, error))?;
             let there = there.map_or_else(|| file.bytes.clone(), |there| there.bytes);
-            let old =
-                line(&file.bytes, name).and_then(|(_, value)| std::str::from_utf8(value).ok());
-            let old = old.map(|value| SecretString::from(value.to_owned()));
-            with(&there, name, old.as_ref())
+            let others = |bytes: &[u8]| with(bytes, name, None);
+            if others(&there) == others(&file.bytes) {
+                file.bytes.clone()
+            } else {
+                // Others have changed their own lines since: of the old bytes, only ours go back.
+                let old = file.bytes.split_inclusive(|byte| *byte == b'\n');
+                let old: Vec<u8> = (old.filter(|line| set_by(line, name).is_some()))
+                    .flatten()
+                    .copied()
+                    .collect();
+                in_place_of(&there, name, (!old.is_empty()).then_some(old))
+            }
         }
     };
     let written = disk.write(path, &bytes, file.mode, Some(file.owner), Durability::Now);
@@ -317,6 +342,7 @@ pub fn put_back(disk: &dyn Disk, target: &Target, before: &Before) -> Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effect::disk::RealDisk;
 
     fn text(bytes: &[u8], value: Option<&str>) -> String {
         let value = value.map(|value| SecretString::from(value.to_owned()));
@@ -334,7 +360,9 @@ mod tests {
                 "A=1\nTOKEN=new\nB=2\n",
                 "A=1\nB=2\n",
             ),
-            ("export TOKEN='old'\nB=2", "TOKEN=new\nB=2", "B=2"),
+            ("export TOKEN='old'\nB=2", "export TOKEN=new\nB=2", "B=2"),
+            ("A=1\r\nTOKEN=a\r\n", "A=1\r\nTOKEN=new\r\n", "A=1\r\n"),
+            ("A=1\r\n", "A=1\r\nTOKEN=new\r\n", "A=1\r\n"),
             ("TOKEN=a\nTOKEN=b\n", "TOKEN=new\n", ""),
             (
                 "TOKENS=x\nMY_TOKEN=y\n#TOKEN=z\n",
@@ -345,5 +373,39 @@ mod tests {
             assert_eq!(text(before.as_bytes(), Some("new")), set);
             assert_eq!(text(before.as_bytes(), None), unset);
         }
+    }
+
+    #[test]
+    fn what_is_put_back_is_what_was_there_to_the_byte() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("app.env");
+        let old = b"# c\r\nexport TOKEN=\"old value\"\r\nTOKEN=dup\xff\r\nOTHER=1";
+        let write = |bytes: &[u8]| {
+            let written = RealDisk.write(&path, bytes, 0o640, None, Durability::Batch);
+            written.unwrap();
+        };
+        let read = || RealDisk.read(&path, LARGEST).unwrap().unwrap().bytes;
+        write(old);
+        let to = Target::EnvFile {
+            path: path.clone(),
+            name: "TOKEN".to_owned(),
+        };
+        let delivery = Delivery {
+            to: to.clone(),
+            owner: None,
+            mode: None,
+            reload: None,
+        };
+        let was = before(&RealDisk, &to).unwrap();
+        put(&RealDisk, &delivery, &SecretString::from("new")).unwrap();
+        assert_eq!(read(), b"# c\r\nexport TOKEN=new\r\nOTHER=1");
+        assert!(put_back(&RealDisk, &to, &was).unwrap());
+        assert_eq!(read(), old);
+        // Another line that someone has changed since stays as it is by now.
+        put(&RealDisk, &delivery, &SecretString::from("new")).unwrap();
+        write(b"# d\r\nexport TOKEN=new\r\nOTHER=2\n");
+        put_back(&RealDisk, &to, &was).unwrap();
+        let expected = b"# d\r\nexport TOKEN=\"old value\"\r\nTOKEN=dup\xff\r\nOTHER=2\n";
+        assert_eq!(read(), expected);
     }
 }

@@ -90,6 +90,16 @@ pub fn look(disk: &dyn Disk, credential: &Credential) -> Look {
     }
 }
 
+/// Who else could have written a program, if someone could: it is run with the rights of who applies.
+fn foreign_program(disk: &dyn Disk, program: &Path) -> Option<String> {
+    let resolved = disk.resolve(program).ok()??;
+    let stat = disk.stat(&resolved).ok()??;
+    if stat.owner.uid != 0 && stat.owner.uid != disk.identity().uid {
+        return Some(format!("belongs to uid {}", stat.owner.uid));
+    }
+    (stat.mode & 0o002 != 0).then(|| "can be written by anyone".to_owned())
+}
+
 /// What a file holds that nobody else may read. In a directory of systemd's it may be more open, and
 /// its mode is systemd's affair.
 fn file(disk: &dyn Disk, credential: &Credential, path: &Path, trusted: bool) -> Look {
@@ -167,6 +177,15 @@ pub async fn obtain(
         );
         Error::new(code, message)
     };
+    let program = argv.first().map_or(Path::new("/"), Path::new);
+    if let Some(why) = foreign_program(disk, program) {
+        let error = failed(
+            Code::Conflict,
+            format!("is not run: {} {why}", program.display()),
+        );
+        return Err(error
+            .suggest("let it belong to root, or to who applies, and be written by nobody else"));
+    }
     process::adopt_orphans()
         .map_err(|error| failed(Code::Io, "cannot be run".to_owned()).because(error))?;
     let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());

@@ -1,9 +1,11 @@
 //! Obtaining, storing, delivering and removing.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    effect::{dbus::Active, disk::Durability},
+    effect::{dbus::Active, disk::Durability, lock::Lock},
     error::{Code, Error, Result},
     id::{ResourceName, Timestamp},
     resource::{Act, Outcome, Progress, Step},
@@ -11,7 +13,7 @@ use crate::{
 
 use super::{
     super::{
-        definition::{Credential, Delivery, Source},
+        definition::{Credential, Delivery, Source, Target},
         delivery::{self, Before},
         facts::{Due, Facts, Noted},
         finding::{Finding, Status},
@@ -177,6 +179,16 @@ impl Store {
             return Err(Error::new(Code::CredentialMissing, message).into());
         };
         for one in &credential.deliver {
+            if one.to.path().starts_with(self.layout.state_dir()) {
+                let message = format!(
+                    "cannot deliver to {}: lorectl keeps its own files there",
+                    one.to
+                );
+                let error = Error::new(Code::Conflict, message);
+                return Err(error
+                    .suggest("name a place of the application's own")
+                    .into());
+            }
             delivery::check(disk, one, current.value.value())?;
         }
         let otherwise = before
@@ -306,10 +318,12 @@ impl Store {
         }
         self.store(name, value)?;
         for one in stale {
+            let _alone = alone(&one.to).await?;
             delivery::put(disk, one, value)?;
         }
         for one in old {
             if credential.deliver.iter().all(|wanted| wanted.to != one.to) {
+                let _alone = alone(&one.to).await?;
                 delivery::take_away(disk, &one.to)?;
             }
         }
@@ -388,7 +402,7 @@ impl Store {
                 }
             }
         }
-        match self.take_away(name, &memento) {
+        match self.take_away(name, &memento).await {
             Ok(()) => {
                 self.keep(step, memento);
                 Outcome::Done
@@ -404,12 +418,13 @@ impl Store {
         }
     }
 
-    fn take_away(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
+    async fn take_away(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
         for (one, before) in &memento.places {
             // What someone else has put there since is theirs.
             let theirs = (memento.record.as_ref())
                 .is_some_and(|record| before.foreign(&one.to, record).is_some());
             if !theirs {
+                let _alone = alone(&one.to).await?;
                 delivery::take_away(self.disk.as_ref(), &one.to)?;
             }
         }
@@ -443,6 +458,7 @@ impl Store {
         let disk = self.disk.as_ref();
         let mut reload = Vec::new();
         for (one, before) in &memento.places {
+            let _alone = alone(&one.to).await?;
             if delivery::put_back(disk, &one.to, before)? {
                 reload.extend(one.reload.clone());
             }
@@ -462,6 +478,30 @@ impl Store {
             noted.write(disk, &self.layout, name)?;
         }
         self.reload(reload).await
+    }
+}
+
+/// How long another process may take with the files of a directory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps other projects from the same file of variables, of which each changes a line: it is read and
+/// written whole. `None` for a file that holds one value.
+///
+/// # Errors
+/// `LOCK_HELD` when it stays locked; what the system says.
+async fn alone(target: &Target) -> Result<Option<Lock>> {
+    let (Target::EnvFile { path, .. }, Some(dir)) = (target, target.path().parent()) else {
+        return Ok(None);
+    };
+    match Lock::take_dir(dir, PATIENCE).await {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => {
+            let message = format!("another process keeps {} locked", dir.display());
+            Err(Error::new(Code::LockHeld, message).suggest("try again when it is done"))
+        }
+        // What is wrong with the place is said by who writes there.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("lock the directory of", path, error)),
     }
 }
 

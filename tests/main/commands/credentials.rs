@@ -853,3 +853,50 @@ fn what_a_crash_left_of_a_value_is_swept() {
         }
     }
 }
+
+#[test]
+fn a_place_or_a_program_that_is_not_ones_own_is_refused() {
+    let state = World::new();
+    let place = state.state().parent().unwrap().join("token");
+    state.spec(&format!(
+        "[credentials.app]\nsource = {{ env = \"APP_TOKEN\" }}\ndeliver = [{{ file = \"{}\" }}]\n",
+        place.display()
+    ));
+    let refused = state
+        .command(["apply", "-y"])
+        .env("APP_TOKEN", CANARY)
+        .run();
+    refused
+        .exits(1)
+        .complains("APPLY_FAILED")
+        .says("keeps its own files");
+    assert!(!place.exists());
+
+    let world = world(
+        "[credentials.app]\nsource = { command = [\"./mint\"] }\ndeliver = [{ file = \"OUT/token\" }]\n",
+    );
+    world.program("mint", "#!/bin/sh\nprintf made >>ran; printf token-1\n");
+    let mint = world.spec_dir().join("mint");
+    fs::set_permissions(&mint, fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = world.run("apply --yes").exits(1);
+    refused.says("can be written by anyone");
+    assert!(!world.spec_dir().join("ran").exists());
+    fs::set_permissions(&mint, fs::Permissions::from_mode(0o755)).unwrap();
+    world.run("apply --yes").exits(0);
+}
+
+#[test]
+fn a_rotation_that_failed_is_not_tried_again_unasked() {
+    let world = world(
+        "[credentials.app]\nsource = { command = [\"./mint\"] }\ndeliver = [{ file = \"OUT/token\" }]\n",
+    );
+    world.program("mint", "#!/bin/sh\nprintf token-1\n");
+    let mint = world.spec_dir().join("mint");
+    world.run("apply --yes").exits(0);
+    fs::write(&mint, "#!/bin/sh\nexit 1\n").unwrap();
+    world.run("credential rotate app --yes").exits(1);
+    world.run("plan --detailed-exitcode").exits(0);
+    world.run("apply --yes").exits(0);
+    world.run("reconcile").exits(0);
+    assert_eq!(read(&out(&world, "token")), "token-1");
+}
