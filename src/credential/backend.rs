@@ -1,6 +1,7 @@
 //! The store: values in files of whoever applies, and their deliveries.
 
 mod act;
+mod first;
 mod mint;
 mod observe;
 mod sweep;
