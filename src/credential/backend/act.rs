@@ -73,8 +73,8 @@ impl Act for Store {
             } else {
                 match self.make(step).await {
                     Made::Told(outcome) => Some(outcome),
-                    Made::Waits(first, memento) => {
-                        firsts.add(at, first, memento);
+                    Made::Waits(waiting) => {
+                        firsts.add(at, *waiting);
                         None
                     }
                 }
@@ -101,7 +101,7 @@ enum Made {
     /// It is there, or is not.
     Told(Outcome),
     /// It is only to be stored, with others.
-    Waits(First, Memento),
+    Waits(Box<(First, Memento)>),
 }
 
 impl Store {
@@ -121,7 +121,7 @@ impl Store {
                 self.keep(step, memento);
                 return Made::Told(Outcome::Done);
             }
-            Ok(Some(first)) => return Made::Waits(first, memento),
+            Ok(Some(first)) => return Made::Waits(Box::new((first, memento))),
             Err(error) => error,
         };
         let mut left = Vec::new();

@@ -31,7 +31,7 @@ pub(super) struct First {
 pub(super) struct Firsts(Vec<(usize, First, Memento)>);
 
 impl Firsts {
-    pub(super) fn add(&mut self, at: usize, first: First, memento: Memento) {
+    pub(super) fn add(&mut self, at: usize, (first, memento): (First, Memento)) {
         self.0.push((at, first, memento));
     }
 
