@@ -605,6 +605,13 @@ pub fn warning(case: &Case<'_>) -> Result<Option<String>> {
         return Ok(None);
     };
     let credential: Credential = definition.read()?;
+    if facts.finding.as_ref().is_some_and(issuer::takes_any) {
+        return Ok(Some(format!(
+            "{}: {}, so nobody can tell whether this one is live",
+            case.address,
+            issuer::TAKES_ANY
+        )));
+    }
     if facts.standing(&credential, case.now) != Standing::Expiring || facts.renew_at.is_some() {
         return Ok(None);
     }

@@ -268,7 +268,10 @@ impl Store {
     async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
         let roots = issuer::roots(self.disk.as_ref(), credential)?;
         let (http, now) = (&self.http, self.now());
-        Ok(issuer::probe(http, credential, roots.as_deref(), value, now).await)
+        let controls = &self.controls;
+        Ok(controls
+            .probe(http, credential, roots.as_deref(), value, now)
+            .await)
     }
 
     /// What is there now of the credential and of every place that the step writes to.
