@@ -9,7 +9,7 @@ use crate::{
         definition::Credential,
         facts::{Facts, Noted, Standing, away, told_by},
         finding::Status,
-        issuer,
+        issuer::{self, Controls},
         record::Record,
         value::{self, LONGEST},
     },
@@ -198,7 +198,10 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
     let roots = issuer::roots(disk, &credential)?;
     let now = context.now();
     let http = Http::default();
-    let finding = issuer::probe(&http, &credential, roots.as_deref(), &value, now).await;
+    let controls = Controls::default();
+    let finding = controls
+        .probe(&http, &credential, roots.as_deref(), &value, now)
+        .await;
     let current = record.as_ref().and_then(Record::current);
     if let Some(current) = current
         && current.value.is(value.expose_secret().as_bytes())

@@ -362,14 +362,17 @@ impl<'a> Project<'a> {
     }
 
     /// Reads the status of each service whose definition changes, or of `all`: from when its schedule
-    /// counts, and whether it runs.
+    /// counts, and whether it runs. The first also of those that use a credential, which must not end
+    /// before their next run.
     fn look_up_schedules(&self, situation: &mut Situation, all: bool) {
         let disk = self.context.disk.as_ref();
         for (address, seen) in &mut situation.observed.resources {
             let wanted = situation.wish.desired.get(address).map(|d| &d.definition);
             let applied = situation.applied.get(address).map(|a| &a.definition);
             let Seen::Ours(found) = seen else { continue };
-            if address.kind != Kind::Service || (wanted == applied && !all) {
+            let changes = wanted != applied || all;
+            let uses = wanted.is_some_and(service::plan::may_use_credentials);
+            if address.kind != Kind::Service || !(changes || uses) {
                 continue;
             }
             let status = status::read(disk, &self.layout, &address.name);
@@ -377,7 +380,9 @@ impl<'a> Project<'a> {
                 let last = status.last_scheduled_start.or(status.last_occurrence);
                 found.counts_from = Some(last.unwrap_or(status.created_at));
             }
-            found.running_since = status::running_since(disk, &self.layout, &address.name);
+            if changes {
+                found.running_since = status::running_since(disk, &self.layout, &address.name);
+            }
         }
     }
 }

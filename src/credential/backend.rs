@@ -1,6 +1,7 @@
 //! The store: values in files of whoever applies, and their deliveries.
 
 mod act;
+mod first;
 mod mint;
 mod observe;
 mod sweep;
@@ -20,6 +21,8 @@ use crate::{
     resource::StepId,
 };
 
+use super::issuer::Controls;
+
 pub use observe::facts;
 pub use sweep::{sweep_deliveries, sweep_store};
 
@@ -30,6 +33,7 @@ pub struct Store {
     disk: Rc<dyn Disk>,
     clock: SystemClock,
     http: Http,
+    controls: Controls,
     manager: Manager,
     /// How it was before each step of this apply, so that an undo puts back every byte.
     before: RefCell<BTreeMap<(Address, StepId), act::Memento>>,
@@ -52,6 +56,7 @@ impl Store {
             disk: Rc::clone(disk),
             clock,
             http: Http::default(),
+            controls: Controls::default(),
             manager: Manager::new(whose),
             before: RefCell::default(),
         }

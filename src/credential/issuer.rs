@@ -1,6 +1,6 @@
 //! Asking the issuer of a credential: its provider, its URL and its certificates in one place.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
 
 use secrecy::SecretString;
 
@@ -15,8 +15,8 @@ use crate::{
 
 use super::{
     definition::Credential,
-    finding::{Finding, Status},
-    provider::{self, Provider},
+    finding::{Expiry, Finding, Provenance, Status},
+    provider::{self, Endpoint, Provider},
 };
 
 /// The largest file of certificates, in bytes.
@@ -107,6 +107,67 @@ pub async fn probe(
     }
 }
 
+/// What is said of an issuer whose word on tokens is worth nothing.
+pub const TAKES_ANY: &str = "the issuer takes any token";
+
+/// What has become known of issuers: whether each refuses a token that nobody has, by provider and URL.
+#[derive(Debug, Default)]
+pub struct Controls(RefCell<BTreeMap<(Option<String>, String), bool>>);
+
+impl Controls {
+    /// As [`probe`]; an issuer that calls a value live is tried, once, with one that nobody has. Where it
+    /// takes that too, nobody can tell what the value is worth. One that gives no verdict on it is believed.
+    pub async fn probe(
+        &self,
+        http: &Http,
+        credential: &Credential,
+        roots: Option<&[u8]>,
+        value: &SecretString,
+        now: Timestamp,
+    ) -> Finding {
+        let finding = probe(http, credential, roots, value, now).await;
+        if !finding.status.is_live() || !self.takes_any(http, credential, roots, now).await {
+            return finding;
+        }
+        let own = |expiry: &Expiry| matches!(expiry.from, Provenance::Jwt);
+        let mut worthless = Finding::new(Status::NotImplemented, now).because(TAKES_ANY);
+        worthless.expiry = finding.expiry.filter(own);
+        worthless
+    }
+
+    async fn takes_any(
+        &self,
+        http: &Http,
+        credential: &Credential,
+        roots: Option<&[u8]>,
+        now: Timestamp,
+    ) -> bool {
+        let (Some(provider), Some(url)) = (named(credential), resolved_url(credential)) else {
+            return false;
+        };
+        let Ok(base) = HttpUrl::parse(&url) else {
+            return false;
+        };
+        let key = (credential.provider.clone(), url.clone());
+        if let Some(known) = self.0.borrow().get(&key) {
+            return *known;
+        }
+        let endpoint = Endpoint::new(http, &base, roots);
+        match provider.control(&endpoint, now).await {
+            Ok(refuses) => {
+                self.0.borrow_mut().insert(key, !refuses);
+                !refuses
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Whether what was found is that the issuer takes any token.
+pub fn takes_any(finding: &Finding) -> bool {
+    finding.status == Status::NotImplemented && finding.detail.as_deref() == Some(TAKES_ANY)
+}
+
 /// The provider of that name for a definition: `None` for one that is built in and that no spec changes.
 ///
 /// # Errors
@@ -117,4 +178,41 @@ pub fn table(
 ) -> Result<Option<Provider>, crate::service::spec::Problem> {
     let resolved = provider::resolve(name, declared)?;
     Ok((!declared.is_empty() && provider::builtin(name) != Some(&resolved)).then_some(resolved))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::http::listener::{Answer, Listener};
+
+    fn credential(url: &str) -> Credential {
+        let source = super::super::definition::Source::Env("X".to_owned());
+        let json = serde_json::json!({
+            "project": "acme", "name": "gl", "id": "0123456789abcdef", "provider": "gitlab",
+            "base_url": url, "source": source, "warn": "60s",
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_issuer_is_tried_once_and_one_that_takes_garbage_is_not_believed() {
+        let live = Answer::With(
+            200,
+            "Content-Type: application/json\r\n",
+            "{\"active\":true,\"revoked\":false,\"scopes\":[\"api\"]}".to_owned(),
+        );
+        let now: Timestamp = "2026-02-03T04:05:06Z".parse().unwrap();
+        let value = SecretString::from("glpat-canary7f3aValueThatNeverShows");
+        let (any, sound) = (Listener::start([live.clone()]), Listener::issuer([live]));
+        let (http, controls) = (Http::default(), Controls::default());
+        for _ in 0..2 {
+            let at = credential(&any.url(""));
+            let found = controls.probe(&http, &at, None, &value, now).await;
+            assert!(takes_any(&found), "{found:?}");
+            let at = credential(&sound.url(""));
+            let found = controls.probe(&http, &at, None, &value, now).await;
+            assert_eq!(found.status, Status::Live);
+        }
+        assert_eq!(any.seen().len(), 3);
+    }
 }

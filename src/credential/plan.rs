@@ -504,8 +504,18 @@ fn notes(
     notes
 }
 
-/// What stands in the way of a credential, that no step of an apply lifts.
-pub fn hold(case: &Case<'_>) -> Result<Option<Hold>> {
+/// The next run of a service that uses a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextRun {
+    /// The service.
+    pub service: Address,
+    /// When it begins, UTC.
+    pub at: Timestamp,
+}
+
+/// What stands in the way of a credential, that no step of an apply lifts; `runs` are the next ones of
+/// the services that use it.
+pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
     let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
         return Ok(None);
     };
@@ -531,7 +541,7 @@ pub fn hold(case: &Case<'_>) -> Result<Option<Hold>> {
         return Ok(None);
     }
     let Standing::Dead(status) = facts.standing(&credential, case.now) else {
-        return Ok(None);
+        return Ok(too_early(case, &credential, &facts, runs));
     };
     let (code, reason) = match status {
         Status::Expired => (Code::TokenExpired, "it has expired".to_owned()),
@@ -556,12 +566,52 @@ pub fn hold(case: &Case<'_>) -> Result<Option<Hold>> {
     }))
 }
 
+/// That a value ends before a service needs it, and nothing renews it until then.
+fn too_early(
+    case: &Case<'_>,
+    credential: &Credential,
+    facts: &Facts,
+    runs: &[NextRun],
+) -> Option<Hold> {
+    let expiry = facts.expiry?;
+    if facts.renew_at.is_some() {
+        return None;
+    }
+    let late = runs.iter().filter(|run| expiry.at <= run.at);
+    let first = late.min_by_key(|run| (run.at, &run.service))?;
+    Some(Hold {
+        address: case.address.clone(),
+        reason: format!(
+            "it ends {} ({}, says {}), before the next run of {} ({})",
+            expiry.at,
+            away(case.now, expiry.at),
+            told_by(expiry.from),
+            first.service,
+            first.at
+        ),
+        lift: Lift::ByHand {
+            how: format!(
+                "a new token in {}, then `lorectl apply`",
+                credential.source.told()
+            ),
+        },
+        code: None,
+    })
+}
+
 /// What the reader of any plan should know of a credential to which nothing is done.
 pub fn warning(case: &Case<'_>) -> Result<Option<String>> {
     let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
         return Ok(None);
     };
     let credential: Credential = definition.read()?;
+    if facts.finding.as_ref().is_some_and(issuer::takes_any) {
+        return Ok(Some(format!(
+            "{}: {}, so nobody can tell whether this one is live",
+            case.address,
+            issuer::TAKES_ANY
+        )));
+    }
     if facts.standing(&credential, case.now) != Standing::Expiring || facts.renew_at.is_some() {
         return Ok(None);
     }

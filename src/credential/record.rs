@@ -14,13 +14,16 @@ use crate::{
 };
 
 use super::{definition::Delivery, key, value::Kept};
-use secrecy::SecretString;
+use secrecy::{SecretString, zeroize::Zeroizing};
 
 /// The version that is written and the newest that is read.
 const VERSION: u32 = 1;
 
 /// The largest record, in bytes.
 const LARGEST: u64 = 8 << 20;
+
+/// Its mode.
+pub const MODE: u32 = 0o600;
 
 /// What the code of a source's last value is of.
 const SEEN: &[u8] = b"lorectl/credential/source\0";
@@ -178,16 +181,25 @@ impl Record {
     /// What the disk says.
     pub fn write(&self, disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<()> {
         let path = layout.secret_record(name);
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(|_| {
+        let bytes = self.encoded()?;
+        let written = disk.write(&path, &bytes, MODE, None, Durability::Now);
+        written.map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// The bytes of its file, which hold values.
+    ///
+    /// # Errors
+    /// `INTERNAL`, which is not to happen.
+    pub fn encoded(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let bytes = serde_json::to_vec_pretty(self).map_err(|_| {
             Error::new(
                 Code::Internal,
                 "a credential's record cannot be written as JSON",
             )
         })?;
+        let mut bytes = Zeroizing::new(bytes);
         bytes.push(b'\n');
-        let written = disk.write(&path, &bytes, 0o600, None, Durability::Now);
-        secrecy::zeroize::Zeroize::zeroize(&mut bytes);
-        written.map_err(|error| Error::io("write", &path, error))
+        Ok(bytes)
     }
 
     /// The value in use.

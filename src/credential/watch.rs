@@ -72,6 +72,10 @@ fn due(
     let same = noted.filter(|noted| {
         noted.generation == current.number && noted.url == issuer::resolved_url(&credential)
     });
+    // Its word is worth nothing until the value or the URL is another.
+    if (same.as_ref()).is_some_and(|noted| issuer::takes_any(&noted.finding)) {
+        return None;
+    }
     let again = same.as_ref().map(|noted| {
         let probed = noted.finding.probed_at;
         noted.ask_again().max(probed.plus_seconds(FRESH))

@@ -108,6 +108,18 @@ pub trait Disk: Sync {
         durability: Durability,
     ) -> io::Result<()>;
 
+    /// Replaces files whole, all on one file system, and in their order; every one survives a power
+    /// failure when this returns, and before that each is there whole or as it was.
+    ///
+    /// # Errors
+    /// What the system says of one of them: those before it may be there already.
+    fn write_all(&self, files: &[NewFile<'_>]) -> io::Result<()> {
+        (files.iter()).try_for_each(|file| {
+            let (path, owner) = (file.path, file.owner);
+            self.write(path, file.bytes, file.mode, owner, Durability::Now)
+        })
+    }
+
     /// Appends to a file that is made when missing; synced when `durability` says so.
     fn append(
         &self,
@@ -191,6 +203,19 @@ pub trait Disk: Sync {
             gid: unistd::getegid().as_raw(),
         }
     }
+}
+
+/// A file for [`Disk::write_all`].
+#[derive(Clone, Copy)]
+pub struct NewFile<'f> {
+    /// Where it is to be.
+    pub path: &'f Path,
+    /// What is to be in it.
+    pub bytes: &'f [u8],
+    /// Its mode.
+    pub mode: u32,
+    /// Whose it is to be; who writes it, where none is said.
+    pub owner: Option<Owner>,
 }
 
 /// The prefix and suffix of temporary files, so that what a crash left can be swept. Between them are
@@ -430,6 +455,34 @@ impl Disk for RealDisk {
         }
     }
 
+    /// Two syncs of the file system, however many they are: of what is in them before any has its
+    /// name, and of the names.
+    fn write_all(&self, files: &[NewFile<'_>]) -> io::Result<()> {
+        let Some(first) = files.first() else {
+            return Ok(());
+        };
+        let mut temporaries: Vec<PathBuf> = Vec::with_capacity(files.len());
+        let written = files.iter().try_for_each(|file| {
+            let new = temporary(file.path)?;
+            temporaries.push(new.clone());
+            let (mode, owner) = (file.mode, file.owner);
+            Self::write_temporary(&new, file.bytes, mode, owner, Durability::Batch)
+        });
+        let dir = parent(first.path);
+        let mut pairs = temporaries.iter().zip(files);
+        let named = written
+            .and_then(|()| self.sync_fs(dir))
+            .and_then(|()| pairs.try_for_each(|(new, file)| fs::rename(new, file.path)));
+        if let Err(error) = named {
+            for new in &temporaries {
+                // Those that have their names are not there under these any more.
+                let _ = fs::remove_file(new);
+            }
+            return Err(error);
+        }
+        self.sync_fs(dir)
+    }
+
     fn append(
         &self,
         path: &Path,
@@ -573,6 +626,34 @@ impl Disk for RealDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_written_together_and_leave_nothing_half_done() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        let (one, two) = (dir.join("one"), dir.join("two"));
+        let nowhere = dir.join("missing/file");
+        fs::write(&one, "old").unwrap();
+        let file = |path, bytes| NewFile {
+            path,
+            bytes,
+            mode: 0o640,
+            owner: None,
+        };
+        let failed = RealDisk.write_all(&[file(&one, b"new"), file(&nowhere, b"new")]);
+        failed.unwrap_err();
+        assert_eq!(fs::read(&one).unwrap(), b"old");
+        assert_eq!(RealDisk.list(dir).unwrap().len(), 1);
+        RealDisk
+            .write_all(&[file(&one, b"new"), file(&two, b"")])
+            .unwrap();
+        assert_eq!(fs::read(&one).unwrap(), b"new");
+        let names = RealDisk.list(dir).unwrap();
+        let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert_eq!(RealDisk.stat(&two).unwrap().unwrap().mode, 0o640);
+        RealDisk.write_all(&[]).unwrap();
+    }
 
     #[test]
     fn a_link_in_place_of_a_directory_is_listed_only_on_demand() {

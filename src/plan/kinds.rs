@@ -1,6 +1,7 @@
 //! The one place of the plan that names the kinds: each case goes to its own.
 
 mod credential;
+mod needs;
 
 use std::path::Path;
 
@@ -16,6 +17,8 @@ use crate::{
     },
     service,
 };
+
+pub use needs::Needs;
 
 /// What the kinds need to explain their resources.
 #[derive(Clone, Copy)]
@@ -133,10 +136,15 @@ impl Kinds<'_> {
         }
     }
 
-    /// What stands in the way of a resource besides, and what a reader should know of it.
-    pub fn outlook(&self, case: &Case<'_>) -> Result<(Option<Hold>, Option<String>)> {
+    /// What stands in the way of a resource besides, and what a reader should know of it, given
+    /// what the next runs need.
+    pub fn outlook(
+        &self,
+        case: &Case<'_>,
+        needs: &Needs,
+    ) -> Result<(Option<Hold>, Option<String>)> {
         match case.address.kind {
-            Kind::Credential => credential::outlook(case),
+            Kind::Credential => credential::outlook(case, needs.of_credential(&case.address.name)),
             Kind::Service | Kind::Deployment => Ok((None, None)),
             #[cfg(test)]
             Kind::Toy => Ok((None, None)),

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use decide::Decision;
-use kinds::{Draft, Kinds};
+use kinds::{Draft, Kinds, Needs};
 
 /// Everything that a plan is made of. All of it was loaded before.
 #[derive(Debug, Clone)]
@@ -106,7 +106,10 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
     let addresses: BTreeSet<&Address> =
         inputs.desired.keys().chain(inputs.applied.keys()).collect();
     let targeted = targeted(inputs, &addresses)?;
-    let mut drafting = Drafting::default();
+    let mut drafting = Drafting {
+        needs: Needs::of(inputs)?,
+        ..Drafting::default()
+    };
     for &address in &addresses {
         let in_scope =
             !inputs.options.drift_only && targeted.as_ref().is_none_or(|set| set.contains(address));
@@ -128,6 +131,7 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
         holds,
         mut refusals,
         mut warnings,
+        needs: _,
     } = drafting;
     refusals.extend(guard::refusals(inputs, &changes));
     warnings.extend(inputs.warnings.iter().cloned());
@@ -230,6 +234,8 @@ struct Drafting {
     holds: Vec<Hold>,
     refusals: Vec<Refusal>,
     warnings: Vec<String>,
+    /// What the next runs need.
+    needs: Needs,
 }
 
 impl Drafting {
@@ -301,7 +307,7 @@ impl Drafting {
             now: inputs.now,
         };
         if desired.is_some() && in_scope && !inputs.options.drift_only {
-            let (hold, warning) = kinds.outlook(&case)?;
+            let (hold, warning) = kinds.outlook(&case, &self.needs)?;
             self.holds.extend(hold);
             self.warnings.extend(warning);
         }

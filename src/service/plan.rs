@@ -1,6 +1,9 @@
 //! What a plan says of a service: its fields, its files, its next runs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
@@ -20,7 +23,7 @@ use super::{
     },
     desired,
     notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
-    schedule::Fire,
+    schedule::{self, Fire, Past},
 };
 
 /// Makes a service's image; the host's paths are the renderer's own.
@@ -554,6 +557,44 @@ pub fn meta_fields(before: Option<&Meta>, after: Option<&Meta>) -> Vec<FieldChan
         listed(&after.ignore_drift),
     ));
     fields
+}
+
+/// Whether a service may use a credential: told from the text alone, for many.
+pub fn may_use_credentials(definition: &Definition) -> bool {
+    definition.as_json().contains("\"credential\"")
+}
+
+/// Which credentials the next run of a service needs, and when it begins; `None` where it needs none, or
+/// where that cannot be told.
+///
+/// # Errors
+/// For a definition that cannot be read.
+pub fn next_need(
+    before: Option<&Definition>,
+    after: &Definition,
+    found: Option<&Found>,
+    now: Timestamp,
+) -> Result<Option<(BTreeSet<ResourceName>, Timestamp)>> {
+    if !may_use_credentials(after) {
+        return Ok(None);
+    }
+    let after: Service = after.read()?;
+    let before: Option<Service> = before.map(Definition::read).transpose()?;
+    let same = before.is_some_and(|before| before.schedule == after.schedule);
+    let past = match (same, found.and_then(|found| found.counts_from)) {
+        (true, Some(from)) => Past {
+            since: from,
+            last: Some(from),
+        },
+        (true, None) => return Ok(None),
+        // It counts from this apply on.
+        (false, _) => Past::none(now),
+    };
+    let uses: BTreeSet<ResourceName> = after.uses().into_iter().cloned().collect();
+    let due = schedule::next_due(&after.schedule, past, now);
+    Ok(due
+        .filter(|_| !uses.is_empty())
+        .map(|at| (uses, at.max(now))))
 }
 
 /// How many fire times a reader is shown.

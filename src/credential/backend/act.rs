@@ -24,6 +24,7 @@ use super::{
         source::{self, Look, Obtained},
     },
     Store,
+    first::{First, Firsts},
 };
 
 /// How a credential was before a step, byte for byte.
@@ -57,54 +58,83 @@ impl From<Error> for Stop {
 #[async_trait::async_trait(?Send)]
 impl Act for Store {
     async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for step in batch {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
+        let mut firsts = Firsts::default();
+        for (at, step) in batch.iter().enumerate() {
             tokio::task::yield_now().await;
             let outcome = if step.verb == image::REMOVE {
-                self.remove(step).await
+                Some(self.remove(step).await)
             } else if step.verb == image::PUT_BACK {
-                self.put_back(step).await
+                Some(self.put_back(step).await)
             } else if step.verb == image::MINT {
-                self.mint(step).await
+                Some(self.mint(step).await)
             } else if step.verb == image::WITHDRAW {
-                self.withdraw(step).await
+                Some(self.withdraw(step).await)
             } else if step.verb == image::REVOKE {
-                self.revoke(step).await
+                Some(self.revoke(step).await)
             } else {
-                self.make(step).await
+                match self.make(step).await {
+                    Made::Told(outcome) => Some(outcome),
+                    Made::Waits(waiting) => {
+                        firsts.add(at, *waiting);
+                        None
+                    }
+                }
             };
-            progress(step.id, &outcome);
-            outcomes.push(outcome);
+            if let (Some(outcome), Some(place)) = (outcome, outcomes.get_mut(at)) {
+                progress(step.id, &outcome);
+                *place = Some(outcome);
+            }
+            if firsts.is_full() {
+                self.store_firsts(batch, &mut firsts, &mut outcomes, progress)
+                    .await;
+            }
         }
-        outcomes
+        self.store_firsts(batch, &mut firsts, &mut outcomes, progress)
+            .await;
+        let all = outcomes.into_iter();
+        all.map(|one| one.unwrap_or_else(|| Outcome::failed("nothing was done")))
+            .collect()
     }
 }
 
+/// What became of the making of a credential.
+enum Made {
+    /// It is there, or is not.
+    Told(Outcome),
+    /// It is only to be stored, with others.
+    Waits(Box<(First, Memento)>),
+}
+
 impl Store {
-    async fn make(&self, step: &Step) -> Outcome {
+    async fn make(&self, step: &Step) -> Made {
         let prepared = match self.prepare(step).await {
             Ok(prepared) => prepared,
-            Err(Stop::Held(reason)) => return Outcome::Held { reason },
-            Err(Stop::Failed(error)) => return Outcome::failed(told(&error)),
+            Err(Stop::Held(reason)) => return Made::Told(Outcome::Held { reason }),
+            Err(Stop::Failed(error)) => return Made::Told(Outcome::failed(told(&error))),
         };
         let memento = match self.memento(step, Some(&prepared)) {
             Ok(memento) => memento,
-            Err(error) => return Outcome::failed(told(&error)),
+            Err(error) => return Made::Told(Outcome::failed(told(&error))),
         };
         let name = &step.address.name;
-        let Err(error) = self.write(&prepared, &memento).await else {
-            self.keep(step, memento);
-            return Outcome::Done;
+        let error = match self.write(&prepared, &memento).await {
+            Ok(None) => {
+                self.keep(step, memento);
+                return Made::Told(Outcome::Done);
+            }
+            Ok(Some(first)) => return Made::Waits(Box::new((first, memento))),
+            Err(error) => error,
         };
         let mut left = Vec::new();
         if let Err(worse) = self.restore(name, &memento).await {
             left.push(worse.chain());
         }
         let message = told(&error);
-        Outcome::Failed { message, left }
+        Made::Told(Outcome::Failed { message, left })
     }
 
-    fn keep(&self, step: &Step, memento: Memento) {
+    pub(super) fn keep(&self, step: &Step, memento: Memento) {
         let key = (step.address.clone(), step.id);
         self.before.borrow_mut().insert(key, memento);
     }
@@ -250,7 +280,10 @@ impl Store {
     async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
         let roots = issuer::roots(self.disk.as_ref(), credential)?;
         let (http, now) = (&self.http, self.now());
-        Ok(issuer::probe(http, credential, roots.as_deref(), value, now).await)
+        let controls = &self.controls;
+        Ok(controls
+            .probe(http, credential, roots.as_deref(), value, now)
+            .await)
     }
 
     /// What is there now of the credential and of every place that the step writes to.
@@ -275,8 +308,9 @@ impl Store {
         })
     }
 
-    /// Stores, delivers, and has whoever reads it read it anew.
-    async fn write(&self, prepared: &Prepared, memento: &Memento) -> Result<()> {
+    /// Stores, delivers, and has whoever reads it read it anew. A first value that is delivered nowhere
+    /// is only made ready.
+    async fn write(&self, prepared: &Prepared, memento: &Memento) -> Result<Option<First>> {
         let disk = self.disk.as_ref();
         let Prepared {
             credential,
@@ -313,9 +347,13 @@ impl Store {
         announced.reload.sort_unstable();
         announced.reload.dedup();
         // Without a place there is nothing that could be forgotten.
-        if !announced.delivered.is_empty() || memento.record.is_some() {
-            announced.write(disk, &self.layout, name)?;
+        if announced.delivered.is_empty() && memento.record.is_none() {
+            if let Some(noted) = noted {
+                noted.write(disk, &self.layout, name)?;
+            }
+            return self.first(name, value, &announced).map(Some);
         }
+        announced.write(disk, &self.layout, name)?;
         self.store(name, value)?;
         for one in stale {
             let _alone = alone(&one.to).await?;
@@ -331,9 +369,14 @@ impl Store {
             noted.write(disk, &self.layout, name)?;
         }
         // While it is named there, a unit that was not told is told by the next apply.
-        self.reload(std::mem::take(&mut announced.reload)).await?;
-        announced.delivered.clone_from(&credential.deliver);
-        announced.write(disk, &self.layout, name)
+        let reload = std::mem::take(&mut announced.reload);
+        let is_told = reload.is_empty() && announced.delivered == credential.deliver;
+        self.reload(reload).await?;
+        if !is_told {
+            announced.delivered.clone_from(&credential.deliver);
+            announced.write(disk, &self.layout, name)?;
+        }
+        Ok(None)
     }
 
     pub(super) fn directories(&self, name: &ResourceName) -> Result<()> {
@@ -454,7 +497,7 @@ impl Store {
         }
     }
 
-    async fn restore(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
+    pub(super) async fn restore(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
         let disk = self.disk.as_ref();
         let mut reload = Vec::new();
         for (one, before) in &memento.places {

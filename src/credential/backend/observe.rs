@@ -1,6 +1,9 @@
 //! What there is of the store's credentials.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use crate::{
     effect::disk::{Disk, EntryKind},
@@ -176,18 +179,15 @@ impl Store {
 
     /// What is in the store under names that nobody asks for.
     fn strays(&self, scope: &Scope<'_>) -> Vec<Stray> {
-        let asked = |name: &ResourceName| {
-            scope
-                .entries
-                .iter()
-                .any(|entry| entry.address.kind == Kind::Credential && entry.address.name == *name)
-        };
+        let entries = scope.entries.iter();
+        let of_kind = entries.filter(|entry| entry.address.kind == Kind::Credential);
+        let asked: BTreeSet<&ResourceName> = of_kind.map(|entry| &entry.address.name).collect();
         let disk = self.disk.as_ref();
         // What cannot be listed or read carries no mark that we could know of.
         let names = disk.list(&self.layout.secrets()).unwrap_or_default();
         let strays = names.into_iter().filter_map(|(name, kind)| {
             let name: ResourceName = name.parse().ok()?;
-            if kind != EntryKind::Dir || asked(&name) {
+            if kind != EntryKind::Dir || asked.contains(&name) {
                 return None;
             }
             let record = Record::read(disk, &self.layout, &name).ok()??;

@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     changed: Condvar,
     answers: Mutex<VecDeque<Answer>>,
+    /// Whether a token that nobody has is refused, and such a request neither counted nor remembered.
+    refuses_garbage: AtomicBool,
 }
 
 /// The server; its threads end with the process.
@@ -68,6 +73,16 @@ impl Listener {
                 std::thread::spawn(move || serve(&shared, stream));
             }
         });
+        listener
+    }
+
+    /// The same for an issuer that refuses a provider's garbage token by itself.
+    pub fn issuer(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = Self::start(answers);
+        listener
+            .shared
+            .refuses_garbage
+            .store(true, Ordering::SeqCst);
         listener
     }
 
@@ -120,6 +135,12 @@ fn serve(shared: &Shared, stream: TcpStream) {
     }
     let mut body = vec![0; length];
     if reader.read_exact(&mut body).is_err() {
+        return;
+    }
+    let garbage = headers.contains("NegativeControl") || body.ends_with(b"NegativeControl");
+    if garbage && shared.refuses_garbage.load(Ordering::SeqCst) {
+        let refusal = "HTTP/1.1 401 X\r\nContent-Type: application/json\r\nContent-Length: 30\r\nConnection: close\r\n\r\n{\"message\":\"401 Unauthorized\"}";
+        let _ = reader.into_inner().write_all(refusal.as_bytes());
         return;
     }
     let answer = {

@@ -3,7 +3,7 @@
 use crate::{
     credential::{
         image,
-        plan::{self, Making, Occasion, Sources},
+        plan::{self, Making, NextRun, Occasion, Sources},
     },
     error::Result,
     id::Seconds,
@@ -33,9 +33,12 @@ fn told_case<'a>(case: &Case<'a>) -> plan::Case<'a> {
 }
 
 /// What stands in the way of a credential besides, and what a reader should know of it.
-pub fn outlook(case: &Case<'_>) -> Result<(Option<Hold>, Option<String>)> {
+pub fn outlook(case: &Case<'_>, runs: &[NextRun]) -> Result<(Option<Hold>, Option<String>)> {
     let case = &told_case(case);
-    Ok((plan::hold(case)?, plan::warning(case)?))
+    Ok(match plan::hold(case, runs)? {
+        Some(hold) => (Some(hold), None),
+        None => (None, plan::warning(case)?),
+    })
 }
 
 /// The change as its reader wants it, and the steps that carry it out.

@@ -443,7 +443,7 @@ fn with_token<'a>(world: &'a World, words: &str) -> super::world::Call<'a> {
 
 #[test]
 fn a_token_is_judged_before_it_is_stored() {
-    let server = Listener::start([says(401, REVOKED)]);
+    let server = Listener::issuer([says(401, REVOKED)]);
     let world = world(&gitlab_spec(&server.url("")));
     let nothing = || assert!(!world.state().join("secrets/gl").exists());
     for (answer, status, said) in [
@@ -498,7 +498,7 @@ fn a_token_is_judged_before_it_is_stored() {
 
 #[test]
 fn a_plan_asks_where_it_was_applied_and_says_how_it_stands() {
-    let server = Listener::start([gitlab("2026-02-15", "\"api\",\"read_user\"")]);
+    let server = Listener::issuer([gitlab("2026-02-15", "\"api\",\"read_user\"")]);
     let world = world(&gitlab_spec(&server.url("")));
     let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
     // The first plan asks nobody: nothing was applied anywhere.
@@ -523,7 +523,7 @@ fn a_plan_asks_where_it_was_applied_and_says_how_it_stands() {
     at("doctor", "2026-02-13T00:00:00Z").says("expiring");
     assert_eq!(server.seen().len(), asked);
     // A review of a branch that names another URL sends nothing there, from store or environment.
-    let thief = Listener::start([gitlab("2026-12-01", "\"api\"")]);
+    let thief = Listener::issuer([gitlab("2026-12-01", "\"api\"")]);
     let lore = world.spec_dir().join("lore.toml");
     let sound = read(&lore);
     fs::write(&lore, sound.replace(&server.url(""), &thief.url(""))).unwrap();
@@ -563,7 +563,7 @@ fn a_plan_asks_where_it_was_applied_and_says_how_it_stands() {
 
 #[test]
 fn validate_tries_a_candidate_and_stores_nothing() {
-    let server = Listener::start([gitlab("2026-12-01", "\"api\"")]);
+    let server = Listener::issuer([gitlab("2026-12-01", "\"api\"")]);
     let world = world(&gitlab_spec(&server.url("")));
     let validate = |value: &str| {
         let call = world.command(["credential", "validate", "gl", "--value-stdin"]);
@@ -594,7 +594,7 @@ fn validate_tries_a_candidate_and_stores_nothing() {
 
 #[test]
 fn a_spec_may_declare_a_provider() {
-    let server = Listener::start([says(200, "{\"id\":1}")]);
+    let server = Listener::issuer([says(200, "{\"id\":1}")]);
     let provider = "[providers.forge]\nrequest = { path = \"/me\", headers = { X-Token = \"{token}\" } }\nverdicts = [{ status = [200], json = [{ at = \"/id\", exists = true }], is = \"live\" }, { status = [401], is = \"rejected\" }]\n";
     let spec = |url: &str| {
         format!(
@@ -643,7 +643,7 @@ fn rotated(token: &str, ends: &str) -> Answer {
 
 #[test]
 fn a_token_that_rotates_itself_is_rotated_once_and_an_old_variable_undoes_nothing() {
-    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let server = Listener::issuer([gitlab("2026-03-01", "\"api\"")]);
     let world = world(&rotating(&server.url("")));
     let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
     at("apply -y", "2026-02-03T00:00:00Z").exits(0);
@@ -686,7 +686,7 @@ fn a_token_that_rotates_itself_is_rotated_once_and_an_old_variable_undoes_nothin
 
 #[test]
 fn a_rotation_whose_answer_was_lost_is_never_sent_again() {
-    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let server = Listener::issuer([gitlab("2026-03-01", "\"api\"")]);
     let world = world(&rotating(&server.url("")));
     let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
     at("apply -y", "2026-02-03T00:00:00Z").exits(0);
@@ -718,7 +718,7 @@ fn a_rotation_whose_answer_was_lost_is_never_sent_again() {
 
 #[test]
 fn what_was_made_is_delivered_whatever_failed_after() {
-    let server = Listener::start([gitlab("2026-03-01", "\"api\"")]);
+    let server = Listener::issuer([gitlab("2026-03-01", "\"api\"")]);
     let world = world(&rotating(&server.url("")));
     let at = |words: &str, now: &str| with_token(&world, words).env("LORECTL_NOW", now).run();
     at("apply -y", "2026-02-03T00:00:00Z").exits(0);
@@ -752,7 +752,7 @@ fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
             ),
         )
     };
-    let server = Listener::start([given("access-one")]);
+    let server = Listener::issuer([given("access-one")]);
     let url = server.url("");
     let world = world(&format!(
         "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"OUT/token\" }}]\n"
@@ -807,7 +807,7 @@ fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
 #[test]
 fn a_value_that_was_made_for_a_neighbour_that_failed_is_revoked() {
     let body = "{\"access_token\":\"access-one\",\"token_type\":\"Bearer\",\"expires_in\":36000}";
-    let server = Listener::start([says(200, body)]);
+    let server = Listener::issuer([says(200, body)]);
     let url = server.url("");
     let world = world(&format!(
         "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"OUT/none/token\" }}]\n"
@@ -848,7 +848,7 @@ fn what_a_crash_left_of_a_value_is_swept() {
         holding(world.path(), &value, &mut found);
         assert_eq!(found.len(), 4, "{found:?}");
         if !killed {
-            assert!(when > 6, "only {when} files are written");
+            assert!(when > 5, "only {when} files are written");
             return;
         }
     }
@@ -896,4 +896,37 @@ fn a_rotation_that_failed_is_not_tried_again_unasked() {
     world.run("apply --yes").exits(0);
     world.run("reconcile").exits(0);
     assert_eq!(read(&out(&world, "token")), "token-1");
+}
+
+#[test]
+fn an_issuer_that_takes_any_token_calls_none_live() {
+    let server = Listener::start([gitlab("2026-12-01", "\"api\"")]);
+    let world = world(&gitlab_spec(&server.url("")));
+    let validate = |status: &str| {
+        let call = world.command(["credential", "validate", "gl", "--value-stdin"]);
+        let ran = call.stdin(format!("{TOKEN}\n")).run();
+        ran.exits(0).says(status)
+    };
+    validate("candidate value: not implemented").says("the issuer takes any token");
+    with_token(&world, "apply -y").run().exits(0);
+    // The token, and what nobody has, each time.
+    assert_eq!(server.seen().len(), 4);
+    with_token(&world, "plan")
+        .env("LORECTL_NOW", "2026-02-05T00:00:00Z")
+        .run()
+        .exits(0)
+        .says("credential.gl: the issuer takes any token");
+    assert_eq!(server.seen().len(), 4);
+    let list = |status: &str| {
+        let ran = with_token(&world, "credential list --json").run().exits(0);
+        ran.says(&format!("\"status\":\"{status}\""));
+    };
+    list("not_implemented");
+    let sound = Listener::issuer([gitlab("2026-12-01", "\"api\"")]);
+    let lore = world.spec_dir().join("lore.toml");
+    let text = read(&lore).replace(&server.url(""), &sound.url(""));
+    fs::write(&lore, text).unwrap();
+    validate("candidate value: ");
+    with_token(&world, "apply -y").run().exits(0);
+    list("live");
 }

@@ -332,3 +332,47 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+#[test]
+fn a_value_that_ends_before_the_next_run_is_held_unless_it_is_renewed_until_then() {
+    let world = world("true", "");
+    let lore = world.spec_dir().join("lore.toml");
+    let text = fs::read_to_string(&lore).unwrap();
+    let monthly = text
+        .replace("every = \"1h\"", "cron = \"0 4 1 * *\", timezone = \"UTC\"")
+        .replace(
+            "[credentials.app]\n",
+            "[credentials.app]\nexpiry = { at = \"2026-01-25T00:00:00Z\", warn = \"1d\" }\n",
+        );
+    fs::write(&lore, &monthly).unwrap();
+    let at = |words: &str, now: &str| {
+        let call = world.command(words.split(' ')).env("LORECTL_NOW", now);
+        call.run()
+    };
+    let held = "it ends 2026-01-25T00:00:00Z (in 9 days, says the spec), before the next run of service.job (2026-02-01T04:00:00Z)";
+    at("apply -y", "2026-01-15T00:00:00Z").exits(0);
+    for words in ["plan", "plan --offline"] {
+        at(words, "2026-01-16T00:00:00Z").exits(0).says(held);
+    }
+    at("apply -y", "2026-01-16T00:00:00Z").exits(3).says(held);
+    // One that runs in time, and a value that is made anew until then.
+    let daily = monthly.replace("0 4 1 * *", "0 4 * * *");
+    let (file, command) = (source(&world), "{ command = [\"./job\"] }");
+    let made = monthly.replace(&format!("{{ file = \"{}\" }}", file.display()), command);
+    assert_ne!(made, monthly);
+    world.program("job", &format!("#!/bin/sh\necho {SECOND}\n"));
+    for (spec, now) in [
+        (daily, "2026-01-16T01:00:00Z"),
+        (made, "2026-01-16T02:00:00Z"),
+    ] {
+        fs::write(&lore, spec).unwrap();
+        at("apply -y", now).exits(0);
+        let plan = at("plan --offline", "2026-01-16T03:00:00Z").exits(0);
+        assert!(
+            !plan.stdout.contains("before the next run"),
+            "{}",
+            plan.stdout
+        );
+        at("apply -y", "2026-01-16T03:00:00Z").exits(0);
+    }
+}
