@@ -115,7 +115,7 @@ struct Farm {
 impl Farm {
     fn new() -> Self {
         let world = World::new();
-        let issuers = [(); 4].map(|()| Listener::start([Answer::Close]));
+        let issuers = [(); 4].map(|()| Listener::issuer([Answer::Close]));
         let [gitlab, server, hub, github] = [0, 1, 2, 3].map(|at: usize| issuers[at].url(""));
         for dir in ["out", "passed"] {
             fs::create_dir(world.path().join(dir)).unwrap();

@@ -98,7 +98,7 @@ fn what_is_wrong_with_a_token_is_said() {
         add(what, told(&ran, ""));
     }
 
-    let server = Listener::start([Answer::Close]);
+    let server = Listener::issuer([Answer::Close]);
     let url = server.url("");
     let port = url.rsplit(':').next().unwrap();
     world.spec(&gitlab(&url));
@@ -175,7 +175,7 @@ fn what_is_wrong_with_a_token_is_said() {
 
 #[test]
 fn a_review_sends_and_runs_nothing() {
-    let server = Listener::start([json(200, "", &live("2026-12-01"))]);
+    let server = Listener::issuer([json(200, "", &live("2026-12-01"))]);
     let world = World::new();
     let ran = world.path().join("ran");
     let spec = |url: &str| {
@@ -192,7 +192,7 @@ fn a_review_sends_and_runs_nothing() {
     };
     lore("apply -y", "2026-02-03T04:05:06Z", TOKEN).exits(0);
     // The branch: another URL, and another program by the same name.
-    let thief = Listener::start([json(200, "", &live("2026-12-01"))]);
+    let thief = Listener::issuer([json(200, "", &live("2026-12-01"))]);
     let marker = ran.display();
     world.program("mint", &format!("#!/bin/sh\ntouch {marker}\necho second\n"));
     for (at, spec) in [spec(&server.url("")), spec(&thief.url(""))]
@@ -245,7 +245,7 @@ fn of_many_who_need_a_token_one_asks_though_the_first_is_killed() {
         let body = format!("{{\"access_token\":\"{token}\",\"expires_in\":3600}}");
         json(200, "", &body)
     };
-    let server = Listener::start([given("first")]);
+    let server = Listener::issuer([given("first")]);
     let url = server.url("");
     let world = World::with(&format!(
         "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\" }} }}\n"
