@@ -199,6 +199,9 @@ codes! {
     /// A token may do too little.
     TokenUnderScoped = "TOKEN_UNDER_SCOPED", NotPermitted,
         "The token is live, but lacks a scope that `scopes` asks for. A new one like that is not stored. Give it the scope, or ask for fewer.";
+    /// An issuer failed of late.
+    BreakerOpen = "BREAKER_OPEN", Later,
+        "There is no value that serves, and its issuer failed so often of late that it is not asked before the instant in the message. Then one request is let through, which closes the breaker or not. A value that is still valid is always served, whatever the breaker says.";
     /// An issuer asks to be left alone.
     IssuerThrottled = "ISSUER_THROTTLED", Later,
         "The issuer answers that it was asked too often. That says nothing of the token. The message says when it may be asked again.";

@@ -72,6 +72,12 @@ impl Layout {
         self.secrets().join(name.as_str())
     }
 
+    /// The lock of one credential's record, value and deliveries. 0600.
+    pub fn secret_lock(&self, name: &ResourceName) -> PathBuf {
+        // No name holds a dot.
+        self.secrets().join(format!("{name}.lock"))
+    }
+
     /// The value that is in use, and nothing else. 0600.
     pub fn secret_value(&self, name: &ResourceName) -> PathBuf {
         self.secret(name).join("value")

@@ -412,6 +412,13 @@ pub enum CredentialCommand {
         #[arg(long)]
         value_stdin: bool,
     },
+    /// See to it that there is a value that serves, as a unit does before a run: renew what is due, where
+    /// the old value lives on beside the new one
+    Refresh {
+        /// The credentials
+        #[arg(required = true, add = ArgValueCompleter::new(credentials))]
+        names: Vec<ResourceName>,
+    },
     /// Obtain a new value now and deliver it
     Rotate {
         /// The credential

@@ -1,5 +1,7 @@
 //! `lorectl credential …`: how credentials stand, what their issuers say, and a new value now.
 
+pub(super) mod refresh;
+
 use secrecy::ExposeSecret;
 
 use crate::{
@@ -45,6 +47,7 @@ pub async fn run(context: &Context, command: CredentialCommand) -> Result<Done> 
         CredentialCommand::Validate { name, value_stdin } => {
             validate(context, &name, value_stdin).await
         }
+        CredentialCommand::Refresh { names } => refresh::run(context, &names).await,
         CredentialCommand::Rotate { name, yes } => rotate(context, &name, yes).await,
     }
 }

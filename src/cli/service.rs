@@ -18,6 +18,7 @@ use crate::{
         run::{
             Runner,
             gate::{self, Ask},
+            load,
             report::{Action, RunReport},
             request,
         },
@@ -39,6 +40,7 @@ use super::{
     Done,
     args::ServiceCommand,
     context::Context,
+    credential::refresh::before_run,
     status::{memory, outcome, unknown},
 };
 
@@ -426,12 +428,28 @@ fn runner<'a>(
     })
 }
 
+/// Renews what a run of the worker's is to get, as a unit does for one of systemd's, while this is who
+/// applied. What is wrong with the definition is the runner's to say.
+async fn renew(context: &Context, layout: &Layout, name: &ResourceName) {
+    let Ok(loaded) = load::load(context.disk.as_ref(), layout, name) else {
+        return;
+    };
+    let names: Vec<ResourceName> = match loaded.service.scheduler {
+        Scheduler::Worker => loaded.service.refreshes.into_iter().collect(),
+        Scheduler::SystemdSystem | Scheduler::SystemdUser => Vec::new(),
+    };
+    if !names.is_empty() {
+        before_run(context, layout, &names).await;
+    }
+}
+
 async fn answer(
     context: &Context,
     layout: &Layout,
     name: &ResourceName,
     ask: Ask,
 ) -> Result<crate::service::run::Done> {
+    renew(context, layout, name).await;
     let runner = runner(context, layout, name)?;
     let mut interrupts = Interrupts::listen()?;
     runner.answer(ask, interrupts.next()).await

@@ -4,6 +4,7 @@ mod act;
 mod first;
 mod mint;
 mod observe;
+mod refresh;
 mod sweep;
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
@@ -24,6 +25,7 @@ use crate::{
 use super::issuer::Controls;
 
 pub use observe::facts;
+pub use refresh::{Refreshed, Renewal};
 pub use sweep::{sweep_deliveries, sweep_store};
 
 /// The backend of credentials.

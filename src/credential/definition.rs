@@ -142,6 +142,13 @@ impl Credential {
         self.source.renews() || self.issuer.is_some()
     }
 
+    /// Whether another value can be had for a run, without an apply: its source gives one whenever it is
+    /// asked, and the old one lives on.
+    pub fn renews_for_runs(&self) -> bool {
+        let both_live = self.issuer.as_ref().is_none_or(Issuer::both_live);
+        self.source.renews() && both_live
+    }
+
     /// Takes what only its host knows from what was applied there: who a file belongs to, and where a
     /// command is, as far as both are written alike.
     pub fn fill_in(&mut self, applied: &Self) {

@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     id::{ResourceName, Timestamp},
     layout::Layout,
+    retry,
 };
 
 use super::{
@@ -201,6 +202,13 @@ pub fn expiry(
     found.or(given).or(declared)
 }
 
+/// How much earlier than others this token is renewed: the same whenever it is asked, and another on each
+/// host, whose ids differ.
+fn jitter(credential: &Credential, generation: &Generation) -> policy::Jitter {
+    let seed = u64::from_str_radix(credential.id.as_str(), 16).unwrap_or_default();
+    policy::Jitter::draw(retry::derive(seed, generation.number))
+}
+
 /// When a new value is to be obtained: `rotate.before` before the end, else a fifth of the life before it.
 fn renew_at(
     credential: &Credential,
@@ -213,7 +221,7 @@ fn renew_at(
     let ends = expiry?.at;
     if generation.minted.is_some() && credential.rotate.before.is_none() {
         let begun = generation.obtained_at;
-        return Some(policy::due(begun, ends, policy::Jitter::NONE));
+        return Some(policy::due(begun, ends, jitter(credential, generation)));
     }
     let life = ends.seconds_since(generation.obtained_at).max(0);
     let before = credential.rotate.before.map_or(life / 5, |before| {
@@ -273,6 +281,13 @@ impl Facts {
             due,
             finding: finding.cloned(),
         }
+    }
+
+    /// Whether the value in use can be used at `now`, as far as is known.
+    pub fn serves(&self, now: Timestamp) -> bool {
+        self.generation != 0
+            && !(self.finding.as_ref()).is_some_and(|finding| finding.status.is_dead())
+            && self.expiry.is_none_or(|expiry| now < expiry.at)
     }
 
     /// How it stands, in one of the words that a list and a doctor have.

@@ -273,6 +273,10 @@ pub struct Service {
     /// The variables of every stage that are set from credentials, when it starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub credentials: BTreeMap<String, CredentialUse>,
+    /// The credentials that are renewed before a run, where they are due: those whose next value can be
+    /// had without ending the one in use. Never by the job's user.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refreshes: BTreeSet<ResourceName>,
     /// What the job may write besides its own data. Absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_paths: Vec<PathBuf>,

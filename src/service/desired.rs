@@ -126,6 +126,9 @@ fn parts(
                 unit(unit::render_service(service, context)?),
             );
             image.set(image::TIMER, unit(unit::render_timer(service, context)?));
+            if let Some(text) = unit::render_refresh(service, context)? {
+                image.set(image::REFRESH, unit(text));
+            }
             image.set(image::ENABLED, Part::Flag(true));
             image.set(image::ACTIVE, Part::Flag(true));
         }

@@ -9,6 +9,9 @@ use crate::{
 pub const SERVICE: PartName = PartName::from_static("service");
 /// The unit `lorectl-PROJECT.NAME.timer`: a file. systemd only.
 pub const TIMER: PartName = PartName::from_static("timer");
+/// The unit `lorectl-PROJECT.NAME.refresh.service`, which renews what a run is to get: a file. systemd only, and
+/// only where a run uses a credential that can be renewed.
+pub const REFRESH: PartName = PartName::from_static("refresh");
 /// `run.json`: a file. Every scheduler.
 pub const RUN: PartName = PartName::from_static("run.json");
 /// Mode and owner of `data/`: a text, `0700 UID:GID`. What is in it is the job's. Every scheduler.

@@ -672,6 +672,7 @@ fn files(
     for name in [
         super::image::SERVICE,
         super::image::TIMER,
+        super::image::REFRESH,
         super::image::RUN,
     ] {
         let text = |image: &Image| -> Option<Arc<str>> {

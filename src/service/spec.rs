@@ -11,7 +11,11 @@ mod setting;
 pub mod sink;
 pub mod text;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     id::{Address, Digest, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds},
@@ -221,6 +225,7 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         working_dir: working_dir.into(),
         env,
         credentials,
+        refreshes: BTreeSet::new(),
         write_paths: (raw.write_paths.iter().flatten())
             .map(|path| Path::new(path).components().collect())
             .collect(),

@@ -102,6 +102,13 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
     }
 
     let mut text = head(service, "runs")?;
+    if !service.refreshes.is_empty() {
+        // Wanted and not required: a run begins with the value there is, and says itself what is wrong.
+        let unit = refresh_unit(&service.project, &service.name);
+        for key in ["Wants", "After"] {
+            let _ = writeln!(text, "{key}={unit}");
+        }
+    }
     let room = settings
         .iter()
         .map(|(key, value)| key.len() + value.len() + 2);
@@ -117,6 +124,39 @@ pub fn render_service(service: &Service, context: &UnitContext) -> Result<String
     }
     Ok(text)
 }
+
+/// The name of the unit that renews what a service's runs are to get.
+pub fn refresh_unit(project: &ProjectName, name: &ResourceName) -> String {
+    format!("{}.refresh.service", stem(project, name))
+}
+
+/// The unit that renews what a run is to get, before it: as whoever applied, since the job's user has no
+/// part in that. `None` where there is nothing to renew.
+///
+/// It is not hardened: a value is delivered wherever the spec says, and units are reloaded.
+///
+/// # Errors
+/// As [`render_service`].
+pub fn render_refresh(service: &Service, context: &UnitContext) -> Result<Option<String>> {
+    if service.refreshes.is_empty() {
+        return Ok(None);
+    }
+    let mut text = head(service, "renews tokens for")?;
+    text.push_str("StartLimitIntervalSec=0\n\n[Service]\nType=oneshot\n");
+    let _ = write!(
+        text,
+        "ExecStart={}",
+        call(context, "credential refresh", &service.project)?
+    );
+    for name in &service.refreshes {
+        let _ = write!(text, " {}", argument(name.as_str())?);
+    }
+    let _ = writeln!(text, "\nTimeoutStartSec={}", seconds(REFRESH));
+    Ok(Some(text))
+}
+
+/// How long renewing may take: as long as another process is waited for, and a request.
+const REFRESH: Seconds = Seconds(150);
 
 /// The timer unit: when the runner is woken.
 ///
@@ -201,16 +241,24 @@ fn head(service: &Service, verb: &str) -> Result<String> {
 }
 
 fn exec_start(service: &Service, context: &UnitContext) -> Result<String> {
+    Ok(format!(
+        "{} {}",
+        call(context, "service run", &service.project)?,
+        argument(service.name.as_str())?,
+    ))
+}
+
+/// The command line of a unit, but for what the command is about.
+fn call(context: &UnitContext, command: &str, project: &ProjectName) -> Result<String> {
     let binary = utf8("lorectl's path", &context.binary)?;
     if !binary.starts_with('/') {
         return Err(invalid("lorectl's path", "is not absolute"));
     }
     Ok(format!(
-        "{} service run{}--project {} {}",
+        "{} {command}{}--project {}",
         program(binary)?,
         state_dir_words(&context.layout)?,
-        argument(service.project.as_str())?,
-        argument(service.name.as_str())?,
+        argument(project.as_str())?,
     ))
 }
 
@@ -345,6 +393,7 @@ mod tests {
             working_dir: PathBuf::from("/srv/spec"),
             env: [].into(),
             credentials: [].into(),
+            refreshes: std::collections::BTreeSet::new(),
             write_paths: vec![PathBuf::from("/srv/mirror")],
             replaces: None,
             lock: None,
@@ -482,6 +531,28 @@ mod tests {
         for line in rendered(&service).lines() {
             assert!(!line.ends_with('\\'), "{line}");
         }
+    }
+
+    #[test]
+    fn what_a_run_is_to_get_is_renewed_by_a_unit_of_its_own() {
+        let mut service = service();
+        assert_eq!(render_refresh(&service, &context("/var/lib/lorectl")).unwrap(), None);
+        assert!(!rendered(&service).contains("refresh"));
+        service.refreshes = ["app", "hub"].map(|name| name.parse().unwrap()).into();
+        let unit = rendered(&service);
+        let name = "lorectl-acme.sync.refresh.service";
+        assert_eq!(values(&unit, "Wants"), [name]);
+        assert_eq!(values(&unit, "After"), [name]);
+        let text = render_refresh(&service, &context("/var/lib/lorectl")).unwrap().unwrap();
+        assert_eq!(mark(text.as_bytes()), mark(unit.as_bytes()));
+        let call = values(&text, "ExecStart");
+        assert_eq!(
+            call,
+            [
+                "\"/usr/local/bin/lorectl\" credential refresh --state-dir \"/var/lib/lorectl\" --project \"acme\" \"app\" \"hub\""
+            ]
+        );
+        assert_eq!(values(&text, "User"), [""; 0], "it is who applied");
     }
 
     #[test]

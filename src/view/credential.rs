@@ -115,6 +115,69 @@ impl super::View for List {
     }
 }
 
+/// What became of values that a run is to get.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "What `lorectl credential refresh --json` prints as data")]
+pub struct Refresh {
+    /// The project.
+    pub project: String,
+    /// When they were asked for, UTC.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Those that serve, in the order in which they were named.
+    pub credentials: Vec<RefreshRow>,
+}
+
+/// One of them. It holds no secret.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RefreshRow {
+    /// Its name.
+    pub name: String,
+    /// `served` for a value that was there and is not due, `renewed` for a new one, `not_renewed` for one
+    /// that is due and serves still.
+    pub how: String,
+    /// What stands for its value.
+    pub fingerprint: Option<String>,
+    /// The number of its value.
+    pub generation: u64,
+    /// When it ends, UTC.
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Timestamp>,
+    /// When its next value is obtained, UTC.
+    #[schemars(with = "Option<String>")]
+    pub renew_at: Option<Timestamp>,
+    /// Why it was not renewed.
+    pub why: Option<String>,
+}
+
+impl super::View for Refresh {
+    fn text(&self, style: &Style) -> String {
+        let mut canvas = Canvas::new(style);
+        for row in &self.credentials {
+            let (paint, how) = match row.how.as_str() {
+                "renewed" => (Paint::Good, "renewed"),
+                "not_renewed" => (Paint::Warning, "due, and not renewed"),
+                _served => (Paint::Plain, "serves"),
+            };
+            let mut line = Line::new()
+                .put(Paint::Strong, format!("credential.{}", row.name))
+                .plain(": ")
+                .put(paint, how);
+            if let Some(at) = row.expires_at {
+                line = line.plain(format!("; ends {}", time::when(self.at, at)));
+            }
+            if let Some(at) = row.renew_at.filter(|at| self.at < *at) {
+                line = line.plain(format!("; the next one {}", time::relative(self.at, at)));
+            }
+            canvas.line(&line, 4);
+            if let Some(why) = &row.why {
+                canvas.line(&Line::indented(4).plain(why), 4);
+            }
+        }
+        canvas.finish()
+    }
+}
+
 /// What an issuer says of a value.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(title = "What `lorectl credential validate --json` prints as data")]

@@ -9,7 +9,7 @@ use super::{Elsewhere, Project};
 use crate::{
     effect::user::Account,
     error::{Code, Error, Result},
-    id::{Address, Digest, ResourceId},
+    id::{Address, Digest, ResourceId, ResourceName},
     resource::{Applied, Definition, Desired},
     service::{
         self,
@@ -128,6 +128,8 @@ impl Resolver<'_> {
             Ok(service) => service,
             Err(problems) => return Ok(Err(problems)),
         };
+        let uses = service.uses().into_iter();
+        service.refreshes = uses.filter(|name| self.renews(name)).cloned().collect();
         if service.has_unknowns()
             && let Some(applied) = applied
         {
@@ -141,6 +143,16 @@ impl Resolver<'_> {
             return Ok(Err(vec![problem]));
         }
         Ok(Ok(service))
+    }
+
+    /// Whether a credential can be renewed for a run.
+    fn renews(&self, name: &ResourceName) -> bool {
+        let all = &self.spec.credentials;
+        let known = all.binary_search_by(|one| one.name.cmp(name));
+        known.is_ok_and(|at| {
+            let found = all.get(at);
+            found.is_some_and(|one| one.raw.renews_for_runs())
+        })
     }
 
     /// The scheduler of a service: what the spec says, else where it is, else what answers here.

@@ -62,23 +62,11 @@ impl Act for Store {
         let mut firsts = Firsts::default();
         for (at, step) in batch.iter().enumerate() {
             tokio::task::yield_now().await;
-            let outcome = if step.verb == image::REMOVE {
-                Some(self.remove(step).await)
-            } else if step.verb == image::PUT_BACK {
-                Some(self.put_back(step).await)
-            } else if step.verb == image::MINT {
-                Some(self.mint(step).await)
-            } else if step.verb == image::WITHDRAW {
-                Some(self.withdraw(step).await)
-            } else if step.verb == image::REVOKE {
-                Some(self.revoke(step).await)
-            } else {
-                match self.make(step).await {
-                    Made::Told(outcome) => Some(outcome),
-                    Made::Waits(waiting) => {
-                        firsts.add(at, *waiting);
-                        None
-                    }
+            let outcome = match self.carry_out(step).await {
+                Made::Told(outcome) => Some(outcome),
+                Made::Waits(waiting) => {
+                    firsts.add(at, *waiting);
+                    None
                 }
             };
             if let (Some(outcome), Some(place)) = (outcome, outcomes.get_mut(at)) {
@@ -99,7 +87,7 @@ impl Act for Store {
 }
 
 /// What became of the making of a credential.
-enum Made {
+pub(super) enum Made {
     /// It is there, or is not.
     Told(Outcome),
     /// It is only to be stored, with others.
@@ -107,7 +95,28 @@ enum Made {
 }
 
 impl Store {
-    async fn make(&self, step: &Step) -> Made {
+    async fn carry_out(&self, step: &Step) -> Made {
+        // Whoever renews it for a run stays out meanwhile.
+        let _alone = match self.alone_for(step).await {
+            Ok(alone) => alone,
+            Err(outcome) => return Made::Told(outcome),
+        };
+        if step.verb == image::REMOVE {
+            Made::Told(self.remove(step).await)
+        } else if step.verb == image::PUT_BACK {
+            Made::Told(self.put_back(step).await)
+        } else if step.verb == image::MINT {
+            Made::Told(self.mint(step).await)
+        } else if step.verb == image::WITHDRAW {
+            Made::Told(self.withdraw(step).await)
+        } else if step.verb == image::REVOKE {
+            Made::Told(self.revoke(step).await)
+        } else {
+            self.make(step).await
+        }
+    }
+
+    pub(super) async fn make(&self, step: &Step) -> Made {
         let prepared = match self.prepare(step).await {
             Ok(prepared) => prepared,
             Err(Stop::Held(reason)) => return Made::Told(Outcome::Held { reason }),
@@ -482,6 +491,10 @@ impl Store {
         }
         let removed = self.disk.remove_tree(&dir);
         removed.map_err(|error| Error::io("remove", &dir, error))?;
+        // Whoever waits for it finds that there is nothing any more.
+        let lock = self.layout.secret_lock(name);
+        let removed = self.disk.remove(&lock);
+        removed.map_err(|error| Error::io("remove", &lock, error))?;
         Ok(())
     }
 

@@ -5,35 +5,131 @@
 //! delivered; a request whose answer was lost is looked into by its mark, or, where another would end
 //! what the first has made, is never sent again.
 
+use std::path::Path;
+
 use secrecy::SecretString;
 
 use crate::{
     credential::{
         definition::Credential,
+        facts::{Facts, Noted},
         issuer,
         key::Key,
         mint::{
-            self, CarriedOut, Doomed, Issuer, Loss, MintFault, Minted, Revocation, Wire,
+            self, Doomed, Issuer, Loss, MintFault, Minted, Revocation, Wire,
+            flight::{self, Failure, Flight, Stored, Vault},
             health::{Health, Records},
-            policy::{self, Admission},
+            policy::{self, Admission, Life},
         },
         record::{Generation, Intent, Phase, Record},
         value::Kept,
     },
     effect::random,
     error::{Code, Error, Result},
-    id::{Address, ResourceName},
-    resource::{Outcome, Step},
+    id::{Address, ResourceName, Timestamp},
+    resource::{Definition, Outcome, Step},
 };
 
 use super::{Store, act::told};
 
 /// What a request to an issuer is made of.
-struct Asking {
-    credential: Credential,
-    issuer: Issuer,
-    secret: SecretString,
+pub(super) struct Asking {
+    pub(super) credential: Credential,
+    pub(super) issuer: Issuer,
+    pub(super) secret: SecretString,
     roots: Option<Vec<u8>>,
+}
+
+/// Where a new value is kept: in the record, pending, and then in use where that is wanted.
+pub(super) struct Pending<'a> {
+    pub(super) store: &'a Store,
+    pub(super) credential: &'a Credential,
+    /// The definition by which it is made.
+    pub(super) definition: &'a Definition,
+    /// Whether it is delivered at once, and the old one retired.
+    pub(super) in_use: bool,
+}
+
+impl Pending<'_> {
+    fn record(&self) -> Result<Record> {
+        let store = self.store;
+        match Record::read(store.disk.as_ref(), &store.layout, &self.credential.name)? {
+            Some(record) => Ok(record),
+            None => Record::new(self.definition.clone()),
+        }
+    }
+
+    /// What the issuer notes of the value, as the record has it that tells of the request.
+    pub(super) fn mark(&self) -> String {
+        let record = self.record().ok();
+        let intent = record.as_ref().and_then(|one| one.intent.as_ref());
+        let next = record.as_ref().map_or(1, Record::next_number);
+        intent.map_or_else(|| self.credential.mark(next), |intent| intent.mark.clone())
+    }
+
+    fn write(&self, record: &Record) -> Result<()> {
+        let store = self.store;
+        record.write(store.disk.as_ref(), &store.layout, &self.credential.name)
+    }
+}
+
+#[async_trait::async_trait(?Send)]
+impl Vault for Pending<'_> {
+    fn read(&self) -> Result<Stored> {
+        let (record, now) = (self.record()?, self.store.now());
+        let noted = Noted::read(
+            self.store.disk.as_ref(),
+            &self.store.layout,
+            &self.credential.name,
+        );
+        let facts = Facts::of(self.credential, &record, noted.as_ref(), None, now);
+        let current = record.current().filter(|_| facts.serves(now));
+        Ok(Stored {
+            token: current.map(|one| flight::Kept {
+                value: one.value.value().clone(),
+                life: Life {
+                    expires_at: facts.expiry.map(|expiry| expiry.at),
+                    due_at: facts.renew_at,
+                },
+            }),
+            open: record.intent.is_some(),
+        })
+    }
+
+    fn intend(&self, now: Timestamp) -> Result<()> {
+        let mut record = self.record()?;
+        record.intent = Some(Intent {
+            at: now,
+            mark: self.credential.mark(record.next_number()),
+        });
+        self.write(&record)
+    }
+
+    fn withdraw(&self) -> Result<()> {
+        let mut record = self.record()?;
+        record.intent = None;
+        self.write(&record)
+    }
+
+    async fn keep(&self, minted: &Minted) -> Result<()> {
+        let mut record = self.record()?;
+        let number = record.next_number();
+        record.generations.push(Generation {
+            number,
+            value: Kept::new(minted.value.clone()),
+            obtained_at: minted.issued_at,
+            expires_at: minted.expires_at,
+            issuer_id: minted.id.clone(),
+            minted: Some(self.definition.clone()),
+            phase: Phase::Pending,
+        });
+        record.intent = None;
+        self.write(&record)?;
+        if self.in_use {
+            self.store.put_in_use(self.credential, self.definition).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What helps where a new value may have been made that nobody has.
@@ -49,7 +145,12 @@ fn remedy(credential: &Credential) -> String {
 }
 
 impl Store {
-    fn asking(&self, address: &Address, credential: Credential, own: &Record) -> Result<Asking> {
+    pub(super) fn asking(
+        &self,
+        address: &Address,
+        credential: Credential,
+        own: &Record,
+    ) -> Result<Asking> {
         let disk = self.disk.as_ref();
         let Some(issuer) = credential.issuer.clone() else {
             let message = format!("{address} has no issuer");
@@ -98,11 +199,11 @@ impl Store {
             Key::make(disk, &self.layout)?;
             Ok((record, asking))
         };
-        let (mut record, asking) = match begun() {
+        let (record, asking) = match begun() {
             Ok(begun) => begun,
             Err(error) => return Outcome::failed(told(&error)),
         };
-        if let Some(held) = self.not_now(&asking) {
+        if let Some(held) = self.not_now(&asking).await {
             return Outcome::Held { reason: held };
         }
         if let Some(lost) = record.intent.clone()
@@ -110,47 +211,130 @@ impl Store {
         {
             return outcome;
         }
-        let now = self.now();
-        let mark = asking.credential.mark(record.next_number());
-        record.intent = Some(Intent {
-            at: now,
-            mark: mark.clone(),
-        });
-        if let Err(error) = record.write(disk, &self.layout, name) {
-            return Outcome::failed(told(&error));
-        }
-        let wire = self.wire(&asking);
-        let made = mint::mint(wire, &asking.issuer, &asking.secret, &mark, now).await;
-        // The store before the issuer's record: what was brought is the dearer of the two.
-        let outcome = self.conclude(step, &asking, record, &made).await;
-        let seed = random::seed().unwrap_or_default();
-        let after = self.now();
-        let learn = |health: &mut Health| match &made {
-            Ok(_) => health.succeeded(name),
-            Err(fault) => health.failed(name, fault, after, seed),
+        let pending = Pending {
+            store: self,
+            credential: &asking.credential,
+            definition: &step.definition,
+            in_use: false,
         };
+        let ask = async |now, _| self.ask(&asking, &pending.mark(), now).await;
         let dir = self.layout.breakers();
-        let records = Records { disk, dir: &dir };
-        // What is in the way of its record is in nobody's way.
-        let _ = records.update(asking.issuer.endpoint(), after, learn).await;
-        outcome
+        let lock = self.layout.secret_lock(name);
+        let flight = self.flight(&asking, &lock, &dir);
+        // What is in the way of the issuer's record is in nobody's way.
+        let fetched = flight
+            .fetch(&pending, ask, self.now(), false, &mut Vec::new())
+            .await;
+        match fetched {
+            Ok(_) => Outcome::Done,
+            // The old one is dead: this is all there is, whatever is said of its end.
+            Err(Failure::Mint(MintFault::Unusable { .. }))
+                if asking.issuer.loss() == Loss::Fatal =>
+            {
+                Outcome::Done
+            }
+            Err(Failure::Mint(MintFault::Unusable { why, .. })) => Outcome::failed(format!(
+                "its issuer made a value that cannot be used: {why}"
+            )),
+            Err(Failure::Mint(fault)) => refusal(&asking, &fault),
+            Err(Failure::NotKept { error, .. }) if asking.issuer.loss() == Loss::Fatal => {
+                Outcome::Unknown {
+                    reason: format!(
+                        "a new value was made and cannot be stored ({}); {}",
+                        told(&error),
+                        remedy(&asking.credential)
+                    ),
+                }
+            }
+            Err(Failure::NotKept { error, .. } | Failure::Store(error)) => {
+                Outcome::failed(told(&error))
+            }
+            Err(failure @ Failure::Busy) => Outcome::failed(failure.to_string()),
+        }
     }
 
-    /// Why the issuer is not asked now, if it is not.
-    fn not_now(&self, asking: &Asking) -> Option<String> {
+    /// Who asks for the value of a credential.
+    pub(super) fn flight<'a>(
+        &'a self,
+        asking: &'a Asking,
+        lock: &'a Path,
+        breakers: &'a Path,
+    ) -> Flight<'a> {
+        Flight {
+            clock: &self.clock,
+            seed: random::seed().unwrap_or_default(),
+            credential: &asking.credential.name,
+            endpoint: asking.issuer.endpoint(),
+            loss: asking.issuer.loss(),
+            lock,
+            patience: flight::PATIENCE,
+            records: Records {
+                disk: self.disk.as_ref(),
+                dir: breakers,
+            },
+        }
+    }
+
+    /// Asks for a value. One that cannot be used is ended at once, where the old one lives.
+    pub(super) async fn ask(
+        &self,
+        asking: &Asking,
+        mark: &str,
+        now: Timestamp,
+    ) -> std::result::Result<Minted, MintFault> {
+        let wire = self.wire(asking);
+        let made = mint::mint(wire, &asking.issuer, &asking.secret, mark, now).await;
+        if let Err(MintFault::Unusable { minted, .. }) = &made
+            && asking.issuer.both_live()
+        {
+            self.end_unusable(asking, minted).await;
+        }
+        made
+    }
+
+    /// Revokes a value that was made and is not kept. One that stays ends by itself, or is found by its
+    /// mark.
+    pub(super) async fn end_unusable(&self, asking: &Asking, minted: &Minted) {
+        let doomed = Doomed {
+            value: Some(&minted.value),
+            id: minted.id.as_deref(),
+        };
+        let wire = self.wire(asking);
+        let _ = mint::revoke(wire, &asking.issuer, &asking.secret, doomed, self.now()).await;
+    }
+
+    /// Why the issuer is not asked now, if it is not. Whoever may ask is let through, as the only one
+    /// where the breaker is half open.
+    async fn not_now(&self, asking: &Asking) -> Option<String> {
+        if let Some(skewed) = self.skewed(&asking.credential) {
+            return Some(skewed);
+        }
         let (name, now) = (&asking.credential.name, self.now());
         let dir = self.layout.breakers();
         let records = Records {
             disk: self.disk.as_ref(),
             dir: &dir,
         };
-        let (health, _) = records.read(asking.issuer.endpoint());
-        if let Admission::Shut { until } = health.admission(name, now) {
-            return Some(format!(
+        let enter = |health: &mut Health| {
+            let admission = health.admission(name, now);
+            match admission {
+                Admission::Open => health.entered(name, now),
+                Admission::Shut { .. } => {}
+            }
+            admission
+        };
+        let (admission, _) = records.update(asking.issuer.endpoint(), now, enter).await;
+        match admission {
+            Admission::Open => None,
+            Admission::Shut { until } => Some(format!(
                 "its issuer failed of late, and is not asked before {until}"
-            ));
+            )),
         }
-        let noted = crate::credential::facts::Noted::read(records.disk, &self.layout, name)?;
+    }
+
+    /// Why nothing is rotated, where the issuer's clock and ours are apart.
+    pub(super) fn skewed(&self, credential: &Credential) -> Option<String> {
+        let noted = Noted::read(self.disk.as_ref(), &self.layout, &credential.name)?;
         let theirs = noted.finding.issuer_time?;
         let skewed = policy::skew(theirs, noted.finding.probed_at).err()?;
         Some(skewed.to_string())
@@ -158,7 +342,6 @@ impl Store {
 
     /// Ends what an earlier request may have made whose answer was lost.
     async fn look_into(&self, asking: &Asking, lost: &Intent) -> Result<(), Outcome> {
-        let now = self.now();
         match asking.issuer.loss() {
             Loss::Brief => Ok(()),
             Loss::Fatal => Err(Outcome::Unknown {
@@ -168,87 +351,32 @@ impl Store {
                 ),
             }),
             Loss::Marked => {
-                let failed = |fault: MintFault| Outcome::Held {
+                let ended = self.end_orphans(asking, &lost.mark).await;
+                ended.map_err(|fault| Outcome::Held {
                     reason: format!(
                         "what an earlier request has made cannot be looked for: {fault}"
                     ),
-                };
-                let wire = self.wire(asking);
-                let found =
-                    mint::find_marked(wire, &asking.issuer, &asking.secret, &lost.mark, now).await;
-                for orphan in found.map_err(failed)?.unwrap_or_default() {
-                    let doomed = Doomed {
-                        value: None,
-                        id: Some(&orphan.id),
-                    };
-                    let ended =
-                        mint::revoke(wire, &asking.issuer, &asking.secret, doomed, now).await;
-                    ended.map_err(failed)?;
-                }
-                Ok(())
+                })
             }
         }
     }
 
-    /// Stores what was made, or says why nothing was.
-    async fn conclude(
+    /// Revokes what carries a mark of ours.
+    pub(super) async fn end_orphans(
         &self,
-        step: &Step,
         asking: &Asking,
-        mut record: Record,
-        made: &std::result::Result<Minted, MintFault>,
-    ) -> Outcome {
-        let name = &step.address.name;
-        let disk = self.disk.as_ref();
-        let minted = match made {
-            Ok(minted) => minted,
-            // The old one is dead: this is all there is, whatever is said of its end.
-            Err(MintFault::Unusable { minted, .. }) if asking.issuer.loss() == Loss::Fatal => {
-                minted
-            }
-            Err(MintFault::Unusable { why, minted }) => {
-                let doomed = Doomed {
-                    value: Some(&minted.value),
-                    id: minted.id.as_deref(),
-                };
-                let wire = self.wire(asking);
-                // One that stays ends by itself, or is found by its mark.
-                let _ =
-                    mint::revoke(wire, &asking.issuer, &asking.secret, doomed, self.now()).await;
-                return Outcome::failed(format!(
-                    "its issuer made a value that cannot be used: {why}"
-                ));
-            }
-            Err(fault) => {
-                if fault.carried_out() == CarriedOut::No {
-                    record.intent = None;
-                    // One that stays is looked into the next time.
-                    let _ = record.write(disk, &self.layout, name);
-                }
-                return refusal(asking, fault);
-            }
-        };
-        record.generations.push(Generation {
-            number: record.next_number(),
-            value: Kept::new(minted.value.clone()),
-            obtained_at: minted.issued_at,
-            expires_at: minted.expires_at,
-            issuer_id: minted.id.clone(),
-            minted: Some(step.definition.clone()),
-            phase: Phase::Pending,
-        });
-        record.intent = None;
-        match record.write(disk, &self.layout, name) {
-            Ok(()) => Outcome::Done,
-            Err(error) if asking.issuer.loss() == Loss::Fatal => Outcome::Unknown {
-                reason: format!(
-                    "a new value was made and cannot be stored ({}); {}",
-                    told(&error),
-                    remedy(&asking.credential)
-                ),
-            },
-            Err(error) => Outcome::failed(told(&error)),
+        mark: &str,
+    ) -> std::result::Result<(), MintFault> {
+        let (wire, now) = (self.wire(asking), self.now());
+        let found = mint::find_marked(wire, &asking.issuer, &asking.secret, mark, now).await?;
+        for orphan in found.unwrap_or_default() {
+            let doomed = Doomed {
+                value: None,
+                id: Some(&orphan.id),
+            };
+            mint::revoke(wire, &asking.issuer, &asking.secret, doomed, now).await?;
         }
+        Ok(())
     }
 
     /// Ends a value that was made and is not in use: the inverse of a mint.

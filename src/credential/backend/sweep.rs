@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::{
     credential::record::Record,
-    effect::disk::{self, Disk, EntryKind},
+    effect::{
+        disk::{self, Disk, EntryKind},
+        lock,
+    },
     error::{Error, Result},
     id::ResourceName,
     layout::Layout,
@@ -17,6 +20,10 @@ use crate::{
 /// What the disk says.
 pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     for name in names(disk, layout)? {
+        // What is half-written there is on its way.
+        if lock::is_held(&layout.secret_lock(&name)).unwrap_or(false) {
+            continue;
+        }
         disk::sweep(disk, &layout.secret(&name), &|_| true).map_err(failed)?;
     }
     Ok(())

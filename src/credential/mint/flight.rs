@@ -43,6 +43,7 @@ pub struct Stored {
 }
 
 /// Where a minted token is stored. Each call is durable when it returns.
+#[async_trait::async_trait(?Send)]
 pub trait Vault {
     /// What is there.
     fn read(&self) -> Result<Stored>;
@@ -51,14 +52,14 @@ pub trait Vault {
     /// It did not do it.
     fn withdraw(&self) -> Result<()>;
     /// It did; this is the token from now on, and nothing is open.
-    fn keep(&self, minted: &Minted, life: Life) -> Result<()>;
+    async fn keep(&self, minted: &Minted) -> Result<()>;
 }
 
 /// Who asks for a token, and how.
 pub struct Flight<'a> {
     /// The clock: it is read again after each wait.
     pub clock: &'a dyn Clock,
-    /// From which jitter and waits are drawn.
+    /// From which waits are drawn.
     pub seed: u64,
     /// The credential.
     pub credential: &'a ResourceName,
@@ -97,8 +98,9 @@ pub enum Failure {
     /// The store or the lock failed; the issuer was not asked.
     #[error(transparent)]
     Store(Error),
-    /// There is a new token, and it could not be stored: it is to be revoked, or stored after all.
-    #[error("a new token could not be stored")]
+    /// There is a new token, and it could not be stored or not be put in use: it is to be revoked, or
+    /// put in use after all.
+    #[error("a new token was made, and could not be put in use")]
     NotKept {
         /// The token.
         minted: Box<Minted>,
@@ -207,13 +209,11 @@ impl Flight<'_> {
         }
     }
 
-    fn keep(&self, vault: &dyn Vault, minted: Minted) -> Result<Kept, Failure> {
-        let jitter = Jitter::draw(retry::derive(self.seed, 0));
-        let life = Life::of(minted.issued_at, minted.expires_at, jitter);
-        match vault.keep(&minted, life) {
+    async fn keep(vault: &dyn Vault, minted: Minted) -> Result<Kept, Failure> {
+        match vault.keep(&minted).await {
             Ok(()) => Ok(Kept {
+                life: Life::of(minted.issued_at, minted.expires_at, Jitter::NONE),
                 value: minted.value,
-                life,
             }),
             Err(error) => Err(Failure::NotKept {
                 minted: Box::new(minted),
@@ -222,8 +222,12 @@ impl Flight<'_> {
         }
     }
 
-    /// Asks the issuer, and stores and records what comes of it.
-    async fn fetch(
+    /// Asks the issuer, whatever is there, and stores and records what comes of it. Whoever calls it
+    /// holds the credential's lock.
+    ///
+    /// # Errors
+    /// Why there is no new token.
+    pub async fn fetch(
         &self,
         vault: &dyn Vault,
         mint: impl AsyncFnOnce(Timestamp, bool) -> Result<Minted, MintFault>,
@@ -240,10 +244,10 @@ impl Flight<'_> {
         let after = self.clock.now();
         // The store before the issuer's record: what was brought is the dearer of the two.
         let result = match outcome {
-            Ok(minted) => self.keep(vault, minted),
+            Ok(minted) => Self::keep(vault, minted).await,
             Err(MintFault::Unusable { why, minted }) if self.loss == Loss::Fatal => {
                 // The old one is dead: this one is all there is, whatever is said of its end.
-                match self.keep(vault, minted.as_ref().clone()) {
+                match Self::keep(vault, minted.as_ref().clone()).await {
                     Ok(_) => Err(Failure::Mint(MintFault::Unusable { why, minted })),
                     Err(failure) => Err(failure),
                 }
@@ -257,7 +261,7 @@ impl Flight<'_> {
                 Err(Failure::Mint(fault))
             }
         };
-        let seed = retry::derive(self.seed, 1);
+        let seed = retry::derive(self.seed, 0);
         let learn = |health: &mut Health| match &result {
             Ok(_) | Err(Failure::NotKept { .. }) => health.succeeded(self.credential),
             Err(Failure::Mint(fault)) => health.failed(self.credential, fault, after, seed),

@@ -160,6 +160,13 @@ pub struct RawRotate {
 }
 
 impl RawCredential {
+    /// Whether another value can be had for a run, without an apply: see
+    /// [`Credential::renews_for_runs`](crate::credential::definition::Credential::renews_for_runs).
+    pub fn renews_for_runs(&self) -> bool {
+        let source = self.source.as_ref();
+        source.is_some_and(|source| source.command.is_some()) || self.signed_with().is_some()
+    }
+
     /// The credential that its issuer's requests are signed with, and where that is said.
     pub fn signed_with(&self) -> Option<(&'static str, &ResourceName)> {
         let source = self.source.as_ref()?;

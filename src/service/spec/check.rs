@@ -509,6 +509,7 @@ fn drift_parts(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
     let parts = [
         image::SERVICE,
         image::TIMER,
+        image::REFRESH,
         image::RUN,
         image::DATA,
         image::ENABLED,

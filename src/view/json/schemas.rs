@@ -13,7 +13,9 @@ use crate::{
     plan::document::Document,
     service::notify::message::Message,
     view::{
-        credential::{List as CredentialList, Validated as CredentialValidated},
+        credential::{
+            List as CredentialList, Refresh as CredentialRefresh, Validated as CredentialValidated,
+        },
         doctor::Doctor,
         drift,
         graph::Graph,
@@ -57,6 +59,7 @@ fn the_schemas_are_those_of_the_types() {
         ("service-logs", schema::<service::Logs>()),
         ("service-trigger", schema::<service::TriggerData>()),
         ("credential-list", schema::<CredentialList>()),
+        ("credential-refresh", schema::<CredentialRefresh>()),
         ("credential-validate", schema::<CredentialValidated>()),
         ("init", schema::<Initialised>()),
         ("import", schema::<Adopted>()),

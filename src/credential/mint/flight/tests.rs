@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::{
-    credential::mint::{Issuer, Wire, health::Health},
+    credential::mint::{Issuer, Wire, health::Health, policy::Jitter},
     effect::{
         clock::{FixedClock, SystemClock},
         disk::{Disk, Durability, RealDisk},
@@ -142,6 +142,7 @@ impl Memory {
     }
 }
 
+#[async_trait::async_trait(?Send)]
 impl Vault for Memory {
     fn read(&self) -> Result<Stored> {
         Ok(Stored {
@@ -160,13 +161,14 @@ impl Vault for Memory {
         Ok(())
     }
 
-    fn keep(&self, minted: &Minted, life: Life) -> Result<()> {
+    async fn keep(&self, minted: &Minted) -> Result<()> {
         if self.full {
             let full = std::io::ErrorKind::StorageFull.into();
             return Err(Error::io("write", Path::new("value"), full));
         }
         self.open.set(false);
         let value = minted.value.clone();
+        let life = Life::of(minted.issued_at, minted.expires_at, Jitter::NONE);
         *self.token.borrow_mut() = Some(Kept { value, life });
         Ok(())
     }
@@ -383,6 +385,7 @@ async fn who_has_a_valid_token_waits_for_nobody() {
 /// A store that processes share.
 struct File(PathBuf);
 
+#[async_trait::async_trait(?Send)]
 impl Vault for File {
     fn read(&self) -> Result<Stored> {
         let Ok(text) = std::fs::read_to_string(&self.0) else {
@@ -410,10 +413,10 @@ impl Vault for File {
         Ok(())
     }
 
-    fn keep(&self, minted: &Minted, life: Life) -> Result<()> {
+    async fn keep(&self, minted: &Minted) -> Result<()> {
         let text = format!(
             "{} {}",
-            life.expires_at.unwrap(),
+            minted.expires_at.unwrap(),
             minted.value.expose_secret()
         );
         let written = RealDisk.write(&self.0, text.as_bytes(), 0o600, None, Durability::Now);

@@ -195,7 +195,7 @@ impl<'a> Work<'a> {
             .as_ref()
             .filter(|_| self.wants_reload())
             .filter(|image| image.get(image::LOAD_STATE.as_str()).is_none());
-        UnitKind::BOTH.into_iter().filter(move |kind| {
+        UnitKind::ALL.into_iter().filter(move |kind| {
             after.is_some_and(|image| image.file(kind.part().as_str()).is_some())
         })
     }
@@ -262,7 +262,7 @@ impl Systemd {
     /// Writes a unit as it is, where something that changes it goes or the manager may not have read it:
     /// should we be killed before the reload, its age tells that one is due.
     fn refresh(&self, work: &mut Work<'_>) -> Result<()> {
-        for kind in UnitKind::BOTH {
+        for kind in UnitKind::ALL {
             let mut due = false;
             let mut written = false;
             for (_, role) in &work.changed {
@@ -292,7 +292,7 @@ impl Systemd {
         let disk = &*self.disk;
         let name = work.step.address.name.clone();
         work.undo.remove(disk, &self.wants_link(&name))?;
-        for kind in [UnitKind::Timer, UnitKind::Service] {
+        for kind in [UnitKind::Timer, UnitKind::Service, UnitKind::Refresh] {
             work.undo.remove(disk, &self.unit_path(&name, kind))?;
         }
         for (_, role) in &work.changed {

@@ -231,7 +231,7 @@ impl Systemd {
                 return None;
             }
         }
-        UnitKind::BOTH.into_iter().find_map(|kind| {
+        UnitKind::ALL.into_iter().find_map(|kind| {
             if slot.unit(kind) != Some(EntryKind::File) {
                 return None;
             }
@@ -306,7 +306,7 @@ impl Reading<'_> {
         let name = &self.entry.address.name;
         let mut ours = false;
         let mut linked = None;
-        for kind in UnitKind::BOTH {
+        for kind in UnitKind::ALL {
             let path = self.reader.paths.unit_path(name, kind);
             match slot.unit(kind) {
                 None => {}

@@ -10,22 +10,25 @@ use crate::{
     service::{image, unit},
 };
 
-/// One of the two units of a service.
+/// One of the units of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnitKind {
     /// The job.
     Service,
     /// What wakes it.
     Timer,
+    /// What renews the credentials of a run, before it.
+    Refresh,
 }
 
 impl UnitKind {
-    pub(super) const BOTH: [Self; 2] = [Self::Service, Self::Timer];
+    pub(super) const ALL: [Self; 3] = [Self::Service, Self::Timer, Self::Refresh];
 
     pub(super) const fn suffix(self) -> &'static str {
         match self {
             Self::Service => "service",
             Self::Timer => "timer",
+            Self::Refresh => "refresh.service",
         }
     }
 
@@ -33,11 +36,12 @@ impl UnitKind {
         match self {
             Self::Service => image::SERVICE,
             Self::Timer => image::TIMER,
+            Self::Refresh => image::REFRESH,
         }
     }
 
     fn of(suffix: &str) -> Option<Self> {
-        Self::BOTH.into_iter().find(|kind| kind.suffix() == suffix)
+        Self::ALL.into_iter().find(|kind| kind.suffix() == suffix)
     }
 }
 
@@ -75,8 +79,8 @@ impl Role {
             Self::Unit(UnitKind::Timer, _) | Self::Extra(UnitKind::Timer, _) | Self::LoadState => {
                 true
             }
-            Self::Unit(UnitKind::Service, _)
-            | Self::Extra(UnitKind::Service, _)
+            Self::Unit(UnitKind::Service | UnitKind::Refresh, _)
+            | Self::Extra(UnitKind::Service | UnitKind::Refresh, _)
             | Self::Run(_)
             | Self::Data(_)
             | Self::Enabled
@@ -153,6 +157,10 @@ impl Systemd {
         }
         if *part == image::TIMER {
             let kind = UnitKind::Timer;
+            return Some(Role::Unit(kind, self.unit_path(name, kind)));
+        }
+        if *part == image::REFRESH {
+            let kind = UnitKind::Refresh;
             return Some(Role::Unit(kind, self.unit_path(name, kind)));
         }
         if *part == image::RUN {

@@ -29,7 +29,7 @@ impl Systemd {
         }
         let names: Vec<String> = removals
             .iter()
-            .flat_map(|work| UnitKind::BOTH.map(|kind| self.unit_name(work.name(), kind)))
+            .flat_map(|work| UnitKind::ALL.map(|kind| self.unit_name(work.name(), kind)))
             .collect();
         let mut states = match self.manager.states(&names).await {
             Ok(states) => states.into_iter(),
@@ -44,7 +44,7 @@ impl Systemd {
         for work in removals {
             work.waits = false;
             work.failed_units.clear();
-            for kind in UnitKind::BOTH {
+            for kind in UnitKind::ALL {
                 let Some(state) = states.next() else { break };
                 if state.active == Active::Failed {
                     work.failed_units.push(self.unit_name(work.name(), kind));

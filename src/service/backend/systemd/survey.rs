@@ -25,8 +25,8 @@ type Entries = Vec<(String, EntryKind)>;
 /// What stands under the names of one service.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// What our service and timer unit are, in this order.
-    units: [Option<EntryKind>; 2],
+    /// What our service, timer and refresh unit are, in this order.
+    units: [Option<EntryKind>; 3],
     /// What is in `timers.target.wants`.
     pub(super) link: Option<EntryKind>,
     /// Drop-ins of its units and unit files that hide them.
@@ -48,6 +48,7 @@ impl Slot {
         match kind {
             UnitKind::Service => self.units[0],
             UnitKind::Timer => self.units[1],
+            UnitKind::Refresh => self.units[2],
         }
     }
 
@@ -55,6 +56,7 @@ impl Slot {
         match kind {
             UnitKind::Service => self.units[0] = Some(entry),
             UnitKind::Timer => self.units[1] = Some(entry),
+            UnitKind::Refresh => self.units[2] = Some(entry),
         }
     }
 }
@@ -106,7 +108,7 @@ enum Named<'a> {
 
 fn parse<'a>(entry: &'a str, prefix: &str) -> Option<Named<'a>> {
     let (name, suffix) = entry.strip_prefix(prefix)?.split_once('.')?;
-    for kind in UnitKind::BOTH {
+    for kind in UnitKind::ALL {
         if suffix == kind.suffix() {
             return Some(Named::Unit(name, kind));
         }
@@ -120,7 +122,7 @@ fn parse<'a>(entry: &'a str, prefix: &str) -> Option<Named<'a>> {
 /// The prefix and type of a directory of drop-ins for many units.
 fn parse_wide(entry: &str) -> Option<(&str, UnitKind)> {
     let stem = entry.strip_suffix(".d")?;
-    for kind in UnitKind::BOTH {
+    for kind in UnitKind::ALL {
         if stem == kind.suffix() {
             return Some(("", kind));
         }
@@ -296,6 +298,14 @@ mod tests {
             ("lorectl-a.x.timer.d", Some(("x", UnitKind::Timer, true))),
             ("lorectl-ab.x.timer", None),
             ("lorectl-a.x.timer.wants", None),
+            (
+                "lorectl-a.x.refresh.service",
+                Some(("x", UnitKind::Refresh, false)),
+            ),
+            (
+                "lorectl-a.x.refresh.service.d",
+                Some(("x", UnitKind::Refresh, true)),
+            ),
             ("lorectl-a.c-.timer.d", Some(("c-", UnitKind::Timer, true))),
             ("lorectl-a.x", None),
             ("cron.service", None),

@@ -1,0 +1,111 @@
+//! `lorectl credential refresh`: values that serve, for the run that is about to begin.
+
+use futures_util::future::join_all;
+
+use crate::{
+    credential::backend::{Refreshed, Renewal, Store},
+    error::{Error, Result},
+    id::ResourceName,
+    layout::Layout,
+    view::{
+        self,
+        credential::{Refresh, RefreshRow},
+    },
+};
+
+use super::super::{Done, context::Context};
+
+/// Renews what is due, the credentials side by side.
+pub(super) async fn run(context: &Context, names: &[ResourceName]) -> Result<Done> {
+    let layout = context.layout(context.project()?);
+    let mut page = Refresh {
+        project: layout.project().to_string(),
+        at: context.now(),
+        credentials: Vec::new(),
+    };
+    let mut failure: Option<Error> = None;
+    for (name, refreshed) in names.iter().zip(all(context, &layout, names).await) {
+        match refreshed {
+            Ok(refreshed) => page.credentials.push(row(name, refreshed)),
+            Err(error) => match &failure {
+                None => failure = Some(error),
+                Some(_) => complain(context, &error),
+            },
+        }
+    }
+    match failure {
+        None => context.show(&page),
+        Some(error) => {
+            if !context.json() && !page.credentials.is_empty() {
+                context.show(&page)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Renews what a run is about to need, and says what stands in the way: the run begins all the same.
+pub(in super::super) async fn before_run(
+    context: &Context,
+    layout: &Layout,
+    names: &[ResourceName],
+) {
+    for refreshed in all(context, layout, names).await {
+        match refreshed {
+            Ok(Refreshed {
+                how: Renewal::NotRenewed(why),
+                ..
+            }) => warn(context, &why),
+            Ok(Refreshed {
+                how: Renewal::Served | Renewal::Renewed,
+                ..
+            }) => {}
+            Err(error) => complain(context, &error),
+        }
+    }
+}
+
+async fn all(
+    context: &Context,
+    layout: &Layout,
+    names: &[ResourceName],
+) -> Vec<Result<Refreshed>> {
+    let store = Store::new(
+        &context.account,
+        layout.clone(),
+        &context.disk,
+        context.clock,
+    );
+    join_all(names.iter().map(|name| store.refresh(name))).await
+}
+
+fn complain(context: &Context, error: &Error) {
+    let why = match &error.suggestion {
+        Some(help) => format!("{}; {help}", error.chain()),
+        None => error.chain(),
+    };
+    warn(context, &why);
+}
+
+fn warn(context: &Context, why: &str) {
+    let style = &context.console.stderr;
+    (context.console).complain(&view::error::warning(why, style));
+}
+
+fn row(name: &ResourceName, refreshed: Refreshed) -> RefreshRow {
+    let (how, why) = match refreshed.how {
+        Renewal::Served => ("served", None),
+        Renewal::Renewed => ("renewed", None),
+        Renewal::NotRenewed(why) => ("not_renewed", Some(why)),
+    };
+    let facts = refreshed.facts;
+    RefreshRow {
+        name: name.to_string(),
+        how: how.to_owned(),
+        fingerprint: facts.fingerprint.map(|print| print.to_string()),
+        generation: facts.generation,
+        expires_at: facts.expiry.map(|expiry| expiry.at),
+        renew_at: facts.renew_at,
+        why,
+    }
+}
