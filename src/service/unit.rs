@@ -536,14 +536,19 @@ mod tests {
     #[test]
     fn what_a_run_is_to_get_is_renewed_by_a_unit_of_its_own() {
         let mut service = service();
-        assert_eq!(render_refresh(&service, &context("/var/lib/lorectl")).unwrap(), None);
+        assert_eq!(
+            render_refresh(&service, &context("/var/lib/lorectl")).unwrap(),
+            None
+        );
         assert!(!rendered(&service).contains("refresh"));
         service.refreshes = ["app", "hub"].map(|name| name.parse().unwrap()).into();
         let unit = rendered(&service);
         let name = "lorectl-acme.sync.refresh.service";
         assert_eq!(values(&unit, "Wants"), [name]);
         assert_eq!(values(&unit, "After"), [name]);
-        let text = render_refresh(&service, &context("/var/lib/lorectl")).unwrap().unwrap();
+        let text = render_refresh(&service, &context("/var/lib/lorectl"))
+            .unwrap()
+            .unwrap();
         assert_eq!(mark(text.as_bytes()), mark(unit.as_bytes()));
         let call = values(&text, "ExecStart");
         assert_eq!(

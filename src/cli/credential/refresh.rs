@@ -65,11 +65,7 @@ pub(in super::super) async fn before_run(
     }
 }
 
-async fn all(
-    context: &Context,
-    layout: &Layout,
-    names: &[ResourceName],
-) -> Vec<Result<Refreshed>> {
+async fn all(context: &Context, layout: &Layout, names: &[ResourceName]) -> Vec<Result<Refreshed>> {
     let store = Store::new(
         &context.account,
         layout.clone(),

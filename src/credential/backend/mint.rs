@@ -126,7 +126,9 @@ impl Vault for Pending<'_> {
         record.intent = None;
         self.write(&record)?;
         if self.in_use {
-            self.store.put_in_use(self.credential, self.definition).await?;
+            self.store
+                .put_in_use(self.credential, self.definition)
+                .await?;
         }
         Ok(())
     }

@@ -170,8 +170,10 @@ impl Store {
             record, credential, ..
         } = known;
         if let Some(skewed) = self.skewed(&credential) {
-            return Err(Error::new(Code::IssuerUnavailable, format!("{address}: {skewed}"))
-                .suggest("set this host's clock, or look at the issuer's"));
+            return Err(
+                Error::new(Code::IssuerUnavailable, format!("{address}: {skewed}"))
+                    .suggest("set this host's clock, or look at the issuer's"),
+            );
         }
         let asking = self.asking(&address, credential, &record)?;
         let pending = Pending {
@@ -328,9 +330,10 @@ fn lifeless(known: &Known, now: Timestamp) -> Error {
             let message = format!("it ended {} ({})", expiry.at, away(now, expiry.at));
             (Code::TokenExpired, message)
         }
-        Some(_) | None if facts.generation != 0 => {
-            (Code::TokenRejected, "its issuer does not take it any more".to_owned())
-        }
+        Some(_) | None if facts.generation != 0 => (
+            Code::TokenRejected,
+            "its issuer does not take it any more".to_owned(),
+        ),
         Some(_) | None => (Code::CredentialMissing, "it has no value".to_owned()),
     };
     Error::new(code, format!("credential.{name}: {what}")).suggest(format!(

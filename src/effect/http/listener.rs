@@ -16,6 +16,8 @@ use std::{
 pub enum Answer {
     /// Answers with this status, these header lines, and this body.
     With(u16, &'static str, String),
+    /// The same as `With`, without headers, after so long.
+    Late(Duration, u16, String),
     /// Reads it, and says nothing for as long as the other end waits.
     Hang,
     /// Reads it and closes the connection.
@@ -161,16 +163,22 @@ fn serve(shared: &Shared, stream: TcpStream) {
     match answer.unwrap_or(Answer::Close) {
         Answer::Close => {}
         Answer::Hang => drop(stream.read(&mut [0])),
-        Answer::With(status, headers, body) => {
-            let length = body.len();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
-            );
+        Answer::With(status, headers, body) => say(&mut stream, status, headers, &body),
+        Answer::Late(wait, status, body) => {
+            std::thread::sleep(wait);
+            say(&mut stream, status, "", &body);
         }
         Answer::Flood => {
             let _ = write!(stream, "HTTP/1.1 200 X\r\nConnection: close\r\n\r\n");
             while stream.write_all(&[b'x'; 4096]).is_ok() {}
         }
     }
+}
+
+fn say(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
+    let length = body.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}"
+    );
 }

@@ -21,6 +21,7 @@ mod output;
 mod pins;
 mod readme;
 mod reconcile;
+mod refresh;
 mod repeat;
 mod runs;
 mod show;
