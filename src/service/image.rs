@@ -11,7 +11,7 @@ pub const SERVICE: PartName = PartName::from_static("service");
 pub const TIMER: PartName = PartName::from_static("timer");
 /// The unit `lorectl-PROJECT.NAME.refresh.service`, which renews what a run is to get: a file. systemd only, and
 /// only where a run uses a credential that can be renewed.
-pub const REFRESH: PartName = PartName::from_static("refresh");
+pub const REFRESH: PartName = PartName::from_static("refresh.service");
 /// `run.json`: a file. Every scheduler.
 pub const RUN: PartName = PartName::from_static("run.json");
 /// Mode and owner of `data/`: a text, `0700 UID:GID`. What is in it is the job's. Every scheduler.

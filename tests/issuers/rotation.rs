@@ -19,7 +19,12 @@ pub const TESTS: &[Test] = &[
     (
         "rotation::a_kill_anywhere_in_it_leaves_one_living_token",
         Kind::Jupyterhub,
-        kills,
+        kills_of_apply,
+    ),
+    (
+        "rotation::a_kill_anywhere_in_a_renewal_for_a_run_leaves_one_living_token",
+        Kind::Jupyterhub,
+        kills_of_refresh,
     ),
 ];
 
@@ -148,17 +153,18 @@ const SEEN: [&str; 10] = [
     "rmdir",
 ];
 
-fn strace(home: &Home, options: &[&str]) -> Ran {
+fn strace(home: &Home, options: &[&str], words: &[&str]) -> Ran {
     let lorectl = env!("CARGO_BIN_EXE_lorectl");
-    let all = [&["-f", "-qq"], options, &[lorectl, "apply", "-y"]].concat();
+    let all = [&["-f", "-qq"], options, &[lorectl], words].concat();
     Ran::of(&home.command(Path::new("strace"), &all).output().unwrap())
 }
 
-/// The calls of an apply that is left alone.
-fn traced(home: &Home) -> Vec<Call> {
+/// The calls of a command that is left alone.
+fn traced(home: &Home, words: &[&str]) -> Vec<Call> {
     let file = home.path("trace");
     let trace = format!("trace={}", SEEN.join(","));
-    strace(home, &["-yy", "-o", file.to_str().unwrap(), "-e", &trace]).exits(0);
+    let options = ["-yy", "-o", file.to_str().unwrap(), "-e", &trace];
+    strace(home, &options, words).exits(0);
     let text = fs::read_to_string(&file).unwrap();
     let mut counts = std::collections::BTreeMap::<String, usize>::new();
     let mut calls = Vec::new();
@@ -188,8 +194,8 @@ fn traced(home: &Home) -> Vec<Call> {
     calls
 }
 
-/// Ends an apply before or after a call; whether the end came there.
-fn strike(home: &Home, call: &Call, after: bool) -> Result<bool, String> {
+/// Ends a command before or after a call; whether the end came there.
+fn strike(home: &Home, words: &[&str], call: &Call, after: bool) -> Result<bool, String> {
     // Instead of the call comes SIGKILL; with it, a signal that nothing handles.
     let (signal, number) = if after {
         ("SIGUSR1", 10)
@@ -198,7 +204,8 @@ fn strike(home: &Home, call: &Call, after: bool) -> Result<bool, String> {
     };
     let inject = format!("inject={}:signal={signal}:when={}", call.name, call.number);
     let trace = format!("trace={}", call.name);
-    let ran = strace(home, &["-o", "/dev/null", "-e", &trace, "-e", &inject]);
+    let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let ran = strace(home, &options, words);
     match ran.status {
         0 => Ok(false),
         status if status == 128 + number => Ok(true),
@@ -253,7 +260,16 @@ fn mend(server: &Server, home: &mut Home, old: &str) -> Vec<String> {
     wrong
 }
 
-fn kills() {
+fn kills_of_apply() {
+    kills(&["apply", "-y"], 6);
+}
+
+fn kills_of_refresh() {
+    kills(&["credential", "refresh", "hub"], 4);
+}
+
+/// Kills a command at each of its calls; it sends something at so many points at least.
+fn kills(words: &[&str], least: usize) {
     if std::process::Command::new("strace")
         .arg("-V")
         .output()
@@ -274,16 +290,16 @@ fn kills() {
     };
     prepare(&mut home);
     let mut points = Vec::new();
-    for call in traced(&home) {
+    for call in traced(&home, words) {
         points.push((call.clone(), false));
         // What was sent is acted upon while we are gone.
         if call.text.contains("<TCP") {
             points.push((call, true));
         }
     }
-    // A probe, a mint, and a probe of what was made, with a kill on either side.
+    // An apply probes, mints and probes what was made, with a kill on either side.
     let sent = points.iter().filter(|(call, _)| call.text.contains("<TCP"));
-    assert!(sent.count() >= 6 && points.len() > 30, "{points:#?}");
+    assert!(sent.count() >= least && points.len() > 30, "{points:#?}");
     let every = points.len().div_ceil(MOST);
     // What is sent is never left out.
     let chosen = (points.iter().enumerate())
@@ -293,7 +309,7 @@ fn kills() {
     let (mut hit, mut wrong) = (0, Vec::new());
     for (call, after) in &chosen {
         let old = prepare(&mut home);
-        let found = match strike(&home, call, *after) {
+        let found = match strike(&home, words, call, *after) {
             Ok(false) => continue,
             Ok(true) => {
                 hit += 1;

@@ -69,6 +69,7 @@ const NOT_FOR_OTHERS: &[&str] = &[
     "emptied_values_are_named_by_the_runner",
     "handed_over_by_systemd_alone",
     "secret_urls_come_from_credentials",
+    "tokens_are_renewed_before_a_run",
     "worker_lays_values_out_for_the_job",
 ];
 

@@ -19,6 +19,7 @@ pub const BOTH: &[Test] = &[
     ("emptied_values_are_named_by_the_runner", emptied),
     ("handed_over_by_systemd_alone", by_hand),
     ("secret_urls_come_from_credentials", urls),
+    ("tokens_are_renewed_before_a_run", renewed),
     ("worker_lays_values_out_for_the_job", worker),
 ];
 
@@ -261,6 +262,77 @@ ping = {{ credential = "hc" }}
             .as_bytes()
     ));
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
+
+fn renewed(host: &Host) {
+    let given = |token: &str, life: u32| {
+        let body = format!("{{\"access_token\":\"{token}\",\"expires_in\":{life}}}");
+        Answer::With(200, "", body)
+    };
+    let server = Listener::start([given(CANARY, 1)]);
+    job(host, own(host));
+    let secret = provide(host, "client", "canary-of-a-client");
+    let file = host.dir.join("lore.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let minted = format!(
+        "source = {{ oauth2 = {{ token_url = \"{}\", client_id = \"acme\", secret = \"client\" }} }}",
+        server.url("/token")
+    );
+    let source = format!(
+        "source = {{ file = \"{}\" }}",
+        host.dir.join("token").display()
+    );
+    let text = text.replace(&source, &minted);
+    let client = format!(
+        "[credentials.client]\nsource = {{ file = \"{}\" }}\n",
+        secret.display()
+    );
+    host.write(&file, format!("{text}{client}"));
+    let plan = host.lorectl(&["plan"]).exits(0);
+    assert!(plan.stdout.contains("refresh.service"), "{}", plan.stdout);
+    host.apply();
+    host.converged();
+    let before = host.snapshot(&["job"]);
+    let trigger = || drop(host.lorectl(&["service", "trigger", "job"]).exits(0));
+    // Its second has passed, or passes now: then the run gets another, and no unit is written.
+    server.answer([given(SECOND, 3600)]);
+    poll("a run with the second token", || {
+        trigger();
+        read(host, "digest").trim() == digest(SECOND)
+    });
+    assert_eq!(host.snapshot(&["job"]), before);
+    assert_eq!(server.seen().len(), 2);
+    trigger();
+    assert_eq!(server.seen().len(), 2, "it is served while it is valid");
+    host.converged();
+    let unit = host.unit("job", "refresh.service");
+    assert_eq!(host.property(&unit, "Result"), "success");
+    // Its unit is a part like the others.
+    let path = host.path("job", "refresh.service");
+    let own_text = fs::read_to_string(&path).unwrap();
+    host.write(
+        &path,
+        own_text.replace("credential refresh", "credential list"),
+    );
+    let drift = host.lorectl(&["drift", "--detailed-exitcode"]).exits(2);
+    assert!(drift.stdout.contains("refresh"), "{}", drift.stdout);
+    host.lorectl(&["reconcile"]).exits(0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), own_text);
+    fs::remove_file(&path).unwrap();
+    host.lorectl(&["drift", "--detailed-exitcode"]).exits(2);
+    host.apply();
+    host.converged();
+    // A token of its own source needs no such unit, and the one that is there goes.
+    let text = fs::read_to_string(&file).unwrap();
+    host.write(&file, text.replace(&minted, &source));
+    host.apply();
+    host.converged();
+    assert!(!path.exists());
+    trigger();
+    assert_eq!(read(host, "digest").trim(), digest(CANARY));
+    assert_eq!(leaks(&host.root()), Vec::<String>::new());
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+    assert_eq!(host.residue(), Vec::<String>::new());
 }
 
 fn refused(host: &Host) {
