@@ -25,6 +25,7 @@ use super::{
     },
     Store,
     first::{First, Firsts},
+    sweep,
 };
 
 /// How a credential was before a step, byte for byte.
@@ -366,6 +367,11 @@ impl Store {
         self.store(name, value)?;
         for one in stale {
             let _alone = alone(&one.to).await?;
+            // One that was not as its record said may have been cut short.
+            let is_cut = |old: &Record| delivery::look(disk, one, old) != delivery::wanted(one);
+            if memento.record.as_ref().is_some_and(is_cut) {
+                sweep::sweep_place(disk, one.to.path())?;
+            }
             delivery::put(disk, one, value)?;
         }
         for one in old {

@@ -89,13 +89,11 @@ impl Store {
             }
         }
         if !known.is_due(now) {
-            return match known.facts.serves(now) {
-                true => {
-                    self.end_old_ones(name, &known).await;
-                    Ok(known.told(Renewal::Served))
-                }
-                false => Err(lifeless(&known, now)),
-            };
+            if !known.facts.serves(now) {
+                return Err(lifeless(&known, now));
+            }
+            self.end_old_ones(name, &known).await;
+            return Ok(known.told(Renewal::Served));
         }
         let renewed = match known.credential.source {
             Source::Minted => self.have_minted(name, known).await,
@@ -156,9 +154,10 @@ impl Store {
     /// The credential's lock: at once or not at all for who has a value that serves.
     async fn alone_with(&self, name: &ResourceName, serves: bool) -> Result<Option<Lock>> {
         let path = self.layout.secret_lock(name);
-        let taken = match serves {
-            true => Lock::try_take(&path, 0o600),
-            false => Lock::take(&path, 0o600, PATIENCE).await,
+        let taken = if serves {
+            Lock::try_take(&path, 0o600)
+        } else {
+            Lock::take(&path, 0o600, PATIENCE).await
         };
         taken.map_err(|error| Error::io("lock", &path, error))
     }
@@ -210,13 +209,11 @@ impl Store {
     /// Has a source give another value, which it does whenever it is asked.
     async fn have_given(&self, name: &ResourceName, serves: bool) -> Result<Renewal> {
         let Some(_lock) = self.alone_with(name, serves).await? else {
-            return match serves {
-                true => Ok(Renewal::Served),
-                false => Err(no_value(
-                    &Address::new(Kind::Credential, name.clone()),
-                    Failure::Busy,
-                )),
-            };
+            if serves {
+                return Ok(Renewal::Served);
+            }
+            let address = Address::new(Kind::Credential, name.clone());
+            return Err(no_value(&address, Failure::Busy));
         };
         // Whoever held the lock may have brought it.
         let known = self.known(name)?;

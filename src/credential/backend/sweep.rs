@@ -1,6 +1,9 @@
 //! What a crash leaves half-written: temporary files, which may hold a value.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     credential::record::Record,
@@ -43,13 +46,24 @@ pub fn sweep_deliveries(disk: &dyn Disk, layout: &Layout) -> Result<()> {
             .map(|one| one.to.path().to_owned())
             .collect();
         for path in places {
-            let (Some(dir), Some(file)) = (path.parent(), path.file_name()) else {
-                continue;
-            };
-            disk::sweep(disk, dir, &|target| file == target).map_err(failed)?;
+            sweep_place(disk, &path)?;
         }
     }
     Ok(())
+}
+
+/// Removes what a crash left half-written of one file to which values are delivered. Whoever calls it
+/// keeps others from writing there.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn sweep_place(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let (Some(dir), Some(file)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    disk::sweep(disk, dir, &|target| file == target)
+        .map(drop)
+        .map_err(failed)
 }
 
 fn failed((path, error): (PathBuf, std::io::Error)) -> Error {

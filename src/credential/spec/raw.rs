@@ -60,7 +60,7 @@ pub struct RawSource {
     pub file: Option<String>,
     /// A command that prints the value on standard output, as an argument vector; or a JSON object as
     /// Kubernetes' exec plugins print it, with `status.token` and `status.expirationTimestamp`. It is run
-    /// by `apply` alone, when a value is needed.
+    /// by `apply`, and before a run that uses it, when a value is needed; never by a plan.
     #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
     /// How long `command` may take. Default: `30s`.

@@ -165,6 +165,10 @@ fn serve(shared: &Shared, stream: TcpStream) {
         Answer::Hang => drop(stream.read(&mut [0])),
         Answer::With(status, headers, body) => say(&mut stream, status, headers, &body),
         Answer::Late(wait, status, body) => {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it is slow, as it was told to be"
+            )]
             std::thread::sleep(wait);
             say(&mut stream, status, "", &body);
         }

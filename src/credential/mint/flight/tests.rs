@@ -462,7 +462,10 @@ fn one_process() {
 fn many_processes_make_one_mint_though_the_first_of_them_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let answer = "{\"access_token\":\"the-token\",\"expires_in\":3600}".to_owned();
-    let listener = Listener::start([Answer::Hang, Answer::With(200, "", answer)]);
+    let listener = Listener::start([
+        Answer::Hang,
+        Answer::Late(Duration::from_secs(2), 200, answer),
+    ]);
     std::fs::write(dir.path().join("value"), "2001-01-01T00:00:00Z dead").unwrap();
     let start = || -> Child {
         Command::new(std::env::current_exe().unwrap())
