@@ -273,6 +273,9 @@ pub struct Service {
     /// The variables of every stage that are set from credentials, when it starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub credentials: BTreeMap<String, CredentialUse>,
+    /// The credentials that it uses and of which systemd alone opens the file: encrypted for this host.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sealed: BTreeSet<ResourceName>,
     /// What the job may write besides its own data. Absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_paths: Vec<PathBuf>,

@@ -38,6 +38,7 @@ pub fn service(name: &str, scripts: &[&str]) -> Service {
         working_dir: "/".into(),
         env: std::collections::BTreeMap::new(),
         credentials: [].into(),
+        sealed: std::collections::BTreeSet::new(),
         write_paths: Vec::new(),
         replaces: None,
         lock: None,

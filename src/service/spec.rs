@@ -11,7 +11,11 @@ mod setting;
 pub mod sink;
 pub mod text;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     id::{Address, Digest, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds},
@@ -145,6 +149,8 @@ pub struct Context<'a> {
     pub privileged: bool,
     /// The absolute directory of the spec file that declares the service.
     pub dir: &'a Path,
+    /// The credentials of the spec that are encrypted for the host.
+    pub sealed: &'a BTreeSet<ResourceName>,
     /// How programs are looked up; `None` leaves them as they are written, for `validate`.
     pub programs: Option<&'a Programs<'a>>,
 }
@@ -221,6 +227,10 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         working_dir: working_dir.into(),
         env,
         credentials,
+        sealed: (declared.uses().into_iter().map(|(_, name)| name))
+            .filter(|name| context.sealed.contains(*name))
+            .cloned()
+            .collect(),
         write_paths: (raw.write_paths.iter().flatten())
             .map(|path| Path::new(path).components().collect())
             .collect(),
@@ -248,6 +258,19 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         let help =
             "make it a service of `systemd-system` with the same `user`, or apply it as that user";
         return Err(vec![Problem::at("/scheduler", message).suggest(help)]);
+    }
+    let mut uses = declared.uses().into_iter();
+    if service.scheduler != Scheduler::SystemdSystem
+        && let Some((at, name)) = uses.find(|(_, name)| service.sealed.contains(*name))
+    {
+        let message = format!(
+            "`{name}` is encrypted for the system's manager, and `{}` cannot open it",
+            service.scheduler.as_str()
+        );
+        let help = format!(
+            "make it a service of `systemd-system` with a `user`, or keep credential.{name} with `store = \"file\"`"
+        );
+        return Err(vec![Problem::at(at, message).suggest(help)]);
     }
     Ok(service)
 }

@@ -149,6 +149,7 @@ pub fn service(project: &ProjectName, name: &str, scheduler: Scheduler) -> Servi
         working_dir: PathBuf::from("/"),
         env: [].into(),
         credentials: [].into(),
+        sealed: std::collections::BTreeSet::new(),
         write_paths: Vec::new(),
         replaces: None,
         lock: None,

@@ -1,15 +1,16 @@
 //! From what a spec declares of a service to what this host must hold of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
 
 use super::{Elsewhere, Project};
 use crate::{
+    credential::{definition::StoreKind, spec as credential},
     effect::user::Account,
     error::{Code, Error, Result},
-    id::{Address, Digest, ResourceId},
+    id::{Address, Digest, ResourceId, ResourceName},
     resource::{Applied, Definition, Desired},
     service::{
         self,
@@ -37,6 +38,8 @@ pub(super) struct Resolver<'p> {
     programs: &'p Programs<'p>,
     elsewhere: Option<&'p Elsewhere>,
     units: &'p UnitContext,
+    /// The credentials of the spec that are encrypted for the host.
+    sealed: BTreeSet<ResourceName>,
     /// What `scheduler = "auto"` is for a new service.
     auto: Scheduler,
     renderers: Mutex<BTreeMap<Owners, Digest>>,
@@ -73,6 +76,10 @@ impl Project<'_> {
             programs: &self.programs,
             elsewhere: self.elsewhere.as_ref(),
             units: &self.units,
+            sealed: (spec.credentials.iter())
+                .filter(|one| credential::store(one.raw.store) == StoreKind::SystemdCreds)
+                .map(|one| one.name.clone())
+                .collect(),
             auto: match &self.elsewhere {
                 None => backend::auto(uid, Managers::of_host(uid)),
                 Some(there) => there.machine.auto,
@@ -120,6 +127,7 @@ impl Resolver<'_> {
                 scheduler: self.scheduler(declared, applied),
                 current_user: &self.applier.name,
                 privileged: self.applier.owner.uid == 0,
+                sealed: &self.sealed,
                 dir: &dir,
                 programs: Some(self.programs),
             },

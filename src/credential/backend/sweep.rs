@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::{
-    credential::record::Record,
+    credential::record::Outline,
     effect::disk::{self, Disk, EntryKind},
     error::{Error, Result},
     id::ResourceName,
@@ -29,7 +29,7 @@ pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
 pub fn sweep_deliveries(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     for name in names(disk, layout)? {
         // One that cannot be read names no place; whoever observes it says so.
-        let Ok(Some(record)) = Record::read(disk, layout, &name) else {
+        let Ok(Some(record)) = Outline::read(disk, layout, &name) else {
             continue;
         };
         let places: BTreeSet<PathBuf> = (record.delivered.iter())

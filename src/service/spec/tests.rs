@@ -63,6 +63,7 @@ impl Host {
             current_user: "joe",
             privileged: false,
             dir: self.dir.path(),
+            sealed: &std::collections::BTreeSet::new(),
             programs: None,
         };
         change(&mut context);
@@ -78,6 +79,7 @@ impl Host {
             current_user: "joe",
             privileged: false,
             dir: self.dir.path(),
+            sealed: &std::collections::BTreeSet::new(),
             programs: Some(&programs),
         };
         resolve(&declared(text), &context)
