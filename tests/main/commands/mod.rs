@@ -23,6 +23,7 @@ mod readme;
 mod reconcile;
 mod repeat;
 mod runs;
+mod sealed;
 mod show;
 mod state;
 mod tending;
