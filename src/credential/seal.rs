@@ -73,7 +73,7 @@ impl Seal {
         })
     }
 
-    /// The project's seal, made where there is none.
+    /// The project's seal, made where there is none: then under the project's lock.
     ///
     /// # Errors
     /// As [`Seal::read`]; and where systemd-creds has no key to encrypt with.

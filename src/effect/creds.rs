@@ -42,8 +42,8 @@ pub enum Fault {
     Refused {
         /// What it was asked for.
         verb: &'static str,
-        /// How it ended, as a shell would say it.
-        status: u8,
+        /// The status that it ended with.
+        status: i32,
     },
 }
 
@@ -88,10 +88,12 @@ fn call(verb: &'static str, name: &str, more: &[&str], input: &[u8]) -> Result<V
     })?;
     match answered.end {
         End::Exited(0) => Ok(answered.output),
-        end @ (End::Exited(_) | End::Killed(_) | End::TimedOut | End::Stopped) => {
-            let status = end.shell_status();
-            Err(Fault::Refused { verb, status })
-        }
+        End::Exited(status) => Err(Fault::Refused { verb, status }),
+        End::Killed(signal) => Err(Fault::Unrunnable(format!("signal {signal} ended it"))),
+        End::TimedOut | End::Stopped => Err(Fault::Unrunnable(format!(
+            "it did not end within {} s",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 

@@ -36,7 +36,7 @@ pub fn is_possible() -> bool {
     };
     nix::unistd::geteuid().is_root()
         && quiet("systemd-creds", &["--version"])
-        && quiet("unshare", &["--mount", "true"])
+        && quiet("unshare", &["--mount", "--user", "true"])
 }
 
 /// A shell's words that run a script with what a host's systemd keeps in `key`.
@@ -445,6 +445,14 @@ fn where_it_cannot_hold_it_is_refused_by_the_plan() {
         .exits(1)
         .says("encrypts and opens nothing here");
     assert!(!host.stored("app", "").exists() && !host.path("out/token").exists());
+    // Who is not root: of a namespace in which nobody is.
+    let call = host.world.shell("exec unshare --user \"$LORECTL\" plan");
+    let refused = call
+        .env("TOKEN", CANARY)
+        .run()
+        .exits(65)
+        .complains("SPEC_INVALID");
+    refused.says("only what root applies is encrypted by systemd-creds");
     // Services that systemd does not run with the system's key.
     for (scheduler, at) in [
         (
