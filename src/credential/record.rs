@@ -26,10 +26,10 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 const CLEAR: u32 = 1;
 
 /// The version of a record whose values are sealed, and the newest that is read.
-pub(super) const SEALED: u32 = 2;
+const SEALED: u32 = 2;
 
 /// The largest record, in bytes.
-pub(super) const LARGEST: u64 = 8 << 20;
+const LARGEST: u64 = 8 << 20;
 
 /// Its mode.
 pub const MODE: u32 = 0o600;
@@ -199,7 +199,8 @@ impl Record {
                     layout.seal_file().display()
                 );
                 Error::new(Code::StateCorrupt, message).suggest(format!(
-                    "bring both back from one backup, or `rm -rf {}`: the next apply makes it anew from its source",
+                    "bring both back from one backup, or `rm -rf {}`: the next apply makes it \
+                     anew from its source",
                     dir.display()
                 ))
             })?;
@@ -251,14 +252,15 @@ fn decoded<T: serde::de::DeserializeOwned>(
     }
     // What serde says of a text may quote it.
     serde_json::from_slice(&file.bytes).map_or_else(
-            |_| {
-                let help = format!(
-                    "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from its source"
-                );
-                refused(Code::StateCorrupt, "is damaged".to_owned(), help)
-            },
-            |record| Ok(Some(record)),
-        )
+        |_| {
+            let help = format!(
+                "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from \
+                     its source"
+            );
+            refused(Code::StateCorrupt, "is damaged".to_owned(), help)
+        },
+        |record| Ok(Some(record)),
+    )
 }
 
 impl Outline {
@@ -269,6 +271,14 @@ impl Outline {
     pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
         decoded(disk, layout, name)
     }
+}
+
+/// Whether a record is there whose values are sealed, as far as it can be told.
+pub fn is_sealed(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> bool {
+    let file = disk.read(&layout.secret_record(name), LARGEST).ok();
+    let version = |bytes: &[u8]| serde_json::from_slice::<Version>(bytes).ok();
+    let version = file.flatten().and_then(|file| version(&file.bytes));
+    version.is_some_and(|version| version.schema_version == SEALED)
 }
 
 /// Whether the encrypted file of a value is there and is not the one that was written last. It opens

@@ -11,7 +11,6 @@ use secrecy::{
     ExposeSecret, SecretString,
     zeroize::{Zeroize, Zeroizing},
 };
-use serde::Deserialize;
 
 use crate::{
     effect::{
@@ -24,6 +23,8 @@ use crate::{
     layout::Layout,
 };
 
+use super::{record, value::LONGEST};
+
 /// How long the key is, in bytes (RFC 8439).
 const KEY: usize = 32;
 
@@ -31,7 +32,7 @@ const KEY: usize = 32;
 const LARGEST: u64 = 64 << 10;
 
 /// The largest file of a value, in bytes: base64 of the longest one, and some thousand with a TPM.
-pub const FILE_LIMIT: u64 = (super::value::LONGEST as u64) * 2;
+pub const FILE_LIMIT: u64 = LONGEST as u64 * 2;
 
 /// What is sealed, so that no other use of the key makes the same.
 const DOMAIN: &str = "lorectl/credential/record";
@@ -207,21 +208,13 @@ fn lost(disk: &dyn Disk, layout: &Layout, what: &str) -> Error {
 
 /// The credentials whose record is sealed.
 fn sealed(disk: &dyn Disk, layout: &Layout) -> Vec<ResourceName> {
-    #[derive(Deserialize)]
-    struct Version {
-        schema_version: u32,
-    }
     let listed = disk.list(&layout.secrets()).unwrap_or_default();
     let dirs = listed.into_iter();
     let names = dirs.filter(|(_, kind)| *kind == EntryKind::Dir);
     let names = names.filter_map(|(name, _)| name.parse::<ResourceName>().ok());
-    let is_sealed = |name: &ResourceName| {
-        let file = disk.read(&layout.secret_record(name), super::record::LARGEST);
-        let file = file.ok().flatten();
-        let version = file.and_then(|file| serde_json::from_slice::<Version>(&file.bytes).ok());
-        version.is_some_and(|version| version.schema_version == super::record::SEALED)
-    };
-    names.filter(is_sealed).collect()
+    names
+        .filter(|name| record::is_sealed(disk, layout, name))
+        .collect()
 }
 
 #[cfg(test)]
