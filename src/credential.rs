@@ -22,6 +22,7 @@ pub mod plan;
 pub mod provider;
 pub mod record;
 pub mod scrub;
+pub mod seal;
 pub mod source;
 pub mod spec;
 pub mod value;

@@ -103,6 +103,11 @@ impl Layout {
         self.root().join("key")
     }
 
+    /// What sealed records are opened with: 32 random bytes, as `systemd-creds` encrypts them. 0600.
+    pub fn seal_file(&self) -> PathBuf {
+        self.root().join("seal.cred")
+    }
+
     /// All services. 0711.
     pub fn services(&self) -> PathBuf {
         self.root().join("services")

@@ -412,6 +412,8 @@ fn refuse_unknown(
                     error.suggest("`systemctl is-system-running` tells whether systemd answers")
                 }
                 crate::resource::UnknownCode::NotPermitted => error.suggest("try as root"),
+                // The reason says what helps.
+                crate::resource::UnknownCode::StateCorrupt => error,
             });
         }
     }

@@ -422,6 +422,8 @@ pub enum UnknownCode {
     UserManagerMissing,
     /// The rights do not suffice.
     NotPermitted,
+    /// What lorectl keeps of it cannot be read.
+    StateCorrupt,
 }
 
 impl UnknownCode {
@@ -431,6 +433,7 @@ impl UnknownCode {
             Self::BackendUnavailable => Code::BackendUnavailable,
             Self::UserManagerMissing => Code::UserManagerMissing,
             Self::NotPermitted => Code::NotPermitted,
+            Self::StateCorrupt => Code::StateCorrupt,
         }
     }
 }

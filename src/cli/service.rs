@@ -5,6 +5,7 @@ mod look;
 use std::{ffi::OsString, time::Duration};
 
 use crate::{
+    credential::record,
     effect::{dbus::Manager, environment, lock::Holder, process, random, signals::Interrupts},
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Seconds, Timestamp},
@@ -467,11 +468,17 @@ async fn through(
     let disk = context.disk.as_ref();
     let name = &service.name;
     for credential in service.uses() {
-        let path = layout.secret_value(credential);
-        if matches!(disk.stat(&path), Ok(None)) {
-            let message = format!(
-                "systemd does not start service.{name}: credential.{credential} is gone from the store"
-            );
+        let what = if service.sealed.contains(credential) {
+            // Of one that is gone the run itself tells.
+            record::is_replaced(disk, layout, credential)
+                .then_some("is not as lorectl has encrypted it in the store")
+        } else {
+            let path = layout.secret_value(credential);
+            matches!(disk.stat(&path), Ok(None)).then_some("is gone from the store")
+        };
+        if let Some(what) = what {
+            let message =
+                format!("systemd does not start service.{name}: credential.{credential} {what}");
             return Err(Error::new(Code::CredentialMissing, message)
                 .suggest("`lorectl reconcile` puts it back"));
         }

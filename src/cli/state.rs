@@ -12,7 +12,7 @@ use crate::{
     credential::{
         self,
         definition::{Credential, STORE},
-        record::Record as Kept,
+        record::Outline,
     },
     effect::{
         disk::EntryKind,
@@ -253,7 +253,7 @@ fn unrecorded_credentials(
         if kind != EntryKind::Dir || memory.state.resources.contains_key(&address) {
             continue;
         }
-        if let Some(kept) = Kept::read(disk, layout, &name)? {
+        if let Some(kept) = Outline::read(disk, layout, &name)? {
             let credential: Credential = kept.definition.read()?;
             if credential.id == ResourceId::derive(&memory.state.lineage, &address) {
                 found.push(credential);

@@ -202,9 +202,19 @@ pub enum StoreKind {
     /// In a file of whoever applies, 0600.
     #[default]
     File,
+    /// Encrypted for this host by systemd-creds.
+    SystemdCreds,
 }
 
 impl StoreKind {
+    /// As the spec says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::SystemdCreds => "systemd-creds",
+        }
+    }
+
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "serde calls it with a reference"

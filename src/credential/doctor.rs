@@ -20,7 +20,11 @@ const APPLY: &str = "lorectl apply";
 pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timestamp) -> Check {
     let known = match backend::facts(disk, layout, name, now) {
         Ok(known) => known,
-        Err(error) => return Check::new("record", Verdict::Fail, error.chain(), ""),
+        Err(error) => {
+            let help = error.suggestion.iter().map(|help| format!("; {help}"));
+            let message = format!("{}{}", error.chain(), help.collect::<String>());
+            return Check::new("record", Verdict::Fail, message, "");
+        }
     };
     let Some((credential, facts)) = known else {
         let message = "it was applied, and its value is gone from the store".to_owned();

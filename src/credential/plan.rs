@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    definition::{Credential, Delivery, Source},
+    definition::{Credential, Delivery, Source, StoreKind},
     drift::is_held_by_the_host,
     facts::{Due, Facts, Standing, away, told_by},
     finding::Status,
@@ -303,6 +303,7 @@ const READERS: &[Reader] = &[
             .as_ref()
             .map(|name| format!("credential.{name}"))
     }),
+    ("store", |c| Some(c.store.as_str().to_owned())),
     ("scopes", |c| {
         let scopes: Vec<&str> = c.scopes.iter().map(String::as_str).collect();
         (!scopes.is_empty()).then(|| scopes.join(", "))
@@ -356,8 +357,9 @@ fn fields(before: Option<&Credential>, after: Option<&Credential>) -> Vec<FieldC
     if after.is_none() {
         return fields;
     }
+    let sealed = after.is_some_and(|after| after.store == StoreKind::SystemdCreds);
     for (name, read) in READERS {
-        if both || SHOWN_ON_CREATE.contains(name) {
+        if both || SHOWN_ON_CREATE.contains(name) || (*name == "store" && sealed) {
             fields.extend(change(
                 (*name).to_owned(),
                 before.and_then(read),
@@ -480,6 +482,11 @@ fn notes(
         }
         return notes;
     };
+    if after.store == StoreKind::SystemdCreds && !after.deliver.is_empty() {
+        notes.push(
+            "the store holds it encrypted; where it is delivered it is clear text".to_owned(),
+        );
+    }
     if let Some(Coming::New(_)) = coming
         && let Some(issuer) = &after.issuer
         && issuer.both_live()

@@ -1,4 +1,5 @@
-//! The truth of one credential: `record.json`, readable to whoever applies alone. It holds the values.
+//! The truth of one credential: `record.json`, readable to whoever applies alone. It holds the values,
+//! sealed where the store is `systemd-creds`.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,16 +9,24 @@ use crate::{
         random,
     },
     error::{Code, Error, Result},
-    id::{ResourceName, Timestamp},
+    id::{Digest, ResourceName, Timestamp},
     layout::Layout,
     resource::Definition,
 };
 
-use super::{definition::Delivery, key, value::Kept};
-use secrecy::{SecretString, zeroize::Zeroizing};
+use super::{
+    definition::{Credential, Delivery, StoreKind},
+    key,
+    seal::{FILE_LIMIT, Place, Seal},
+    value::Kept,
+};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
-/// The version that is written and the newest that is read.
-const VERSION: u32 = 1;
+/// The version of a record that holds its values in the clear.
+const CLEAR: u32 = 1;
+
+/// The version of a record whose values are sealed, and the newest that is read.
+const SEALED: u32 = 2;
 
 /// The largest record, in bytes.
 const LARGEST: u64 = 8 << 20;
@@ -36,13 +45,16 @@ pub struct Record {
     /// What was applied of it last.
     pub definition: Definition,
     /// What the codes of source values are keyed with: random, in hex.
-    salt: String,
+    salt: Kept,
     /// The code of the value that the source held when it was last taken in. It is keyed by the
     /// record itself, so that it outlives the loss of the project's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<String>,
     /// The values, the oldest first.
     pub generations: Vec<Generation>,
+    /// The encrypted file of a value, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored: Option<Stored>,
     /// A request for a new value that was begun, and of which no outcome is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
@@ -55,6 +67,27 @@ pub struct Record {
     /// That someone asked for a new value, which is to be obtained at the next apply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
+}
+
+/// An encrypted file, which nobody opens to see whether it is the one that was written.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Stored {
+    /// The number of the value in it.
+    generation: u64,
+    /// The digest of its bytes.
+    digest: Digest,
+}
+
+/// What a record says in the clear, whatever it is kept with.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Outline {
+    /// What was applied of it last.
+    pub definition: Definition,
+    /// Where a value was delivered.
+    #[serde(default)]
+    pub delivered: Vec<Delivery>,
+    #[serde(default)]
+    stored: Option<Stored>,
 }
 
 /// What of a record any version can read.
@@ -120,11 +153,12 @@ impl Record {
         let salt: [u8; 16] = random::bytes()
             .map_err(|error| Error::new(Code::Io, "cannot draw a salt").because(error))?;
         Ok(Self {
-            schema_version: VERSION,
+            schema_version: CLEAR,
             definition,
-            salt: key::hex(&salt),
+            salt: Kept::new(key::hex(&salt).into()),
             seen: None,
             generations: Vec::new(),
+            stored: None,
             intent: None,
             delivered: Vec::new(),
             reload: Vec::new(),
@@ -132,47 +166,159 @@ impl Record {
         })
     }
 
-    /// Reads a record; `None` where there is none.
+    /// Reads a record; `None` where there is none. One that is sealed is opened, for which the first
+    /// of a process costs another process.
     ///
     /// # Errors
-    /// `STATE_CORRUPT`, `STATE_NEWER`, or what the disk says. Never empty for damaged.
+    /// `STATE_CORRUPT`, `STATE_NEWER`, or what the disk says; as [`Seal::read`]. Never empty for damaged.
     pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
-        let path = layout.secret_record(name);
-        let read = disk.read(&path, LARGEST);
-        let Some(file) = read.map_err(|error| Error::io("read", &path, error))? else {
+        let Some(mut record) = decoded::<Self>(disk, layout, name)? else {
             return Ok(None);
         };
-        let shown = path.display();
-        let refused = |code, what: String, help: String| {
-            Err(Error::new(code, format!("{shown} {what}")).suggest(help))
-        };
-        let trusted = [0, disk.identity().uid];
-        if !trusted.contains(&file.owner.uid) || file.mode & 0o077 != 0 {
-            let help = format!(
-                "look at it, then `chown {} {shown}` and `chmod 600 {shown}`",
-                disk.identity().uid
-            );
-            let what = "can be read or written by others, so it is not believed".to_owned();
-            return refused(Code::StateCorrupt, what, help);
+        if record.schema_version == SEALED {
+            let seal = Seal::read(disk, layout)?;
+            record.open(&seal, layout, name)?;
         }
-        let version = serde_json::from_slice::<Version>(&file.bytes);
-        match version {
-            Ok(Version { schema_version }) if schema_version > VERSION => {
-                let help = "use a lorectl at least as new as the one that wrote it".to_owned();
-                return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
-            }
-            Ok(_) | Err(_) => {}
-        }
-        // What serde says of a text may quote it.
-        serde_json::from_slice(&file.bytes).map_or_else(
-            |_| {
-                let help = format!(
-                    "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from its source"
+        Ok(Some(record))
+    }
+
+    /// Opens what is sealed in it.
+    fn open(&mut self, seal: &Seal, layout: &Layout, name: &ResourceName) -> Result<()> {
+        let project = layout.project();
+        self.map(&mut |generation, kept| {
+            let place = Place {
+                project,
+                name,
+                generation,
+            };
+            let clear = seal.open(place, kept.value()).ok_or_else(|| {
+                let path = layout.secret_record(name);
+                let (shown, dir) = (path.display(), layout.secret(name));
+                let message = format!(
+                    "{shown} holds what was not sealed for it with {}",
+                    layout.seal_file().display()
                 );
-                refused(Code::StateCorrupt, "is damaged".to_owned(), help)
-            },
-            |record| Ok(Some(record)),
-        )
+                Error::new(Code::StateCorrupt, message).suggest(format!(
+                    "bring both back from one backup, or `rm -rf {}`: the next apply makes it \
+                     anew from its source",
+                    dir.display()
+                ))
+            })?;
+            Ok(Kept::new(clear))
+        })
+    }
+
+    /// Puts other texts in the place of those that are secret, each told by the number of its generation.
+    fn map(&mut self, each: &mut dyn FnMut(Option<u64>, &Kept) -> Result<Kept>) -> Result<()> {
+        self.salt = each(None, &self.salt)?;
+        for one in &mut self.generations {
+            one.value = each(Some(one.number), &one.value)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the file of a record holds; `None` where there is none.
+fn decoded<T: serde::de::DeserializeOwned>(
+    disk: &dyn Disk,
+    layout: &Layout,
+    name: &ResourceName,
+) -> Result<Option<T>> {
+    let path = layout.secret_record(name);
+    let read = disk.read(&path, LARGEST);
+    let Some(file) = read.map_err(|error| Error::io("read", &path, error))? else {
+        return Ok(None);
+    };
+    let shown = path.display();
+    let refused = |code, what: String, help: String| {
+        Err(Error::new(code, format!("{shown} {what}")).suggest(help))
+    };
+    let trusted = [0, disk.identity().uid];
+    if !trusted.contains(&file.owner.uid) || file.mode & 0o077 != 0 {
+        let help = format!(
+            "look at it, then `chown {} {shown}` and `chmod 600 {shown}`",
+            disk.identity().uid
+        );
+        let what = "can be read or written by others, so it is not believed".to_owned();
+        return refused(Code::StateCorrupt, what, help);
+    }
+    let version = serde_json::from_slice::<Version>(&file.bytes);
+    match version {
+        Ok(Version { schema_version }) if schema_version > SEALED => {
+            let help = "use a lorectl at least as new as the one that wrote it".to_owned();
+            return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
+        }
+        Ok(_) | Err(_) => {}
+    }
+    // What serde says of a text may quote it.
+    serde_json::from_slice(&file.bytes).map_or_else(
+        |_| {
+            let help = format!(
+                "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from \
+                     its source"
+            );
+            refused(Code::StateCorrupt, "is damaged".to_owned(), help)
+        },
+        |record| Ok(Some(record)),
+    )
+}
+
+impl Outline {
+    /// Reads what a record says in the clear; nothing is opened. `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Record::read`], but for what is sealed.
+    pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
+        decoded(disk, layout, name)
+    }
+}
+
+/// Whether a record is there whose values are sealed, as far as it can be told.
+pub fn is_sealed(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> bool {
+    let file = disk.read(&layout.secret_record(name), LARGEST).ok();
+    let version = |bytes: &[u8]| serde_json::from_slice::<Version>(bytes).ok();
+    let version = file.flatten().and_then(|file| version(&file.bytes));
+    version.is_some_and(|version| version.schema_version == SEALED)
+}
+
+/// Whether the encrypted file of a value is there and is not the one that was written last. It opens
+/// nothing; what cannot be read is not told.
+pub fn is_replaced(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> bool {
+    let file = disk.read(&layout.secret_value(name), FILE_LIMIT).ok();
+    let record = Outline::read(disk, layout, name).ok();
+    let stored = record.flatten().and_then(|record| record.stored);
+    (file.flatten().zip(stored))
+        .is_some_and(|(file, stored)| stored.digest != Digest::of(&file.bytes))
+}
+
+impl Record {
+    /// Whether nothing of its values may be on the disk in the clear, as its definition says.
+    ///
+    /// # Errors
+    /// `STATE_CORRUPT` for a definition that cannot be read.
+    pub fn is_sealed(&self) -> Result<bool> {
+        let credential: Credential = self.definition.read()?;
+        Ok(match credential.store {
+            StoreKind::File => false,
+            StoreKind::SystemdCreds => true,
+        })
+    }
+
+    /// Whether those bytes are the encrypted file of the value in use, as it was written.
+    pub fn is_stored_as(&self, bytes: &[u8]) -> bool {
+        let current = self.current().map(|one| one.number);
+        (self.stored).is_some_and(|stored| {
+            Some(stored.generation) == current && stored.digest == Digest::of(bytes)
+        })
+    }
+
+    /// Remembers the encrypted file of the value in use; `None` where it is in the clear.
+    pub fn set_stored_as(&mut self, bytes: Option<&[u8]>) {
+        let current = self.current().map(|one| one.number);
+        self.stored = current.zip(bytes).map(|(generation, bytes)| Stored {
+            generation,
+            digest: Digest::of(bytes),
+        });
     }
 
     /// Writes the record; it is there, whole, when this returns.
@@ -181,17 +327,36 @@ impl Record {
     /// What the disk says.
     pub fn write(&self, disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<()> {
         let path = layout.secret_record(name);
-        let bytes = self.encoded()?;
+        let bytes = self.encoded(disk, layout, name)?;
         let written = disk.write(&path, &bytes, MODE, None, Durability::Now);
         written.map_err(|error| Error::io("write", &path, error))
     }
 
-    /// The bytes of its file, which hold values.
+    /// The bytes of its file, which hold values, sealed or not as its definition says.
     ///
     /// # Errors
-    /// `INTERNAL`, which is not to happen.
-    pub fn encoded(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(|_| {
+    /// As [`Seal::make`]; `INTERNAL`, which is not to happen.
+    pub fn encoded(
+        &self,
+        disk: &dyn Disk,
+        layout: &Layout,
+        name: &ResourceName,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        let mut filed = self.clone();
+        filed.schema_version = CLEAR;
+        if self.is_sealed()? {
+            filed.schema_version = SEALED;
+            let (seal, project) = (Seal::make(disk, layout)?, layout.project());
+            filed.map(&mut |generation, kept| {
+                let place = Place {
+                    project,
+                    name,
+                    generation,
+                };
+                Ok(Kept::new(seal.close(place, kept.value())?))
+            })?;
+        }
+        let bytes = serde_json::to_vec_pretty(&filed).map_err(|_| {
             Error::new(
                 Code::Internal,
                 "a credential's record cannot be written as JSON",
@@ -279,7 +444,8 @@ impl Record {
     }
 
     fn code(&self, value: &SecretString) -> String {
-        key::hex(&key::code(self.salt.as_bytes(), SEEN, value))
+        let salt = self.salt.value().expose_secret().as_bytes();
+        key::hex(&key::code(salt, SEEN, value))
     }
 
     /// Makes a value the one in use. The one before is forgotten: it is its source's, which may bring

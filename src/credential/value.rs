@@ -80,6 +80,15 @@ fn check(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
+/// Whether a text is what systemd-creds makes of a value: lines of base64, of which no value has several.
+pub fn is_encrypted(text: &str) -> bool {
+    let digits = |line: &str| {
+        let mut bytes = line.bytes();
+        !line.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    };
+    text.lines().nth(1).is_some() && text.lines().all(digits)
+}
+
 /// A value in a file of ours. Nothing prints it.
 #[derive(Clone)]
 pub struct Kept(SecretString);
@@ -148,6 +157,21 @@ mod tests {
             let found = from_bytes(bytes.to_vec());
             let found = found.as_ref().map(ExposeSecret::expose_secret);
             assert_eq!(found.map_err(|error| *error), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_encrypted_is_told_from_values() {
+        let encrypted = "Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAAAaRXOT3JwMSZ/Q9eQAAAAAZGMt6Os0X+JdBcb\nFS3wSI5tJucc9DmjBdLQb00DDU0DtGfOUfGRLACbVUkGT\n";
+        for (text, expected) in [
+            (encrypted, true),
+            (encrypted.trim_end(), true),
+            ("abc", false),
+            ("abc=\n", false),
+            ("", false),
+            ("-----BEGIN X-----\nYQ==\n-----END X-----\n", false),
+        ] {
+            assert_eq!(is_encrypted(text), expected, "{text}");
         }
     }
 

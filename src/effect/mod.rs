@@ -3,6 +3,7 @@
 //! can be simulated.
 
 pub mod clock;
+pub mod creds;
 pub mod dbus;
 pub mod delegate;
 pub mod disk;

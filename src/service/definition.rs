@@ -277,6 +277,9 @@ pub struct Service {
     /// had without ending the one in use. Never by the job's user.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refreshes: BTreeSet<ResourceName>,
+    /// The credentials that it uses and of which systemd alone opens the file: encrypted for this host.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sealed: BTreeSet<ResourceName>,
     /// What the job may write besides its own data. Absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write_paths: Vec<PathBuf>,

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::{
+    credential::record,
     effect::{
         disk::{Disk, EntryKind, Stat},
         user,
@@ -307,10 +308,17 @@ impl Doctor<'_> {
         let any = !used.is_empty();
         let wrong = used.into_iter().filter_map(|credential| {
             let path = self.layout.secret_value(credential);
+            let sealed = self.service.sealed.contains(credential);
             let what = match self.disk.stat(&path) {
+                Ok(Some(_))
+                    if sealed && record::is_replaced(self.disk, self.layout, credential) =>
+                {
+                    "is not as lorectl has encrypted it, so that systemd would not start a run"
+                }
                 Ok(Some(stat)) if stat.kind == EntryKind::File && stat.size > 0 => return None,
                 Ok(Some(stat)) if stat.kind == EntryKind::File => "has no value",
                 Ok(Some(_)) => "is not kept in a file",
+                Ok(None) if sealed => "is not in the store",
                 Ok(None) => "is not in the store, so that systemd would not start a run",
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return None,
                 Err(_) => "cannot be looked at",

@@ -39,6 +39,7 @@ pub fn service(name: &str, scripts: &[&str]) -> Service {
         env: std::collections::BTreeMap::new(),
         credentials: [].into(),
         refreshes: std::collections::BTreeSet::new(),
+        sealed: std::collections::BTreeSet::new(),
         write_paths: Vec::new(),
         replaces: None,
         lock: None,

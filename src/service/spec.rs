@@ -149,6 +149,10 @@ pub struct Context<'a> {
     pub privileged: bool,
     /// The absolute directory of the spec file that declares the service.
     pub dir: &'a Path,
+    /// The credentials of the spec of which another value can be had for a run.
+    pub renewed: &'a BTreeSet<ResourceName>,
+    /// The credentials of the spec that are encrypted for the host.
+    pub sealed: &'a BTreeSet<ResourceName>,
     /// How programs are looked up; `None` leaves them as they are written, for `validate`.
     pub programs: Option<&'a Programs<'a>>,
 }
@@ -209,6 +213,10 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         // A faulty schedule is among the problems of the check.
         Ok(_) | Err(_) => return Err(problems),
     };
+    let used = |those: &BTreeSet<ResourceName>| -> BTreeSet<ResourceName> {
+        let uses = declared.uses().into_iter().map(|(_, name)| name);
+        uses.filter(|name| those.contains(*name)).cloned().collect()
+    };
     let address = declared.address();
     let service = Service {
         run_version: RUN_VERSION,
@@ -225,7 +233,8 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         working_dir: working_dir.into(),
         env,
         credentials,
-        refreshes: BTreeSet::new(),
+        refreshes: used(context.renewed),
+        sealed: used(context.sealed),
         write_paths: (raw.write_paths.iter().flatten())
             .map(|path| Path::new(path).components().collect())
             .collect(),
@@ -253,6 +262,19 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         let help =
             "make it a service of `systemd-system` with the same `user`, or apply it as that user";
         return Err(vec![Problem::at("/scheduler", message).suggest(help)]);
+    }
+    let mut uses = declared.uses().into_iter();
+    if service.scheduler != Scheduler::SystemdSystem
+        && let Some((at, name)) = uses.find(|(_, name)| service.sealed.contains(*name))
+    {
+        let message = format!(
+            "`{name}` is encrypted for the system's manager, and `{}` cannot open it",
+            service.scheduler.as_str()
+        );
+        let help = format!(
+            "make it a service of `systemd-system` with a `user`, or keep credential.{name} with `store = \"file\"`"
+        );
+        return Err(vec![Problem::at(at, message).suggest(help)]);
     }
     Ok(service)
 }

@@ -146,6 +146,8 @@ fn resolved(spec: &Spec) -> String {
             current_user: "root",
             privileged: true,
             dir: Path::new("/spec"),
+            renewed: &std::collections::BTreeSet::new(),
+            sealed: &std::collections::BTreeSet::new(),
             programs: None,
         };
         let made = resolve(service, &context).unwrap();
@@ -466,6 +468,8 @@ fn a_service_has_the_sinks_that_it_names() {
         current_user: "joe",
         privileged: false,
         dir: world.path(),
+        renewed: &std::collections::BTreeSet::new(),
+        sealed: &std::collections::BTreeSet::new(),
         programs: None,
     };
     let service = resolve(&spec.services[0], &context).unwrap();
@@ -796,6 +800,8 @@ fn problems_of_a_host_are_reported_with_their_places() {
         current_user: "root",
         privileged: true,
         dir: world.path(),
+        renewed: &std::collections::BTreeSet::new(),
+        sealed: &std::collections::BTreeSet::new(),
         programs: Some(&programs),
     };
     let problems = resolve(&spec.services[0], &context).unwrap_err();
@@ -863,6 +869,8 @@ fn the_template_and_the_examples_load() {
                 current_user: "root",
                 privileged: true,
                 dir: &spec.dir_of(&service.file),
+                renewed: &std::collections::BTreeSet::new(),
+                sealed: &std::collections::BTreeSet::new(),
                 programs: Some(&programs),
             };
             let made = resolve(service, &context).unwrap();

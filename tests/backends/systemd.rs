@@ -150,6 +150,7 @@ pub fn service(project: &ProjectName, name: &str, scheduler: Scheduler) -> Servi
         env: [].into(),
         credentials: [].into(),
         refreshes: std::collections::BTreeSet::new(),
+        sealed: std::collections::BTreeSet::new(),
         write_paths: Vec::new(),
         replaces: None,
         lock: None,

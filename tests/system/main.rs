@@ -26,6 +26,7 @@ mod reading;
 mod reboot;
 mod runner;
 mod runner_reboot;
+mod sealed;
 mod shells;
 mod tending;
 mod tidings;
@@ -125,6 +126,7 @@ fn main() {
         cycle::SYSTEM,
         kill::SYSTEM,
         runner::SYSTEM,
+        sealed::SYSTEM,
         ci::SYSTEM,
     ]
     .concat();

@@ -27,11 +27,11 @@ pub const BOTH: &[Test] = &[
 pub const OTHER: &[Test] = &[("stored_values_are_not_for_the_managers_of_others", refused)];
 
 /// Values that are searched for.
-const CANARY: &str = "canary-4d1e/first+value-of-a-token";
-const SECOND: &str = "canary-8b07/second+value-of-a-token";
+pub const CANARY: &str = "canary-4d1e/first+value-of-a-token";
+pub const SECOND: &str = "canary-8b07/second+value-of-a-token";
 
 /// What a service of the manager needs beside its schedule.
-fn own(host: &Host) -> &'static str {
+pub fn own(host: &Host) -> &'static str {
     match host.manager {
         Manager::System => "scheduler = \"systemd-system\"\nuser = \"daemon\"",
         Manager::User => "scheduler = \"systemd-user\"",
@@ -40,21 +40,21 @@ fn own(host: &Host) -> &'static str {
 }
 
 /// Where the value of `credential.NAME` comes from.
-fn provide(host: &Host, name: &str, value: &str) -> PathBuf {
+pub fn provide(host: &Host, name: &str, value: &str) -> PathBuf {
     let path = host.dir.join(name);
     host.write(&path, value);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
 }
 
-fn spec(host: &Host, text: &str) {
+pub fn spec(host: &Host, text: &str) {
     let project = &host.project;
     let head = format!("version = 1\n[project]\nname = \"{project}\"\nmin_interval = \"1s\"\n");
     host.write(&host.dir.join("lore.toml"), format!("{head}{text}"));
 }
 
 /// A job that writes down what it was given, as far as it is the same in both ways, and prints it.
-fn job(host: &Host, scheduling: &str) {
+pub fn job(host: &Host, scheduling: &str) {
     let source = provide(host, "token", CANARY);
     let script = host.script(
         "job",
@@ -87,24 +87,30 @@ env = {{ TOKEN = {{ credential = "app" }}, TOKEN_FILE = {{ credential = "app", a
     );
 }
 
-fn read(host: &Host, name: &str) -> String {
+pub fn read(host: &Host, name: &str) -> String {
     fs::read_to_string(host.service("job").join("data").join(name)).unwrap()
 }
 
-fn digest(value: &str) -> String {
+pub fn digest(value: &str) -> String {
     let digest = lorectl::id::Digest::of(value.as_bytes()).to_string();
     digest.rsplit(':').next().unwrap().to_owned()
 }
 
 /// The files below a directory, but for the store, that hold a value.
 fn leaks(dir: &Path) -> Vec<String> {
+    let mut found = tree_holds(dir);
+    let store = dir.join("secrets").display().to_string();
+    found.retain(|path| !path.starts_with(&store));
+    found
+}
+
+/// The files below a directory that hold a value.
+pub fn tree_holds(dir: &Path) -> Vec<String> {
     let (mut open, mut found) = (vec![dir.to_owned()], Vec::new());
     while let Some(dir) = open.pop() {
         for path in list(&dir) {
             if path.is_dir() {
-                if !path.ends_with("secrets") {
-                    open.push(path);
-                }
+                open.push(path);
             } else if fs::read(&path).is_ok_and(|bytes| holds(&bytes)) {
                 found.push(path.display().to_string());
             }
@@ -113,7 +119,7 @@ fn leaks(dir: &Path) -> Vec<String> {
     found
 }
 
-fn holds(bytes: &[u8]) -> bool {
+pub fn holds(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     // The base64 of what both begin with.
     text.contains("canary-") || text.contains("Y2FuYXJ5")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     credential::{
-        definition::{Credential, STORE},
+        definition::{Credential, STORE, StoreKind},
         image,
         key::Key,
         plan::{Glimpse, Sources},
@@ -13,10 +13,11 @@ use crate::{
         watch,
     },
     effect::{
+        creds,
         http::Http,
         user::{self, Account},
     },
-    error::Result,
+    error::{Code, Error, Result},
     id::{Address, Kind, ResourceName},
     observe::Wish,
     resource::{Declared, Definition, Desired},
@@ -93,6 +94,18 @@ impl Project<'_> {
             Err(problems) => return Ok(Err(problems)),
         };
         let address = declared.address();
+        let is_here = self.elsewhere.is_none();
+        if credential.store == StoreKind::SystemdCreds
+            && is_here
+            && self.programs.find(creds::PROGRAM).is_err()
+        {
+            let message = format!(
+                "{address}: there is no `{}` on this host, with which its `store` encrypts it",
+                creds::PROGRAM
+            );
+            return Err(Error::new(Code::BackendUnavailable, message)
+                .suggest("install systemd 250 or newer, or write `store = \"file\"`"));
+        }
         if self.elsewhere.is_some()
             && let Some(applied) = self.memory.state.resources.get(&address)
         {

@@ -1,12 +1,16 @@
 //! From what a spec declares of a service to what this host must hold of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
 
 use super::{Elsewhere, Project};
 use crate::{
+    credential::{
+        definition::StoreKind,
+        spec::{self as credential, DeclaredCredential},
+    },
     effect::user::Account,
     error::{Code, Error, Result},
     id::{Address, Digest, ResourceId, ResourceName},
@@ -37,6 +41,10 @@ pub(super) struct Resolver<'p> {
     programs: &'p Programs<'p>,
     elsewhere: Option<&'p Elsewhere>,
     units: &'p UnitContext,
+    /// The credentials of the spec of which another value can be had for a run.
+    renewed: BTreeSet<ResourceName>,
+    /// The credentials of the spec that are encrypted for the host.
+    sealed: BTreeSet<ResourceName>,
     /// What `scheduler = "auto"` is for a new service.
     auto: Scheduler,
     renderers: Mutex<BTreeMap<Owners, Digest>>,
@@ -65,6 +73,10 @@ impl Project<'_> {
             .into_iter()
             .filter_map(|(name, found)| Some((name, found?)));
         let uid = self.context.account.owner.uid;
+        let those = |are: &dyn Fn(&DeclaredCredential) -> bool| {
+            let all = spec.credentials.iter().filter(|one| are(one));
+            all.map(|one| one.name.clone()).collect()
+        };
         Ok(Resolver {
             spec,
             state: &self.memory.state,
@@ -73,6 +85,8 @@ impl Project<'_> {
             programs: &self.programs,
             elsewhere: self.elsewhere.as_ref(),
             units: &self.units,
+            renewed: those(&|one| one.raw.renews_for_runs()),
+            sealed: those(&|one| credential::store(one.raw.store) == StoreKind::SystemdCreds),
             auto: match &self.elsewhere {
                 None => backend::auto(uid, Managers::of_host(uid)),
                 Some(there) => there.machine.auto,
@@ -120,6 +134,8 @@ impl Resolver<'_> {
                 scheduler: self.scheduler(declared, applied),
                 current_user: &self.applier.name,
                 privileged: self.applier.owner.uid == 0,
+                renewed: &self.renewed,
+                sealed: &self.sealed,
                 dir: &dir,
                 programs: Some(self.programs),
             },
@@ -128,8 +144,6 @@ impl Resolver<'_> {
             Ok(service) => service,
             Err(problems) => return Ok(Err(problems)),
         };
-        let uses = service.uses().into_iter();
-        service.refreshes = uses.filter(|name| self.renews(name)).cloned().collect();
         if service.has_unknowns()
             && let Some(applied) = applied
         {
@@ -143,16 +157,6 @@ impl Resolver<'_> {
             return Ok(Err(vec![problem]));
         }
         Ok(Ok(service))
-    }
-
-    /// Whether a credential can be renewed for a run.
-    fn renews(&self, name: &ResourceName) -> bool {
-        let all = &self.spec.credentials;
-        let known = all.binary_search_by(|one| one.name.cmp(name));
-        known.is_ok_and(|at| {
-            let found = all.get(at);
-            found.is_some_and(|one| one.raw.renews_for_runs())
-        })
     }
 
     /// The scheduler of a service: what the spec says, else where it is, else what answers here.

@@ -1,8 +1,8 @@
 //! Obtaining, storing, delivering and removing.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use crate::{
     effect::{dbus::Active, disk::Durability, lock::Lock},
@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     super::{
-        definition::{Credential, Delivery, Source, Target},
+        definition::{Credential, Delivery, Source, StoreKind, Target},
         delivery::{self, Before},
         facts::{Due, Facts, Noted},
         finding::{Finding, Status},
@@ -21,6 +21,7 @@ use super::{
         key::Key,
         mint::Issuer,
         record::Record,
+        seal::{self, FILE_LIMIT},
         source::{self, Look, Obtained},
     },
     Store,
@@ -31,6 +32,8 @@ use super::{
 /// How a credential was before a step, byte for byte.
 pub struct Memento {
     record: Option<Record>,
+    /// The file of the value, where it is encrypted: the same is not encrypted again.
+    file: Option<Vec<u8>>,
     noted: Option<Noted>,
     places: Vec<(Delivery, Before)>,
 }
@@ -311,9 +314,20 @@ impl Store {
                 places.push((one.clone(), delivery::before(disk, &one.to)?));
             }
         }
+        let mut file = None;
+        if record
+            .as_ref()
+            .is_some_and(|record| record.is_sealed().is_ok_and(|sealed| sealed))
+        {
+            let path = self.layout.secret_value(name);
+            // What cannot be read is made anew.
+            let read = disk.read(&path, FILE_LIMIT).ok().flatten();
+            file = read.map(|file| file.bytes);
+        }
         Ok(Memento {
             noted: Noted::read(disk, &self.layout, name),
             record,
+            file,
             places,
         })
     }
@@ -334,15 +348,16 @@ impl Store {
         let Some(value) = value else {
             return Err(Error::new(Code::Internal, "there is no value to store"));
         };
+        // The record names every place before one is written, so that none is forgotten.
+        let mut announced = record.clone();
+        let file = self.file(name, &mut announced, memento.file.as_deref())?;
         // What a delivery replaces and nobody else has is kept first.
         for (one, before) in &memento.places {
             let known = memento.record.as_ref().unwrap_or(record);
             if let Some(foreign) = before.foreign(&one.to, known) {
-                self.keep_foreign(name, foreign)?;
+                self.keep_foreign(credential, foreign)?;
             }
         }
-        // The record names every place before one is written, so that none is forgotten.
-        let mut announced = record.clone();
         announced.delivered.clone_from(&credential.deliver);
         let old = memento.record.iter().flat_map(|record| &record.delivered);
         for one in old.clone() {
@@ -361,10 +376,10 @@ impl Store {
             if let Some(noted) = noted {
                 noted.write(disk, &self.layout, name)?;
             }
-            return self.first(name, value, &announced).map(Some);
+            return self.first(name, file, &announced).map(Some);
         }
         announced.write(disk, &self.layout, name)?;
-        self.store(name, value)?;
+        self.store(name, &file)?;
         for one in stale {
             let _alone = alone(&one.to).await?;
             // One that was not as its record said may have been cut short.
@@ -403,9 +418,33 @@ impl Store {
         Ok(())
     }
 
-    fn store(&self, name: &ResourceName, value: &SecretString) -> Result<()> {
+    /// The file of the value in use, which the record then knows; `there` is what is on the disk.
+    fn file(
+        &self,
+        name: &ResourceName,
+        record: &mut Record,
+        there: Option<&[u8]>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        let value = record.current().map(|one| one.value.value());
+        let Some(value) = value else {
+            return Err(Error::new(Code::Internal, "there is no value to store"));
+        };
+        if !record.is_sealed()? {
+            let bytes = Zeroizing::new(value.expose_secret().as_bytes().to_vec());
+            record.set_stored_as(None);
+            return Ok(bytes);
+        }
+        let bytes = match there.filter(|there| record.is_stored_as(there)) {
+            Some(there) => there.to_vec(),
+            None => seal::value_file(name, value)?,
+        };
+        record.set_stored_as(Some(&bytes));
+        Ok(Zeroizing::new(bytes))
+    }
+
+    fn store(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
         let path = self.layout.secret_value(name);
-        let (bytes, own) = (value.expose_secret().as_bytes(), self.disk.identity());
+        let own = self.disk.identity();
         let written = self
             .disk
             .write(&path, bytes, 0o600, Some(own), Durability::Now);
@@ -413,12 +452,18 @@ impl Store {
     }
 
     /// Keeps what someone else had put where a value is delivered.
-    fn keep_foreign(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
+    fn keep_foreign(&self, credential: &Credential, bytes: &[u8]) -> Result<()> {
         let dir = self.layout.backups();
         let failed = |error| Error::io("write", &dir, error);
         let token = crate::effect::random::token().map_err(failed)?;
-        let path = dir.join(format!("credential.{name}-{token}"));
-        let written = self.disk.write(&path, bytes, 0o600, None, Durability::Now);
+        let file = format!("credential.{}-{token}", credential.name);
+        let path = dir.join(&file);
+        // It may be a token of old.
+        let bytes = match credential.store {
+            StoreKind::File => Cow::Borrowed(bytes),
+            StoreKind::SystemdCreds => Cow::Owned(seal::foreign_file(&file, bytes)?),
+        };
+        let written = (self.disk).write(&path, &bytes, 0o600, None, Durability::Now);
         written.map_err(|error| Error::io("write", &path, error))
     }
 
@@ -532,8 +577,10 @@ impl Store {
             return self.reload(reload).await;
         };
         self.directories(name)?;
-        if let Some(one) = record.current() {
-            self.store(name, one.value.value())?;
+        let mut record = record.clone();
+        if record.current().is_some() {
+            let file = self.file(name, &mut record, memento.file.as_deref())?;
+            self.store(name, &file)?;
         }
         record.write(disk, &self.layout, name)?;
         if let Some(noted) = &memento.noted {

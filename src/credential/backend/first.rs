@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+use secrecy::zeroize::Zeroizing;
 
 use crate::{
     credential::record::{MODE, Record},
@@ -22,7 +22,7 @@ const MOST: usize = 256;
 
 /// A value and its record that are to be stored. Nothing is there of its credential that could be lost.
 pub(super) struct First {
-    value: (PathBuf, SecretString),
+    value: (PathBuf, Zeroizing<Vec<u8>>),
     record: (PathBuf, Zeroizing<Vec<u8>>),
 }
 
@@ -45,12 +45,13 @@ impl Store {
     pub(super) fn first(
         &self,
         name: &ResourceName,
-        value: &SecretString,
+        value: Zeroizing<Vec<u8>>,
         record: &Record,
     ) -> Result<First> {
+        let bytes = record.encoded(self.disk.as_ref(), &self.layout, name)?;
         Ok(First {
-            value: (self.layout.secret_value(name), value.clone()),
-            record: (self.layout.secret_record(name), record.encoded()?),
+            value: (self.layout.secret_value(name), value),
+            record: (self.layout.secret_record(name), bytes),
         })
     }
 
@@ -67,7 +68,7 @@ impl Store {
         // A value is there before the record that tells of it.
         let files = firsts.iter().flat_map(|(_, first, _)| {
             let (value, record) = (&first.value, &first.record);
-            let value = (&value.0, value.1.expose_secret().as_bytes(), Some(own));
+            let value = (&value.0, value.1.as_slice(), Some(own));
             [value, (&record.0, record.1.as_slice(), None)]
         });
         let files: Vec<NewFile<'_>> = files

@@ -17,12 +17,13 @@ use crate::{
 
 use super::{
     super::{
-        definition::{Credential, STORE, Target},
+        definition::{Credential, STORE, StoreKind, Target},
         delivery,
         facts::{Facts, Noted},
         image::{self, DUE, SOURCE, STORED, TAKEN_IN, VALUE},
         key::Key,
-        record::Record,
+        record::{Outline, Record},
+        seal::FILE_LIMIT,
         source::{self, Look},
     },
     Store,
@@ -93,6 +94,7 @@ impl Store {
             },
             code: match error.code {
                 Code::NotPermitted => UnknownCode::NotPermitted,
+                Code::StateCorrupt => UnknownCode::StateCorrupt,
                 _other => UnknownCode::BackendUnavailable,
             },
         };
@@ -137,7 +139,7 @@ impl Store {
         let disk = self.disk.as_ref();
         let mut image = Image::empty();
         image.set(image::DEFINITION, image::definition(&record.definition));
-        if let Some(text) = self.value(&credential.name, record) {
+        if let Some(text) = self.value(credential, record) {
             image.set(VALUE, Part::Text(text));
         }
         let source = match source::look(disk, credential) {
@@ -158,17 +160,23 @@ impl Store {
     }
 
     /// How the file of the value is; `None` where it is not there.
-    fn value(&self, name: &ResourceName, record: &Record) -> Option<String> {
+    fn value(&self, credential: &Credential, record: &Record) -> Option<String> {
         let disk = self.disk.as_ref();
-        let limit = super::super::value::LONGEST as u64 * 2;
-        let file = match disk.read(&self.layout.secret_value(name), limit) {
+        let path = self.layout.secret_value(&credential.name);
+        let file = match disk.read(&path, FILE_LIMIT) {
             Ok(Some(file)) => file,
             Ok(None) => return None,
             Err(error) => return Some(format!("cannot be read: {error}")),
         };
         let own = disk.identity().uid;
-        let current = record.current();
-        Some(if !current.is_some_and(|one| one.value.is(&file.bytes)) {
+        let is_current = match credential.store {
+            StoreKind::File => {
+                let current = record.current();
+                current.is_some_and(|one| one.value.is(&file.bytes))
+            }
+            StoreKind::SystemdCreds => record.is_stored_as(&file.bytes),
+        };
+        Some(if !is_current {
             "another value".to_owned()
         } else if file.mode != 0o600 || file.owner.uid != own {
             format!("{:04o} {}:{}", file.mode, file.owner.uid, file.owner.gid)
@@ -190,7 +198,7 @@ impl Store {
             if kind != EntryKind::Dir || asked.contains(&name) {
                 return None;
             }
-            let record = Record::read(disk, &self.layout, &name).ok()??;
+            let record = Outline::read(disk, &self.layout, &name).ok()??;
             let credential: Credential = record.definition.read().ok()?;
             Some(Stray {
                 name: self.layout.secret(&name).display().to_string(),
@@ -219,7 +227,7 @@ fn others(disk: &dyn Disk, layout: &Layout) -> BTreeMap<Target, ProjectName> {
             let Ok(name) = name.parse::<ResourceName>() else {
                 continue;
             };
-            if let Ok(Some(record)) = Record::read(disk, &other, &name) {
+            if let Ok(Some(record)) = Outline::read(disk, &other, &name) {
                 let targets = record.delivered.into_iter().map(|one| one.to);
                 found.extend(targets.map(|target| (target, project.clone())));
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    credential::record::Record,
+    credential::record::Outline,
     effect::{
         disk::{self, Disk, EntryKind},
         lock,
@@ -39,7 +39,7 @@ pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
 pub fn sweep_deliveries(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     for name in names(disk, layout)? {
         // One that cannot be read names no place; whoever observes it says so.
-        let Ok(Some(record)) = Record::read(disk, layout, &name) else {
+        let Ok(Some(record)) = Outline::read(disk, layout, &name) else {
             continue;
         };
         let places: BTreeSet<PathBuf> = (record.delivered.iter())

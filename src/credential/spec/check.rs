@@ -13,7 +13,7 @@ use super::{
         provider::{self, RawProvider},
     },
     instant,
-    raw::{RawCredential, RawDelivery, RawSource, RawStore},
+    raw::{RawCredential, RawDelivery, RawSource},
 };
 
 /// The provider whose tokens make their own successors.
@@ -78,15 +78,6 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
             "/rotate/before",
             format!("it would be due as soon as it is made: its life is {ttl}"),
         ));
-    }
-    if raw.store == Some(RawStore::SystemdCreds) {
-        problems.push(
-            Problem::at(
-                "/store",
-                "this build of lorectl keeps credentials in files only",
-            )
-            .suggest("write `store = \"file\"`, or leave it out"),
-        );
     }
     for (index, one) in raw.deliver.iter().flatten().enumerate() {
         problems.extend(delivery(&format!("/deliver/{index}"), one));

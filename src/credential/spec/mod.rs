@@ -33,7 +33,7 @@ use super::{
     },
     provider::{self, Provider, RawProvider},
 };
-use raw::{RawClientAuth, RawCredential, RawDelivery, RawSource};
+use raw::{RawClientAuth, RawCredential, RawDelivery, RawSource, RawStore};
 
 /// How long before its end a credential is warned of, where the spec does not say.
 const WARN: Seconds = Seconds(14 * 86_400);
@@ -129,6 +129,11 @@ pub fn resolve(
     for (index, one) in raw.deliver.iter().flatten().enumerate() {
         deliver.extend(delivery(index, one, context, &mut problems)?);
     }
+    if store(raw.store) == StoreKind::SystemdCreds && context.applier.uid != 0 {
+        let message = "only what root applies is encrypted by systemd-creds: the system's manager alone opens it";
+        let help = "apply as root, or write `store = \"file\"`";
+        problems.push(Problem::at("/store", message).suggest(help));
+    }
     let (Some(source), true) = (source, problems.is_empty()) else {
         return Ok(Err(problems));
     };
@@ -154,9 +159,17 @@ pub fn resolve(
             ttl: rotate.ttl,
             grace: rotate.grace,
         },
-        store: StoreKind::File,
+        store: store(raw.store),
         deliver,
     }))
+}
+
+/// How a value is kept.
+pub fn store(raw: Option<RawStore>) -> StoreKind {
+    match raw {
+        None | Some(RawStore::File) => StoreKind::File,
+        Some(RawStore::SystemdCreds) => StoreKind::SystemdCreds,
+    }
 }
 
 fn source(raw: &RawSource, context: &Context<'_>, problems: &mut Vec<Problem>) -> Option<Source> {

@@ -189,7 +189,7 @@ impl RawCredential {
 pub enum RawStore {
     /// In a file of whoever applies, 0600.
     File,
-    /// Encrypted for this host by systemd-creds.
+    /// Encrypted for this host by systemd-creds: for root who applies, and services of `systemd-system`.
     SystemdCreds,
 }
 

@@ -14,7 +14,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    credential::value::LONGEST,
+    credential::value::{LONGEST, is_encrypted},
     effect::{
         disk::{Disk, Durability, EntryKind},
         environment, host,
@@ -223,6 +223,10 @@ fn value(name: &ResourceName, read: io::Result<Option<Vec<u8>>>) -> Read {
     }
     match text.as_str() {
         "" => Err(missing(name)),
+        // A unit, or a worker, of before the store was changed, of which nobody has told the service.
+        text if is_encrypted(text) => Err(format!(
+            "the value of {address} is encrypted, and is handed over as it is; `lorectl apply` has the service read it"
+        )),
         text if text.contains('\0') => Err(format!("the value of {address} holds a NUL")),
         _ => Ok(text.into()),
     }
@@ -282,6 +286,7 @@ mod tests {
             (b"abc\n\n", Ok("abc\n")),
             (b"", Err("has no value")),
             (b"\n", Err("has no value")),
+            (b"YWJj\nZGVm\n", Err("is encrypted")),
             (b"a\0b", Err("holds a NUL")),
             (b"\xff", Err("is not UTF-8")),
         ] {

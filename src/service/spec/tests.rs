@@ -63,6 +63,8 @@ impl Host {
             current_user: "joe",
             privileged: false,
             dir: self.dir.path(),
+            renewed: &std::collections::BTreeSet::new(),
+            sealed: &std::collections::BTreeSet::new(),
             programs: None,
         };
         change(&mut context);
@@ -78,6 +80,8 @@ impl Host {
             current_user: "joe",
             privileged: false,
             dir: self.dir.path(),
+            renewed: &std::collections::BTreeSet::new(),
+            sealed: &std::collections::BTreeSet::new(),
             programs: Some(&programs),
         };
         resolve(&declared(text), &context)

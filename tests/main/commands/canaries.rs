@@ -4,7 +4,7 @@
 //! to the issuer that the spec names; to anything else it may not, in any form that one reads back.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     listener::{Answer, Listener},
+    sealed,
     world::World,
 };
 
@@ -107,13 +108,17 @@ struct Farm {
     needles: Vec<(&'static str, Vec<String>)>,
     /// The listeners: of GitLab, of the server of tokens, of the hub, of GitHub.
     issuers: [Listener; 4],
+    /// Whether the store holds nothing in the clear: then each value is encrypted by systemd-creds.
+    is_sealed: bool,
     /// How many commands were searched.
     searched: usize,
+    /// How often a value went to systemd-creds.
+    sealed: usize,
     leaks: BTreeSet<String>,
 }
 
 impl Farm {
-    fn new() -> Self {
+    fn new(is_sealed: bool) -> Self {
         let world = World::new();
         let issuers = [(); 4].map(|()| Listener::issuer([Answer::Close]));
         let [gitlab, server, hub, github] = [0, 1, 2, 3].map(|at: usize| issuers[at].url(""));
@@ -121,7 +126,7 @@ impl Farm {
             fs::create_dir(world.path().join(dir)).unwrap();
         }
         let out = world.path().join("out").display().to_string();
-        world.spec(&format!(
+        let spec = format!(
             r#"
 [credentials.env]
 source = {{ env = "PLAIN" }}
@@ -156,7 +161,9 @@ provider = "github_app"
 base_url = "{github}"
 source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }} }}
 "#
-        ));
+        );
+        let store = if is_sealed { "systemd-creds" } else { "file" };
+        world.spec(&spec.replace("\nsource = ", &format!("\nstore = \"{store}\"\nsource = ")));
         let private = |path: PathBuf, text: &str| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -181,7 +188,9 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             world,
             needles,
             issuers,
+            is_sealed,
             searched: 0,
+            sealed: 0,
             leaks: BTreeSet::new(),
         }
     }
@@ -235,21 +244,24 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
     /// Whether a file is one that holds values by right.
     fn is_right(&self, path: &str) -> bool {
         let state = self.world.path().join("state/acme/secrets");
-        let held = [
-            state,
+        let mut held = vec![
             self.world.path().join("out"),
             self.world.path().join("passed"),
         ];
+        held.extend((!self.is_sealed).then_some(state));
         held.iter().any(|dir| Path::new(path).starts_with(dir))
     }
 
     /// Runs a command under `strace`, and searches all that it writes.
     fn run(&mut self, words: &str, now: &str, gitlab: &str) {
         let trace = tempfile::NamedTempFile::new().unwrap();
-        let script = format!(
-            "exec strace -f -qq -yy -xx -s 4194304 -o {} -e trace=execve,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg -- \"$LORECTL\" {words}",
+        let mut script = format!(
+            "exec strace -f -qq -yy -xx -s 4194304 -o {} -e trace=execve,dup2,dup3,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg -- \"$LORECTL\" {words}",
             trace.path().display()
         );
+        if self.is_sealed {
+            script = sealed::on_host(&self.world.path().join("key"), &script);
+        }
         let ran = self.world.shell(&script);
         let ran = ran
             .env("PLAIN", planted("env"))
@@ -282,10 +294,14 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
     fn search(&mut self, words: &str, trace: &str) -> usize {
         let mut others = BTreeSet::new();
         let mut writes = 0;
+        let pipes = sealing_pipes(trace);
         for line in trace.lines() {
             let (pid, call) = line.split_once(' ').unwrap();
             let call = call.trim_start();
             if call.starts_with("execve(") {
+                for name in shown(&bytes(call), &self.needles) {
+                    self.leaks.insert(format!("{words}: {name} is an argument"));
+                }
                 // A program of the spec writes what it likes; its own pipe is how it gives a value.
                 let program = call.split('"').nth(1).unwrap_or_default();
                 let ours = unescaped(program).ends_with("/lorectl");
@@ -294,12 +310,16 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
                 }
                 continue;
             }
-            if others.contains(pid) {
+            if others.contains(pid) || call.starts_with("dup") {
                 continue;
             }
             let behind = call.split_once('<').map_or("", |(_, rest)| rest);
             let behind = behind.split_once(">,").map_or(behind, |(behind, _)| behind);
             writes += 1;
+            if pipes.contains(&unescaped(behind)) {
+                self.sealed += shown(&bytes(call), &self.needles).len();
+                continue;
+            }
             if behind.starts_with("TCP") || self.is_right(&unescaped(behind)) {
                 continue;
             }
@@ -326,6 +346,28 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             }
         }
     }
+}
+
+/// The pipes from which systemd-creds reads, as a trace tells.
+fn sealing_pipes(trace: &str) -> BTreeSet<String> {
+    let (mut inputs, mut pipes) = (BTreeMap::new(), BTreeSet::new());
+    for line in trace.lines() {
+        let (pid, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        if call.starts_with("dup") {
+            // dup2(5<pipe:[1234]>, 0</dev/null>) = 0<pipe:[1234]>
+            if let Some((_, input)) = call.split_once(" = 0<") {
+                let input = input.split(['<', '>']).next().unwrap_or_default();
+                inputs.insert(pid, unescaped(input));
+            }
+        } else if call.starts_with("execve(") {
+            let program = unescaped(call.split('"').nth(1).unwrap_or_default());
+            if program.ends_with("/systemd-creds") {
+                pipes.extend(inputs.get(pid).cloned());
+            }
+        }
+    }
+    pipes
 }
 
 /// What `-xx` wrote out, of all strings of a call.
@@ -383,7 +425,7 @@ fn no_canary_is_written_but_where_it_belongs() {
     {
         return;
     }
-    let mut farm = Farm::new();
+    let mut farm = Farm::new(false);
     let gl = planted("gitlab");
     farm.good();
     // One that has not the form of a token is refused, and nothing of it said.
@@ -424,5 +466,37 @@ fn no_canary_is_written_but_where_it_belongs() {
     farm.good();
     farm.run("destroy -y -vvv", late[2], gl);
     assert_eq!(farm.searched, 64);
+    assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
+}
+
+#[test]
+fn no_canary_is_in_the_clear_where_the_store_is_encrypted() {
+    let strace = std::process::Command::new("strace").arg("-V").output();
+    if strace.is_err() || !sealed::is_possible() {
+        return;
+    }
+    let mut farm = Farm::new(true);
+    let gl = planted("gitlab");
+    farm.good();
+    for words in COMMANDS {
+        farm.run(words, "2026-02-03T04:05:06Z", gl);
+    }
+    // All of them came to the store.
+    let secrets = farm.world.state().join("secrets");
+    let values = fs::read_dir(secrets).unwrap();
+    let values = values.filter(|entry| entry.as_ref().unwrap().path().join("value").exists());
+    assert_eq!(values.count(), 11);
+    assert!(farm.sealed >= PLANTED.len() - 1, "{}", farm.sealed);
+    farm.echo();
+    for words in [
+        "plan -vvv",
+        "apply -y -vvv",
+        "credential rotate access -y -vvv",
+    ] {
+        farm.run(words, "2026-02-28T12:00:00Z", gl);
+    }
+    farm.good();
+    farm.run("destroy -y -vvv", "2026-02-28T22:00:00Z", gl);
+    assert_eq!(farm.searched, 24);
     assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
 }

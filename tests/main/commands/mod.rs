@@ -24,6 +24,7 @@ mod reconcile;
 mod refresh;
 mod repeat;
 mod runs;
+mod sealed;
 mod show;
 mod state;
 mod tending;
