@@ -442,7 +442,7 @@ impl Store {
         Ok(Zeroizing::new(bytes))
     }
 
-    fn store(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
+    pub(super) fn store(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
         let path = self.layout.secret_value(name);
         let own = self.disk.identity();
         let written = self

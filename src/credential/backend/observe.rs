@@ -139,7 +139,7 @@ impl Store {
         let disk = self.disk.as_ref();
         let mut image = Image::empty();
         image.set(image::DEFINITION, image::definition(&record.definition));
-        if let Some(text) = self.value(credential, record) {
+        if let Some(text) = self.value(credential, record, facts) {
             image.set(VALUE, Part::Text(text));
         }
         let source = match source::look(disk, credential) {
@@ -160,12 +160,17 @@ impl Store {
     }
 
     /// How the file of the value is; `None` where it is not there.
-    fn value(&self, credential: &Credential, record: &Record) -> Option<String> {
+    fn value(&self, credential: &Credential, record: &Record, facts: &Facts) -> Option<String> {
         let disk = self.disk.as_ref();
         let path = self.layout.secret_value(&credential.name);
+        // One that does not serve is kept from runs, where it could be renewed for them.
+        let is_withheld = credential.renews_for_runs() && !facts.serves(self.now());
         let file = match disk.read(&path, FILE_LIMIT) {
             Ok(Some(file)) => file,
-            Ok(None) => return None,
+            Ok(None) => {
+                let is_withheld = is_withheld && credential.store == StoreKind::SystemdCreds;
+                return is_withheld.then(|| STORED.to_owned());
+            }
             Err(error) => return Some(format!("cannot be read: {error}")),
         };
         let own = disk.identity().uid;
@@ -173,6 +178,7 @@ impl Store {
             StoreKind::File => {
                 let current = record.current();
                 current.is_some_and(|one| one.value.is(&file.bytes))
+                    || is_withheld && file.bytes.is_empty()
             }
             StoreKind::SystemdCreds => record.is_stored_as(&file.bytes),
         };

@@ -5,7 +5,7 @@
 
 use crate::{
     credential::{
-        definition::{Credential, STORE, Source},
+        definition::{Credential, STORE, Source, StoreKind},
         facts::{Due, Facts, Noted, away},
         image,
         key::Key,
@@ -90,6 +90,7 @@ impl Store {
         }
         if !known.is_due(now) {
             if !known.facts.serves(now) {
+                self.withhold(name).await;
                 return Err(lifeless(&known, now));
             }
             self.end_old_ones(name, &known).await;
@@ -108,7 +109,35 @@ impl Store {
             Err(error) if known.facts.serves(self.now()) => {
                 Ok(known.told(Renewal::NotRenewed(super::act::told(&error))))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.withhold(name).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps from runs a value that does not serve: the runner names what is missing and tries again
+    /// later, where a stage would be refused and could take that for final. Nothing is lost: the record
+    /// has it. What stands in the way of that is no reason to say less of why there is no value.
+    async fn withhold(&self, name: &ResourceName) {
+        let Ok(Some(_lock)) = self.alone_with(name, true).await else {
+            return;
+        };
+        match self.known(name) {
+            Ok(known) if known.facts.generation != 0 && !known.facts.serves(self.now()) => {
+                let _ = match known.credential.store {
+                    // A unit whose file is missing does not start.
+                    StoreKind::File => self.store(name, b""),
+                    StoreKind::SystemdCreds => {
+                        let path = self.layout.secret_value(name);
+                        let removed = self.disk.remove(&path);
+                        removed
+                            .map(drop)
+                            .map_err(|error| Error::io("remove", &path, error))
+                    }
+                };
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 

@@ -111,10 +111,20 @@ fn a_token_is_renewed_when_it_is_due_and_served_while_it_is_valid() {
     }
     assert_eq!(server.seen().len(), 4);
     assert_eq!(delivered(&world), "two");
+    // No run begins with it, and that is no drift.
+    let value = world.state().join("secrets/api/value");
+    assert_eq!(read(&value), "");
+    after(&world, 3000 + 3700, "drift --detailed-exitcode").exits(0);
+    let ran = after(&world, 3000 + 3700, "service trigger job").exits(1);
+    ran.says("credential.api has no value");
+    let status = after(&world, 3000 + 3700, "service status job --json").exits(0);
+    let status = status.says("CREDENTIAL_MISSING");
+    assert!(status.stdout.contains("\"backoff\""), "{}", status.stdout);
 
     server.answer([given("three", 3600)]);
     refresh(3000 + 3900).exits(0).says("renewed");
     assert_eq!(delivered(&world), "three");
+    assert_eq!(read(&value), "three");
 }
 
 #[test]
