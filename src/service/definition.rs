@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Digest, ProjectName, ResourceId, ResourceName, Seconds},
-    service::notify::sink::{Sink, Target, UrlSource},
+    notify::sink::{Sink, Target, UrlSource},
 };
 
 /// The version of `run.json` that this binary writes and the newest that it reads.
