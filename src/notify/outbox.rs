@@ -122,6 +122,11 @@ impl<M: Letter> Outbox<M> {
             && self.told.is_none()
     }
 
+    /// Whether nothing waits to be sent.
+    pub fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Adds what is to be told; what waits already, by its id, is not added again.
     pub fn push(&mut self, sink: ResourceName, message: M, now: Timestamp) {
         let mut known = self.waiting.iter();

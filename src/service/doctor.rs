@@ -3,7 +3,7 @@
 //! Read-only, but for what `fix` mends: what an apply would make anyway, and a status that cannot be
 //! read, which is set aside. Whether a manager of systemd answers is asked elsewhere.
 
-mod notify;
+pub mod notify;
 
 use std::path::Path;
 

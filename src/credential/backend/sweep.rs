@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     id::ResourceName,
     layout::Layout,
+    notify::outbox::file::FILE as OUTBOX,
 };
 
 /// Removes what a crash left half-written in the store. No journal tells of it: a plan keeps what it
@@ -16,8 +17,10 @@ use crate::{
 /// # Errors
 /// What the disk says.
 pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    // The outbox is written without that lock too, and sweeps for itself; it holds no value.
+    let ours = |target: &str| target != OUTBOX;
     for name in names(disk, layout)? {
-        disk::sweep(disk, &layout.secret(&name), &|_| true).map_err(failed)?;
+        disk::sweep(disk, &layout.secret(&name), &ours).map_err(failed)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub const MESSAGE_VERSION: u32 = 1;
 
 /// What a webhook gets as its body, and a command on its standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[schemars(title = "What a webhook of the form `json` and a command are told")]
+#[schemars(rename = "OfRun")]
 pub struct Message {
     /// The version of this format.
     pub version: u32,

@@ -210,6 +210,19 @@ pub(super) fn url_source(url: &RawUrl) -> Option<UrlSource> {
     }
 }
 
+/// The entries of `notify` that are there twice.
+pub fn twice(names: &[ResourceName]) -> Vec<Problem> {
+    (names.iter().enumerate())
+        .filter(|(index, name)| names.iter().take(*index).any(|earlier| earlier == *name))
+        .map(|(index, name)| {
+            Problem::at(
+                format!("/notify/{index}"),
+                format!("`{name}` is there twice"),
+            )
+        })
+        .collect()
+}
+
 /// The sinks that something names, in the order in which it does; `all` are the events of its kind.
 pub fn resolve(
     names: &[ResourceName],
