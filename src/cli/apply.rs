@@ -424,13 +424,12 @@ impl Order<'_> {
             || !situation.memory.open_journals.is_empty()
             || !report.unmended.is_empty();
         let done = outcome(plan, &report);
-        let posted = match self.options.destroy {
+        let posted = if self.options.destroy.is_none() {
+            let looked = tidings::looked_after(situation, plan, &report);
+            tidings::post(context, &layout, &looked).await
+        } else {
             // Who removes it all needs no telling.
-            Some(_) => Posted::default(),
-            None => {
-                let looked = tidings::looked_after(situation, plan, &report);
-                tidings::post(context, &layout, &looked).await
-            }
+            Posted::default()
         };
         if did || context.json() {
             show_report(context, plan, &report, run.since)?;

@@ -238,7 +238,12 @@ const fn is_under_way(facts: &Facts) -> bool {
 fn error(look: &Look<'_>, standing: Standing, wrong: &[Wrong]) -> Option<(Option<Code>, String)> {
     let source = look.credential.source.told();
     let by_hand = format!("put a new token into {source}, then `lorectl apply`");
-    let help = if look.credential.source.renews() {
+    // One that signs its own renewal cannot when it is dead.
+    let renews = match standing {
+        Standing::Dead(_) => look.credential.source.renews(),
+        Standing::Provisioned | Standing::Expiring | Standing::Missing => look.credential.renews(),
+    };
+    let help = if renews {
         "`lorectl apply` obtains another"
     } else {
         &by_hand

@@ -150,9 +150,8 @@ impl Letter for Message {
             more.push(format!("in trouble since {since}"));
         }
         if matches!(self.event, Event::Recovered | Event::Rotated) {
-            match (&self.fingerprint, &self.fingerprint_before) {
-                (Some(new), Some(old)) => more.push(format!("{new} in the place of {old}")),
-                (Some(_) | None, Some(_) | None) => {}
+            if let (Some(new), Some(old)) = (&self.fingerprint, &self.fingerprint_before) {
+                more.push(format!("{new} in the place of {old}"));
             }
             let end = |at: Timestamp| format!("ends {at}");
             more.extend(self.expires_at.map(end));

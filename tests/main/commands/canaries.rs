@@ -107,6 +107,8 @@ struct Farm {
     needles: Vec<(&'static str, Vec<String>)>,
     /// The listeners: of GitLab, of the server of tokens, of the hub, of GitHub.
     issuers: [Listener; 4],
+    /// Who hears of all of them.
+    hook: Listener,
     /// How many commands were searched.
     searched: usize,
     leaks: BTreeSet<String>,
@@ -117,11 +119,12 @@ impl Farm {
         let world = World::new();
         let issuers = [(); 4].map(|()| Listener::issuer([Answer::Close]));
         let [gitlab, server, hub, github] = [0, 1, 2, 3].map(|at: usize| issuers[at].url(""));
+        let hook = Listener::start([Answer::status(200)]);
         for dir in ["out", "passed"] {
             fs::create_dir(world.path().join(dir)).unwrap();
         }
         let out = world.path().join("out").display().to_string();
-        world.spec(&format!(
+        let spec = format!(
             r#"
 [credentials.env]
 source = {{ env = "PLAIN" }}
@@ -156,7 +159,10 @@ provider = "github_app"
 base_url = "{github}"
 source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }} }}
 "#
-        ));
+        );
+        let spec = spec.replace("\nsource", "\nnotify = [\"ops\"]\nsource");
+        let url = hook.url("/hook");
+        world.spec(&format!("[notify.ops]\nwebhook = \"{url}\"\n{spec}"));
         let private = |path: PathBuf, text: &str| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -181,6 +187,7 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             world,
             needles,
             issuers,
+            hook,
             searched: 0,
             leaks: BTreeSet::new(),
         }
@@ -240,7 +247,8 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             self.world.path().join("out"),
             self.world.path().join("passed"),
         ];
-        held.iter().any(|dir| Path::new(path).starts_with(dir))
+        // What is to be told lies beside the values, and holds none.
+        held.iter().any(|dir| Path::new(path).starts_with(dir)) && !path.contains("outbox.json")
     }
 
     /// Runs a command under `strace`, and searches all that it writes.
@@ -424,5 +432,20 @@ fn no_canary_is_written_but_where_it_belongs() {
     farm.good();
     farm.run("destroy -y -vvv", late[2], gl);
     assert_eq!(farm.searched, 64);
+    // What others heard.
+    let heard = farm.hook.seen();
+    for event in ["failed", "expiring"] {
+        let told = format!("\"event\":\"{event}\"");
+        assert!(
+            heard.iter().any(|seen| seen.body.contains(&told)),
+            "{event}"
+        );
+    }
+    for seen in heard {
+        let all = format!("{} {} {}", seen.what, seen.headers, seen.body);
+        for name in shown(all.as_bytes(), &farm.needles) {
+            farm.leaks.insert(format!("others hear {name}: {all}"));
+        }
+    }
     assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
 }
