@@ -18,6 +18,7 @@ pub mod image;
 pub mod issuer;
 pub mod key;
 pub mod mint;
+pub mod notify;
 pub mod plan;
 pub mod provider;
 pub mod record;

@@ -28,6 +28,7 @@ pub mod effect;
 pub mod error;
 pub mod id;
 pub mod layout;
+pub mod notify;
 pub mod observe;
 pub mod plan;
 pub mod resource;

@@ -8,7 +8,7 @@ use crate::{
         execute::{Backends, Interrupt, OnFailure},
         session::{Session, sweep},
     },
-    credential::backend as credential,
+    credential::{backend as credential, notify::tell::Posted},
     effect::{
         environment,
         lock::{Holder, ProjectLock},
@@ -37,6 +37,7 @@ use super::{
     plan::{held, show, show_before},
     project::{Project, readers},
     reconcile::Mending,
+    tidings,
 };
 
 /// The largest plan file.
@@ -229,7 +230,7 @@ impl Order<'_> {
             seed,
             since,
         };
-        let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
+        let lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
         sweep(disk, &layout)?;
         credential::sweep_store(disk, &layout)?;
         let (backends, situation, plan) = self.plan(wish, &approved).await?;
@@ -241,8 +242,13 @@ impl Order<'_> {
                 &situation.memory.unfinished.purged,
             )?;
         }
-        self.execute(&backends, &situation, &plan, run, &approved)
-            .await
+        let executed = self.execute(&backends, &situation, &plan, run, &approved);
+        let (done, posted) = executed.await?;
+        // Whoever hears of it is not waited for by the next apply.
+        drop((backends, lock));
+        let layout = self.context.layout(self.project.clone());
+        tidings::deliver(self.context, &layout, posted).await;
+        Ok(done)
     }
 
     /// Whether nothing of the project is here yet.
@@ -312,6 +318,11 @@ impl Order<'_> {
     ) -> Result<std::result::Result<Approval, Done>> {
         let (_, situation, plan) = self.plan(wish, &Approved::Beforehand).await?;
         let is_needed = plan.has_changes() || !situation.memory.open_journals.is_empty();
+        if !is_needed && plan.refusals.is_empty() && self.options.destroy.is_none() {
+            let looked = tidings::looked_after(&situation, &plan, &Report::default());
+            let layout = self.context.layout(self.project.clone());
+            tidings::tell(self.context, &layout, &looked).await;
+        }
         let unapproved = Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
             .suggest("say `-y`, or give a plan file made with `lorectl plan --out FILE`");
         if self.context.json() {
@@ -364,7 +375,7 @@ impl Order<'_> {
         plan: &Plan,
         run: Run,
         approved: &Approved,
-    ) -> Result<Done> {
+    ) -> Result<(Done, Posted)> {
         let context = self.context;
         let layout = context.layout(self.project.clone());
         let console = &context.console;
@@ -413,13 +424,22 @@ impl Order<'_> {
             || !situation.memory.open_journals.is_empty()
             || !report.unmended.is_empty();
         let done = outcome(plan, &report);
+        let posted = if self.options.destroy.is_none() {
+            let looked = tidings::looked_after(situation, plan, &report);
+            tidings::post(context, &layout, &looked).await
+        } else {
+            // Who removes it all needs no telling.
+            Posted::default()
+        };
         if did || context.json() {
             show_report(context, plan, &report, run.since)?;
         } else if report.is_mending && done != Done::Fine {
             // Nothing but holds, which nobody has seen.
             show_before(context, plan)?;
         }
-        Ok(done)
+        // Who has asked us to stop is not kept waiting.
+        let posted = Some(posted).filter(|_| !report.interrupted);
+        Ok((done, posted.unwrap_or_default()))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         facts::{Facts, Noted, Standing, away, told_by},
         finding::Status,
         issuer::{self, Controls},
+        notify::tell,
         record::Record,
         value::{self, LONGEST},
     },
@@ -23,6 +24,7 @@ use crate::{
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
+    notify::outbox::file::Stored,
     plan::Options,
     view::{
         credential::{List, Row, Validated},
@@ -38,6 +40,7 @@ use super::{
     context::Context,
     project::Project,
     status::{memory, unknown},
+    tidings,
 };
 
 /// Runs a verb.
@@ -92,6 +95,11 @@ fn list(context: &Context) -> Result<Done> {
             renew_at: facts.and_then(|facts| facts.renew_at),
             delivered: told(&applied),
             why: why(facts, &applied, now),
+            undelivered: match tell::read(context.disk.as_ref(), &layout, &address.name) {
+                Stored::Good(outbox) => tidings::undelivered(&outbox, &applied.notify),
+                // The doctor says so.
+                Stored::Damaged(_) | Stored::Newer(_) => Vec::new(),
+            },
         });
     }
     context.show(&list)

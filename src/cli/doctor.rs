@@ -476,6 +476,10 @@ impl Doctor<'_> {
                 let finding = Finding::of(Some(address.to_string()), check);
                 self.page.checks.push(finding);
             }
+            let untold = credential::doctor::untold(disk, &self.layout, &address.name);
+            let untold = untold.into_iter();
+            let findings = untold.map(|check| Finding::of(Some(address.to_string()), check));
+            self.page.checks.extend(findings);
         }
     }
 

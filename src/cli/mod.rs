@@ -22,6 +22,7 @@ mod service;
 mod show;
 mod state;
 mod status;
+mod tidings;
 mod worker;
 
 use std::{ffi::OsString, process::ExitCode};

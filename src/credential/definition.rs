@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{BackendId, ProjectName, ResourceId, ResourceName, Seconds, Timestamp},
+    notify::sink::Sink,
     resource::Owner,
+    service::definition::fill_in_sinks,
 };
 
 use super::{mint::Issuer, provider::Provider};
@@ -68,6 +70,9 @@ pub struct Credential {
     /// Where it is delivered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliver: Vec<Delivery>,
+    /// Who hears of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Sink>,
 }
 
 /// How a credential is replaced before it ends.
@@ -164,6 +169,7 @@ impl Credential {
                 }
             }
         }
+        fill_in_sinks(&mut self.notify, &applied.notify);
         if let (
             Source::Command { argv, timeout, .. },
             Source::Command {

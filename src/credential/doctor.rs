@@ -4,17 +4,49 @@ use crate::{
     effect::disk::Disk,
     id::{ResourceName, Timestamp},
     layout::Layout,
-    service::doctor::{Check, Verdict},
+    notify::outbox::file::Stored,
+    service::doctor::{Check, Verdict, notify::failed},
 };
 
 use super::{
     backend,
+    definition::Credential,
     facts::{Standing, away, told_by},
     issuer,
+    notify::tell,
     record::Record,
 };
 
 const APPLY: &str = "lorectl apply";
+
+/// What others were not told of a credential: one check for each entry of `[notify]` that failed.
+pub fn untold(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Vec<Check> {
+    let warn = |message: String, action: &str| Check::new("notify", Verdict::Warn, message, action);
+    let known = Record::read(disk, layout, name).ok().flatten();
+    let credential = known.and_then(|record| record.definition.read::<Credential>().ok());
+    let sinks = credential
+        .map(|credential| credential.notify)
+        .unwrap_or_default();
+    if sinks.is_empty() {
+        return Vec::new();
+    }
+    match tell::read(disk, layout, name) {
+        Stored::Good(mut outbox) => {
+            outbox.keep_known(&sinks, false);
+            let faults = outbox.faults.iter();
+            let faults = faults.map(|(sink, fault)| failed(&format!("notify.{sink}"), fault));
+            faults.collect()
+        }
+        Stored::Damaged(why) => vec![warn(
+            format!("the outbox cannot be read ({why}); the next apply sets it aside"),
+            APPLY,
+        )],
+        Stored::Newer(version) => vec![warn(
+            format!("the outbox has version {version}, newer than this lorectl: nothing is told"),
+            "install a newer lorectl",
+        )],
+    }
+}
 
 /// How a credential stands: `provisioned`, `expiring`, `missing`, `format-invalid` or `dead`.
 pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timestamp) -> Check {

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::{
     error::{Code, Result},
     id::{Address, Timestamp},
+    notify::sink::Event,
     resource::{Action, Definition, Disruption, FieldChange, Found, Hold, Image, Lift, Meta, Part},
+    service::plan::sinks,
 };
 
 use super::{
@@ -205,6 +207,11 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         told.after = value(Some(definition), case.desired_image, case.meta.1, print)?;
     }
     told.fields = fields(before.as_ref(), after.as_ref());
+    if let Some(after) = &after {
+        let old = before.as_ref().map_or(&[][..], |before| &before.notify);
+        told.fields
+            .extend(sinks(old, &after.notify, &Event::OF_CREDENTIALS));
+    }
     told.fields.extend(meta_fields(case.meta));
     if let Some(coming) = &coming {
         told.fields.extend(value_field(coming, facts.as_ref()));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Digest, ProjectName, ResourceId, ResourceName, Seconds},
-    service::notify::sink::{Sink, Target, UrlSource},
+    notify::sink::{Sink, Target, UrlSource},
 };
 
 /// The version of `run.json` that this binary writes and the newest that it reads.
@@ -367,16 +367,7 @@ impl Service {
                 *program = known;
             }
         }
-        for sink in &mut self.notify {
-            let was = applied.notify.iter().find(|was| was.name == sink.name);
-            if let Target::Command(run) = &mut sink.to
-                && let Some(Target::Command(was)) = was.map(|was| &was.to)
-                && let (Some(program), Some(was)) = (run.first_mut(), was.first())
-                && let Some(known) = known(program, was)
-            {
-                *program = known;
-            }
-        }
+        fill_in_sinks(&mut self.notify, &applied.notify);
         self.repin(applied);
     }
 
@@ -426,6 +417,20 @@ impl Service {
     /// and to tell others.
     pub const fn patience(&self) -> Seconds {
         Seconds(self.timeout.0.saturating_add(60))
+    }
+}
+
+/// Takes the programs of sinks that are only known on their host from what was applied there.
+pub fn fill_in_sinks(sinks: &mut [Sink], applied: &[Sink]) {
+    for sink in sinks {
+        let was = applied.iter().find(|was| was.name == sink.name);
+        if let Target::Command(run) = &mut sink.to
+            && let Some(Target::Command(was)) = was.map(|was| &was.to)
+            && let (Some(program), Some(was)) = (run.first_mut(), was.first())
+            && let Some(known) = known(program, was)
+        {
+            *program = known;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Read-only, but for what `fix` mends: what an apply would make anyway, and a status that cannot be
 //! read, which is set aside. Whether a manager of systemd answers is asked elsewhere.
 
-mod notify;
+pub mod notify;
 
 use std::path::Path;
 
@@ -512,13 +512,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_others_cannot_be_told_is_warned_of() {
-        use crate::service::notify::{
+        use crate::notify::{
             outbox::{Attempt, file::Writer},
             sink::{Event, NotifyFormat, Sink, Target, UrlSource},
         };
         let sink = |name: &str, url| Sink {
             name: name.parse().unwrap(),
-            events: Event::ALL.to_vec(),
+            events: Event::OF_SERVICES.to_vec(),
             to: Target::Webhook {
                 url,
                 format: NotifyFormat::Json,
@@ -570,10 +570,9 @@ mod tests {
         }
         let writer = Writer {
             disk: &RealDisk,
-            layout: &world.layout,
-            name: &world.service.name,
+            dir: &world.layout.data(&world.service.name),
         };
-        let change = |outbox: &mut crate::service::notify::outbox::Outbox| {
+        let change = |outbox: &mut crate::service::notify::courier::Outbox| {
             let never = Attempt::Never("it answered 404".to_owned());
             outbox.settle(&"ops".parse().unwrap(), "1.failed", never, now(), 1);
             outbox.settle_ping(Some("no answer in time".to_owned()), now());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     error::Result,
     id::{Address, BackendId, Digest, Kind, ResourceName, Seconds, Timestamp},
+    notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
     resource::{
         Action, Definition, Disruption, FieldChange, File, FileChange, Found, Image, Meta, Part,
     },
@@ -22,7 +23,6 @@ use super::{
         Service, Stage,
     },
     desired,
-    notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
     schedule::{self, Fire, Past},
 };
 
@@ -340,7 +340,9 @@ fn fields(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange>
         Digest::short,
     ));
     fields.extend(stages(before, after));
-    fields.extend(sinks(before, after));
+    let old = before.map_or(&[][..], |service| &service.notify);
+    let new = after.map_or(&[][..], |service| &service.notify);
+    fields.extend(sinks(old, new, &Event::OF_SERVICES));
     fields
 }
 
@@ -371,16 +373,14 @@ fn url(source: &UrlSource) -> String {
     }
 }
 
-/// Who hears of a service, each by name.
-fn sinks(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> {
-    let find = |service: Option<&Service>, name: &ResourceName| {
-        let sink = service?.notify.iter().find(|sink| sink.name == *name)?;
-        Some(sink_text(sink))
+/// Who hears of something, each by name; `all` are the events of its kind.
+pub fn sinks(before: &[Sink], after: &[Sink], all: &[Event]) -> Vec<FieldChange> {
+    let find = |sinks: &[Sink], name: &ResourceName| {
+        let sink = sinks.iter().find(|sink| sink.name == *name)?;
+        Some(sink_text(sink, all))
     };
-    let names: std::collections::BTreeSet<&ResourceName> = (before.into_iter().chain(after))
-        .flat_map(|service| &service.notify)
-        .map(|sink| &sink.name)
-        .collect();
+    let both = before.iter().chain(after);
+    let names: BTreeSet<&ResourceName> = both.map(|sink| &sink.name).collect();
     (names.into_iter())
         .filter_map(|name| {
             change(
@@ -392,7 +392,7 @@ fn sinks(before: Option<&Service>, after: Option<&Service>) -> Vec<FieldChange> 
         .collect()
 }
 
-fn sink_text(sink: &Sink) -> String {
+fn sink_text(sink: &Sink, all: &[Event]) -> String {
     let to = match &sink.to {
         Target::Command(run) => command_text(run),
         Target::Webhook {
@@ -410,7 +410,7 @@ fn sink_text(sink: &Sink) -> String {
             format!("{}{form}{ca}", url(source))
         }
     };
-    if sink.events.len() == Event::ALL.len() {
+    if sink.events == all {
         return to;
     }
     let events: Vec<&str> = sink.events.iter().map(|event| event.as_str()).collect();

@@ -30,7 +30,7 @@ use crate::{
     service::{
         definition::{Overlap, Service},
         logs,
-        notify::deliver::Courier,
+        notify::courier::Courier,
         schedule::{self, Due, Past},
         status::{
             CurrentRun, RunRecord, Skip, SkipReason, Status, Trigger,

@@ -19,6 +19,7 @@ use std::{
 
 use crate::{
     id::{Address, Digest, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds},
+    notify::sink::Event,
     resource::{Declared, Meta},
     service::definition::{
         Breaker, Classify, RUN_VERSION, Retry, Schedule, Scheduler, Service, Stage,
@@ -207,7 +208,8 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         }
     }
     let names = raw.notify.as_deref().unwrap_or_default();
-    let sinks = sink::resolve(names, &declared.sinks, context, &mut note);
+    let (own, all) = (&declared.sinks, &Event::OF_SERVICES);
+    let sinks = sink::resolve(names, own, context.programs, all, &mut note);
     let schedule = match check::schedule(raw) {
         Ok(schedule) if problems.is_empty() => schedule,
         // A faulty schedule is among the problems of the check.

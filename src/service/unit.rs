@@ -376,11 +376,11 @@ pub(super) fn path_word(what: &str, path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::sink::UrlSource;
     use crate::service::definition::{
         Breaker, CatchUp, Classify, CredentialForm, CredentialUse, Criticality, ExitPolicy,
         Overlap, RUN_VERSION, Retry, Sandbox, Stage,
     };
-    use crate::service::notify::sink::UrlSource;
     use proptest::prelude::*;
 
     fn service() -> Service {

@@ -514,11 +514,14 @@ impl Loader {
     /// The credentials without faults.
     fn credentials(&self, sources: &Sources) -> Vec<DeclaredCredential> {
         let mut credentials = Vec::with_capacity(self.credentials.len());
+        let sinks = self.sinks(sources);
         for (name, (read, place)) in &self.credentials {
             let Some(raw) = read.raw.clone().filter(|_| read.is_sound) else {
                 continue;
             };
             let file = sources.files.get(place.file);
+            let named = raw.notify.iter().flatten();
+            let named = named.filter_map(|name| sinks.get(name).cloned());
             // What its issuer's requests are signed with comes first.
             let signed_with = raw.signed_with().map(|(_, name)| name.clone());
             let signed_with = signed_with.map(|name| Address::new(Kind::Credential, name));
@@ -533,6 +536,7 @@ impl Loader {
                     protect: raw.protect.unwrap_or_default(),
                     ignore_drift: raw.ignore_drift.clone().unwrap_or_default(),
                 },
+                sinks: named.collect(),
                 on: (raw.on.iter().flatten())
                     .map(|host| host.as_str().to_owned())
                     .collect(),
@@ -590,15 +594,19 @@ impl Loader {
             if !self.torn {
                 let unlisted = self.unlisted(&service.on);
                 problems.extend(unlisted.map(|problem| (service.address(), problem)));
-                let unknown = self.unknown_sinks(service);
+                let unknown = self.unknown_sinks(service.raw.notify.as_deref());
                 problems.extend(unknown.map(|problem| (service.address(), problem)));
-                let lacking = self.lacking(service, credentials);
+                let uses = service.uses().into_iter();
+                let lacking = self.lacking(&service.on, "service", uses, credentials);
                 problems.extend(lacking.map(|problem| (service.address(), problem)));
             }
         }
         for credential in credentials.iter().filter(|_| !self.torn) {
             let unlisted = self.unlisted(&credential.on);
             problems.extend(unlisted.map(|problem| (credential.address(), problem)));
+            let uses = credential.told_with();
+            let lacking = self.lacking(&credential.on, "credential", uses, credentials);
+            problems.extend(lacking.map(|problem| (credential.address(), problem)));
         }
         let read = self.credentials.iter().filter(|_| !self.torn);
         for (name, raw) in read.filter_map(|(name, (read, _))| Some((name, read.raw.as_ref()?))) {
@@ -606,6 +614,8 @@ impl Loader {
                 .is_some_and(|name| matches!(self.providers.get(name), Some((None, _))));
             let unknown = token::unknown_provider(raw, providers).filter(|_| !faulty);
             let address = Address::new(Kind::Credential, name.clone());
+            problems.extend(unknown.map(|problem| (address.clone(), problem)));
+            let unknown = self.unknown_sinks(raw.notify.as_deref());
             problems.extend(unknown.map(|problem| (address.clone(), problem)));
             if let Some((at, signed_with)) = raw.signed_with()
                 && (signed_with == name || !self.credentials.contains_key(signed_with))
@@ -649,9 +659,9 @@ impl Loader {
 
     fn unknown_sinks<'a>(
         &'a self,
-        service: &'a DeclaredService,
+        names: Option<&'a [ResourceName]>,
     ) -> impl Iterator<Item = Problem> + 'a {
-        let names = service.raw.notify.iter().flatten().enumerate();
+        let names = names.into_iter().flatten().enumerate();
         names.filter_map(|(index, name)| {
             if self.notify.contains_key(name) {
                 return None;
@@ -720,15 +730,17 @@ impl Loader {
             .map(String::as_str)
     }
 
-    /// The credentials that a service names and that are not on each of its hosts.
+    /// The credentials that a resource uses and that are not on each of its hosts.
     fn lacking<'a>(
         &'a self,
-        service: &'a DeclaredService,
+        on: &'a [String],
+        kind: &'a str,
+        uses: impl Iterator<Item = (String, &'a ResourceName)> + 'a,
         credentials: &'a [DeclaredCredential],
     ) -> impl Iterator<Item = Problem> + 'a {
-        service.uses().into_iter().filter_map(|(at, name)| {
-            let host = self.missing_on(name, &service.on, credentials)?;
-            let message = format!("`credential.{name}` is not on {host}, which has this service");
+        uses.filter_map(move |(at, name)| {
+            let host = self.missing_on(name, on, credentials)?;
+            let message = format!("`credential.{name}` is not on {host}, which has this {kind}");
             let help = format!("add `{host}` to the credential's `on`, or leave that out");
             Some(Problem::at(at, message).suggest(help))
         })

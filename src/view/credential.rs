@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     canvas::{Canvas, Line},
+    service::{Undelivered, undelivered},
     state::State,
     style::{Paint, Style},
     table::{Column, Table},
@@ -58,6 +59,8 @@ pub struct Row {
     pub delivered: Vec<String>,
     /// What else should be known.
     pub why: Option<String>,
+    /// Whom its last news has not reached.
+    pub undelivered: Vec<Undelivered>,
 }
 
 const fn column(title: &'static str, spare: u8) -> Column {
@@ -100,6 +103,10 @@ pub fn render(list: &List, style: &Style) -> String {
         ]);
         if let Some(why) = &row.why {
             table.note(Line::new().plain(why));
+        }
+        for own in &row.undelivered {
+            let note = Line::new().put(Paint::Dim, "not told ");
+            table.note(note.join(undelivered(list.at, own)));
         }
     }
     table.draw(&mut canvas);

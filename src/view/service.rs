@@ -11,7 +11,8 @@ pub use data::{FireData, SkipData, StatusData, TriggerData};
 pub use list::{List, ListRow, render as render_list};
 pub use logs::{LogLine, Logs, Stream, write as write_logs};
 pub use status::{
-    Backoff, Levels, PlatformState, Run, ServiceStatus, Stage, Undelivered, render as render_status,
+    Backoff, Levels, PlatformState, Run, ServiceStatus, Stage, Undelivered,
+    render as render_status, undelivered,
 };
 pub use trigger::{Trigger, render as render_trigger};
 pub use verbs::NotInstalled;

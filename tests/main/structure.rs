@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["id", "error", "retry", "layout"],
     &["resource"],
     &["effect"],
+    &["notify"],
     &["service", "credential", "deployment"],
     &["spec", "observe", "plan", "apply", "state"],
     &["view"],

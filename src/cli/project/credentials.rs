@@ -1,6 +1,6 @@
 //! What the spec wants of credentials, and what their sources hold.
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 use crate::{
     credential::{
@@ -66,8 +66,14 @@ impl Project<'_> {
             None => spec.dir_of(&declared.file),
             Some(there) => there.dir_of(spec, &declared.file),
         };
+        let mut declared = Cow::Borrowed(declared);
+        if let Some(there) = &self.elsewhere
+            && !declared.sinks.is_empty()
+        {
+            there.place(spec, &mut declared.to_mut().sinks);
+        }
         let resolved = credential::resolve(
-            declared,
+            &declared,
             &credential::Context {
                 project: &spec.project,
                 lineage: &self.memory.state.lineage,

@@ -22,7 +22,7 @@ use crate::{
         self,
         backend::{self, Managers},
         definition::{KNOWN_AT_APPLY, Service},
-        spec::{DeclaredService, program::Programs},
+        spec::{DeclaredService, program::Programs, sink::DeclaredSink},
         unit::UnitContext,
     },
     spec::Spec,
@@ -178,11 +178,16 @@ impl Elsewhere {
             return Cow::Borrowed(declared);
         }
         let mut moved = declared.clone();
-        for sink in &mut moved.sinks {
+        self.place(spec, &mut moved.sinks);
+        Cow::Owned(moved)
+    }
+
+    /// Puts sinks into their directories on the host.
+    pub fn place(&self, spec: &Spec, sinks: &mut [Arc<DeclaredSink>]) {
+        for sink in sinks {
             let dir = self.there(spec, &sink.dir);
             Arc::make_mut(sink).dir = dir;
         }
-        Cow::Owned(moved)
     }
 
     /// A directory of the spec's, on the host.

@@ -10,11 +10,13 @@ use crate::{
         context::Context,
         project::{Project, readers},
         status::{Known, memory, outcome},
+        tidings,
     },
     effect::{executable, host},
     error::{Code, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
+    notify::outbox::file::Stored,
     observe::Wish,
     plan::Options,
     resource::Level,
@@ -24,7 +26,7 @@ use crate::{
         backend::lingering_warning,
         definition::{Criticality, Schedule, Scheduler, Service},
         doctor::{Check, Verdict},
-        notify::outbox,
+        notify::courier,
         plan::{fires, schedule as schedule_text},
         run::report::BREAKER,
         schedule::Fire,
@@ -300,38 +302,19 @@ fn undelivered(
     service: &Service,
     notes: &mut Vec<String>,
 ) -> Vec<Undelivered> {
-    let mut outbox = match outbox::file::read(context.disk.as_ref(), layout, &service.name) {
-        outbox::file::Stored::Good(outbox) => outbox,
-        outbox::file::Stored::Newer(version) => {
+    let mut outbox = match courier::read(context.disk.as_ref(), layout, &service.name) {
+        Stored::Good(outbox) => outbox,
+        Stored::Newer(version) => {
             notes.push(format!("its outbox is of the newer format {version}"));
             return Vec::new();
         }
-        outbox::file::Stored::Damaged(why) => {
+        Stored::Damaged(why) => {
             notes.push(format!("its outbox cannot be read: {why}"));
             return Vec::new();
         }
     };
     outbox.keep_known(&service.notify, service.ping.is_some());
-    let sinks = service.notify.iter().map(|sink| &sink.name);
-    let mut all: Vec<Undelivered> = sinks
-        .filter_map(|name| {
-            let own = || {
-                outbox
-                    .waiting
-                    .iter()
-                    .filter(|waiting| waiting.sink == *name)
-            };
-            let fault = outbox.faults.get(name);
-            let first = own().next();
-            (first.is_some() || fault.is_some()).then(|| Undelivered {
-                to: name.to_string(),
-                waiting: own().count() as u64,
-                given_up: fault.map_or(0, |fault| fault.given_up),
-                last_error: fault.map(|fault| fault.error.clone()),
-                next_try: first.map(|waiting| waiting.next_try),
-            })
-        })
-        .collect();
+    let mut all = tidings::undelivered(&outbox, &service.notify);
     all.extend(outbox.ping.map(|fault| Undelivered {
         to: "ping".to_owned(),
         waiting: 0,

@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     id::ResourceName,
     layout::Layout,
+    notify::outbox::file::FILE as OUTBOX,
 };
 
 /// Removes what a crash left half-written in the store. No journal tells of it: a plan keeps what it
@@ -22,12 +23,14 @@ use crate::{
 /// # Errors
 /// What the disk says.
 pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    // The outbox is written without that lock too, and sweeps for itself; it holds no value.
+    let ours = |target: &str| target != OUTBOX;
     for name in names(disk, layout)? {
         // What is half-written there is on its way.
         if lock::is_held(&layout.secret_lock(&name)).unwrap_or(false) {
             continue;
         }
-        disk::sweep(disk, &layout.secret(&name), &|_| true).map_err(failed)?;
+        disk::sweep(disk, &layout.secret(&name), &ours).map_err(failed)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     effect::http::{HttpUrl, UrlFault},
-    service::spec::{Problem, check::nearest, program::program_form, secret},
+    service::spec::{Problem, check::nearest, program::program_form, secret, sink},
 };
 
 use super::{
@@ -82,6 +82,7 @@ pub fn check(raw: &RawCredential) -> Vec<Problem> {
     for (index, one) in raw.deliver.iter().flatten().enumerate() {
         problems.extend(delivery(&format!("/deliver/{index}"), one));
     }
+    problems.extend(sink::twice(raw.notify.as_deref().unwrap_or_default()));
     for (index, part) in raw.ignore_drift.iter().flatten().enumerate() {
         let group = part
             .split_once('/')

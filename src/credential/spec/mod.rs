@@ -14,10 +14,12 @@ use crate::{
     effect::user::Account,
     error::Result,
     id::{Address, Kind, Lineage, ProjectName, ResourceId, ResourceName, Seconds, Timestamp},
+    notify::sink::Event,
     resource::{Declared, Meta, Owner},
     service::spec::{
         Problem,
         program::{ProgramForm, Programs, program_form},
+        sink::{self, DeclaredSink},
     },
 };
 
@@ -57,6 +59,8 @@ pub struct DeclaredCredential {
     pub raw: RawCredential,
     /// What any resource may say.
     pub meta: Meta,
+    /// The entries of `[notify]` that it names.
+    pub sinks: Vec<Arc<DeclaredSink>>,
     /// The hosts that have it, as `[hosts]` lists them; empty is every host.
     pub on: Vec<String>,
 }
@@ -73,6 +77,16 @@ impl DeclaredCredential {
             file: Arc::clone(&self.file),
             line: self.line,
         }
+    }
+
+    /// The credentials that hold the URLs of who hears of it, each with the place that names it.
+    pub fn told_with(&self) -> impl Iterator<Item = (String, &ResourceName)> {
+        let places = self.raw.notify.iter().flatten().enumerate();
+        places.filter_map(|(index, name)| {
+            let sink = self.sinks.iter().find(|sink| sink.name == *name)?;
+            let used = sink.raw.webhook.as_ref()?.credential()?;
+            Some((format!("/notify/{index}"), used))
+        })
     }
 }
 
@@ -134,6 +148,13 @@ pub fn resolve(
         let help = "apply as root, or write `store = \"file\"`";
         problems.push(Problem::at("/store", message).suggest(help));
     }
+    let notify = sink::resolve(
+        raw.notify.as_deref().unwrap_or_default(),
+        &declared.sinks,
+        Some(context.programs),
+        &Event::OF_CREDENTIALS,
+        &mut |problem| problems.push(problem),
+    );
     let (Some(source), true) = (source, problems.is_empty()) else {
         return Ok(Err(problems));
     };
@@ -161,6 +182,7 @@ pub fn resolve(
         },
         store: store(raw.store),
         deliver,
+        notify,
     }))
 }
 

@@ -37,6 +37,8 @@ pub struct RawCredential {
     /// Where it is delivered, beside the services that use it.
     #[schemars(length(max = 100))]
     pub deliver: Option<Vec<RawDelivery>>,
+    /// The entries of `[notify]` that hear of it.
+    pub notify: Option<Vec<ResourceName>>,
     /// The hosts that have it, of those that `[hosts]` lists. Default: every host.
     #[schemars(length(min = 1))]
     pub on: Option<Vec<HostName>>,

@@ -10,17 +10,15 @@ use crate::{
         process,
         user::{self, Account},
     },
+    id::ResourceName,
+    notify::{
+        address,
+        outbox::{Fault, file::Stored},
+        sink::{Target, UrlSource},
+    },
     service::{
         definition::{Sandbox, Scheduler},
-        notify::{
-            address,
-            outbox::{
-                Fault,
-                file::{self, Stored},
-            },
-            sink::{Target, UrlSource},
-        },
-        run::credentials::Credentials,
+        notify::courier,
     },
 };
 
@@ -56,7 +54,7 @@ impl Doctor<'_> {
                 checks.extend(self.urls(&reader));
             }
         }
-        match file::read(self.disk, self.layout, &service.name) {
+        match courier::read(self.disk, self.layout, &service.name) {
             Stored::Good(outbox) => {
                 for (sink, fault) in &outbox.faults {
                     checks.push(failed(&format!("notify.{sink}"), fault));
@@ -164,13 +162,9 @@ impl Doctor<'_> {
                 {
                     return Some(check);
                 }
-                let why = address::url(
-                    self.disk,
-                    url,
-                    reader.account.owner,
-                    &Credentials::default(),
-                )
-                .err()?;
+                // Only files are looked at.
+                let none = |_: &ResourceName| Err(String::new());
+                let why = address::url(self.disk, url, reader.account.owner, &none).err()?;
                 Some(warn(format!("{what}: {why}"), ""))
             })
             .collect()
@@ -193,7 +187,8 @@ impl Doctor<'_> {
     }
 }
 
-fn failed(what: &str, fault: &Fault) -> Check {
+/// That somebody was not told when that was last tried.
+pub fn failed(what: &str, fault: &Fault) -> Check {
     let lost = match fault.given_up {
         0 => String::new(),
         count => format!(", and {count} given up"),

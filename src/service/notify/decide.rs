@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sink::{Event, Sink};
 use crate::{
     id::Timestamp,
+    notify::sink::{Event, Sink},
     service::status::{Outcome, Status},
 };
 
@@ -106,10 +106,10 @@ mod tests {
     use super::*;
     use crate::{
         id::Timestamp,
+        notify::sink::{NotifyFormat, Target, UrlSource},
         service::{
             definition::Service,
             fixture,
-            notify::sink::{Target, UrlSource},
             run::{classify::Failure, record},
             status::{Paused, RunRecord, Trigger},
         },
@@ -187,7 +187,7 @@ mod tests {
                 events: events.to_vec(),
                 to: Target::Webhook {
                     url: UrlSource::Url(String::new()),
-                    format: super::super::sink::NotifyFormat::Json,
+                    format: NotifyFormat::Json,
                     ca_file: None,
                 },
             };
@@ -221,7 +221,7 @@ mod tests {
             ("is", "- -"),
             ("fifs", "failed - - recovered"),
         ] {
-            assert_eq!(World::story(runs, &Event::ALL), expected, "{runs}");
+            assert_eq!(World::story(runs, &Event::OF_SERVICES), expected, "{runs}");
         }
     }
 

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sink::{Event, NotifyFormat};
 use crate::{
     id::{ProjectName, ResourceName, Timestamp},
+    notify::{Letter, sink::Event},
     service::{definition::Service, spec::secret, status::State},
 };
 
@@ -19,7 +19,7 @@ pub const MESSAGE_VERSION: u32 = 1;
 
 /// What a webhook gets as its body, and a command on its standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[schemars(title = "What a webhook of the form `json` and a command are told")]
+#[schemars(rename = "OfRun")]
 pub struct Message {
     /// The version of this format.
     pub version: u32,
@@ -126,9 +126,24 @@ pub fn clean(text: &str) -> String {
     line.get(..end).unwrap_or_default().to_owned()
 }
 
-impl Message {
-    /// The sentence for people.
-    pub fn text(&self) -> String {
+impl Letter for Message {
+    /// It is in the status.
+    type Told = ();
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn environment(&self) -> Vec<(&'static str, &str)> {
+        vec![
+            ("LORECTL_EVENT", self.event.as_str()),
+            ("LORECTL_PROJECT", self.project.as_str()),
+            ("LORECTL_SERVICE", self.service.as_str()),
+            ("LORECTL_RUN_ID", &self.run_id),
+        ]
+    }
+
+    fn text(&self) -> String {
         let (project, service, host) = (&self.project, &self.service, &self.host);
         let what = match self.event {
             Event::Failed => "failed",
@@ -138,6 +153,7 @@ impl Message {
             Event::Breaker => "is stopped by its breaker",
             Event::Expiring => "has a credential that expires soon",
             Event::Aborted => "was aborted",
+            Event::Rotated => "has a credential with a new value",
         };
         let mut text = format!("{project}/{service} on {host} {what}");
         let error = [&self.error_code, &self.error];
@@ -163,29 +179,12 @@ impl Message {
         }
         text
     }
-
-    /// The body of a request, or what a command reads.
-    pub fn body(&self, format: NotifyFormat) -> Vec<u8> {
-        let text = match format {
-            NotifyFormat::Json => serde_json::to_vec(self),
-            NotifyFormat::Slack => {
-                // Slack's three special characters: without this, a text could call a channel.
-                let text = (self.text())
-                    .replace('&', "&amp;")
-                    .replace('<', "&lt;")
-                    .replace('>', "&gt;");
-                serde_json::to_vec(&serde_json::json!({ "text": text }))
-            }
-        };
-        // Neither of them has a key that is no text.
-        text.unwrap_or_default()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::fixture;
+    use crate::{notify::sink::NotifyFormat, service::fixture};
     use proptest::prelude::*;
 
     fn message(event: Event) -> Message {

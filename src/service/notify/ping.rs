@@ -5,18 +5,16 @@
 
 use std::time::Duration;
 
-use super::{
-    address,
-    deliver::{ATTEMPT, Courier},
-    outbox::file,
-};
+use super::courier::{self, ATTEMPT, Courier};
 use crate::{
     effect::{
         http::{Method, Request},
         process::Stopwatch,
         user,
     },
-    service::{notify::sink::UrlSource, status::Outcome},
+    id::ResourceName,
+    notify::{address, outbox::file::Stored, sink::UrlSource},
+    service::status::Outcome,
 };
 
 /// How often the end of a run is told, where that fails.
@@ -56,8 +54,9 @@ impl Courier<'_> {
         method: Method,
         body: Option<&[u8]>,
     ) -> Result<(), Fault> {
-        let mut url = address::url(self.disk, source, user::effective(), self.credentials)
-            .map_err(Fault::Lasting)?;
+        let read = |name: &ResourceName| self.credentials.read(self.disk, name);
+        let mut url =
+            address::url(self.disk, source, user::effective(), &read).map_err(Fault::Lasting)?;
         if let Some(step) = step {
             url = url.below(step);
         }
@@ -113,16 +112,14 @@ impl Courier<'_> {
             tokio::time::sleep(wait).await;
             wait *= 2;
         };
-        let known = match file::read(self.disk, self.layout, &self.service.name) {
-            file::Stored::Good(outbox) => outbox.ping.is_some(),
-            file::Stored::Damaged(_) | file::Stored::Newer(_) => false,
+        let known = match courier::read(self.disk, self.layout, &self.service.name) {
+            Stored::Good(outbox) => outbox.ping.is_some(),
+            Stored::Damaged(_) | Stored::Newer(_) => false,
         };
         if fault.is_some() || known {
             let now = self.clock.now();
             let noted = fault.clone();
-            (self.writer())
-                .update(now, |outbox| outbox.settle_ping(noted, now))
-                .await;
+            self.update(|outbox| outbox.settle_ping(noted, now)).await;
         }
         fault.map(|why| format!("the ping was not delivered: {why}"))
     }

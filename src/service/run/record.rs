@@ -2,9 +2,10 @@
 
 use crate::{
     id::{Seconds, Timestamp},
+    notify::sink::Event,
     service::{
         definition::{CatchUp, Schedule, Service},
-        notify::{decide, sink::Event},
+        notify::decide,
         run::{classify::Failure, load::Loaded},
         schedule::{self, Due, Past},
         status::{CurrentRun, LastError, Outcome, Paused, RunRecord, SkipReason, Status, Tripped},

@@ -5,9 +5,10 @@ use std::{pin::pin, time::Duration};
 use crate::{
     effect::{host, process},
     id::Timestamp,
+    notify::sink::Event,
     retry::Gate,
     service::{
-        notify::{deliver::Courier, message::Case, ping::Ended, sink::Event},
+        notify::{courier::Courier, message::Case, ping::Ended},
         run::{classify::Failure, load::Loaded, record},
         status::{CurrentRun, RunRecord, Status},
     },

@@ -531,16 +531,7 @@ fn drift_parts(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
 }
 
 fn tidings(raw: &RawService, _: Option<Limits>) -> Vec<Problem> {
-    let names = raw.notify.as_deref().unwrap_or_default();
-    let mut problems: Vec<Problem> = (names.iter().enumerate())
-        .filter(|(index, name)| names.iter().take(*index).any(|earlier| earlier == *name))
-        .map(|(index, name)| {
-            Problem::at(
-                format!("/notify/{index}"),
-                format!("`{name}` is there twice"),
-            )
-        })
-        .collect();
+    let mut problems = sink::twice(raw.notify.as_deref().unwrap_or_default());
     problems.extend(
         raw.ping
             .as_ref()

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Context, Problem, Programs, check::nearest, program::program_form, secret};
+use super::{Problem, Programs, check::nearest, program::program_form, secret};
 use crate::{
     effect::http::{HttpUrl, UrlFault},
     id::ResourceName,
-    service::notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
+    notify::sink::{Event, NotifyFormat, Sink, Target, UrlSource},
 };
 
 /// Someone who hears of what happens: a `webhook` or a `command`.
@@ -26,7 +26,7 @@ pub struct RawNotify {
     /// The command that gets it as JSON on its standard input, as an argument vector.
     #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
-    /// What is told. Default: all.
+    /// What is told. Default: all that the resource tells.
     #[schemars(length(min = 1))]
     pub events: Option<Vec<Event>>,
 }
@@ -48,7 +48,7 @@ pub enum RawUrl {
 #[schemars(rename = "UrlSource")]
 pub struct RawUrlSource {
     /// The absolute path of a file that holds it and nothing else. The user of each service that uses
-    /// it must be able to read it, and others must not.
+    /// it must be able to read it, and others must not; of credentials tells whoever applies.
     pub file: Option<String>,
     /// Which of `[credentials]` holds it.
     pub credential: Option<ResourceName>,
@@ -210,11 +210,25 @@ pub(super) fn url_source(url: &RawUrl) -> Option<UrlSource> {
     }
 }
 
-/// The sinks that a service names, in the order in which it does.
-pub(super) fn resolve(
+/// The entries of `notify` that are there twice.
+pub fn twice(names: &[ResourceName]) -> Vec<Problem> {
+    (names.iter().enumerate())
+        .filter(|(index, name)| names.iter().take(*index).any(|earlier| earlier == *name))
+        .map(|(index, name)| {
+            Problem::at(
+                format!("/notify/{index}"),
+                format!("`{name}` is there twice"),
+            )
+        })
+        .collect()
+}
+
+/// The sinks that something names, in the order in which it does; `all` are the events of its kind.
+pub fn resolve(
     names: &[ResourceName],
     declared: &[std::sync::Arc<DeclaredSink>],
-    context: &Context<'_>,
+    programs: Option<&Programs<'_>>,
+    all: &[Event],
     note: &mut dyn FnMut(Problem),
 ) -> Vec<Sink> {
     let mut sinks = Vec::new();
@@ -223,10 +237,10 @@ pub(super) fn resolve(
         let Some(sink) = declared.iter().find(|sink| sink.name == *name) else {
             continue;
         };
-        match target(sink, context.programs) {
+        match target(sink, programs) {
             Ok(Some(to)) => sinks.push(Sink {
                 name: name.clone(),
-                events: events(&sink.raw),
+                events: events(&sink.raw, all),
                 to,
             }),
             Ok(None) => {}
@@ -240,9 +254,9 @@ pub(super) fn resolve(
     sinks
 }
 
-fn events(raw: &RawNotify) -> Vec<Event> {
+fn events(raw: &RawNotify, all: &[Event]) -> Vec<Event> {
     match &raw.events {
-        None => Event::ALL.to_vec(),
+        None => all.to_vec(),
         Some(events) => {
             let mut events = events.clone();
             events.sort_unstable();

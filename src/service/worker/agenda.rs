@@ -11,10 +11,11 @@ use crate::{
     effect::disk::EntryKind,
     id::{ProjectName, ResourceName, Seconds, Timestamp},
     layout::Layout,
+    notify::outbox::{self, file::Stored as Kept},
     retry::{self, Gate},
     service::{
         definition::{Schedule, Scheduler, Service},
-        notify::outbox::{self, file as outbox_file},
+        notify::courier,
         run::load,
         schedule::{self, Past},
         status::{
@@ -290,8 +291,7 @@ fn next_tell(
     if service.notify.is_empty() {
         return None;
     }
-    let outbox_file::Stored::Good(outbox) = outbox_file::read(host.disk, layout, &service.name)
-    else {
+    let Kept::Good(outbox) = courier::read(host.disk, layout, &service.name) else {
         return None;
     };
     let next = outbox.next_try()?;

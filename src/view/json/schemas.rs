@@ -10,8 +10,9 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 
 use super::{ApplyData, EventLine, Failure, Success};
 use crate::{
+    credential::notify::message::Message as OfCredential,
     plan::document::Document,
-    service::notify::message::Message,
+    service::notify::message::Message as OfRun,
     view::{
         credential::{
             List as CredentialList, Refresh as CredentialRefresh, Validated as CredentialValidated,
@@ -27,6 +28,15 @@ use crate::{
         validate::Validated,
     },
 };
+
+/// What a webhook of the form `json` and a command are told: of a run, or of a credential.
+#[derive(serde::Serialize, JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "nothing but its schema is wanted")]
+enum Notification {
+    Run(OfRun),
+    Credential(OfCredential),
+}
 
 fn schema<T: JsonSchema>() -> String {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -64,7 +74,7 @@ fn the_schemas_are_those_of_the_types() {
         ("init", schema::<Initialised>()),
         ("import", schema::<Adopted>()),
         ("validate", schema::<Validated>()),
-        ("notification", schema::<Message>()),
+        ("notification", schema::<Notification>()),
     ] {
         let path = dir.join(format!("{name}.schema.json"));
         if write {

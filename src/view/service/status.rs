@@ -112,7 +112,7 @@ pub struct Undelivered {
     pub given_up: u64,
     /// Why the last try failed.
     pub last_error: Option<String>,
-    /// When the next try is made, at the first wake-up from then on, UTC.
+    /// When the next try is made, at the first wake-up or apply from then on, UTC.
     #[schemars(with = "Option<String>")]
     pub next_try: Option<Timestamp>,
 }
@@ -261,7 +261,8 @@ pub fn render(status: &ServiceStatus, style: &Style) -> String {
     canvas.finish()
 }
 
-fn undelivered(now: Timestamp, own: &Undelivered) -> Line {
+/// Whom news has not reached, and why.
+pub fn undelivered(now: Timestamp, own: &Undelivered) -> Line {
     let mut parts = Vec::new();
     if own.waiting > 0 {
         parts.push(format!("{} waiting", own.waiting));

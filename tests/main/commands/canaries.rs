@@ -110,6 +110,8 @@ struct Farm {
     issuers: [Listener; 4],
     /// Whether the store holds nothing in the clear: then each value is encrypted by systemd-creds.
     is_sealed: bool,
+    /// Who hears of all of them.
+    hook: Listener,
     /// How many commands were searched.
     searched: usize,
     /// How often a value went to systemd-creds.
@@ -122,6 +124,7 @@ impl Farm {
         let world = World::new();
         let issuers = [(); 4].map(|()| Listener::issuer([Answer::Close]));
         let [gitlab, server, hub, github] = [0, 1, 2, 3].map(|at: usize| issuers[at].url(""));
+        let hook = Listener::start([Answer::status(200)]);
         for dir in ["out", "passed"] {
             fs::create_dir(world.path().join(dir)).unwrap();
         }
@@ -163,7 +166,9 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
 "#
         );
         let store = if is_sealed { "systemd-creds" } else { "file" };
-        world.spec(&spec.replace("\nsource = ", &format!("\nstore = \"{store}\"\nsource = ")));
+        let keys = format!("\nstore = \"{store}\"\nnotify = [\"ops\"]\nsource = ");
+        let (spec, url) = (spec.replace("\nsource = ", &keys), hook.url("/hook"));
+        world.spec(&format!("[notify.ops]\nwebhook = \"{url}\"\n{spec}"));
         let private = |path: PathBuf, text: &str| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -189,6 +194,7 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             needles,
             issuers,
             is_sealed,
+            hook,
             searched: 0,
             sealed: 0,
             leaks: BTreeSet::new(),
@@ -249,7 +255,8 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             self.world.path().join("passed"),
         ];
         held.extend((!self.is_sealed).then_some(state));
-        held.iter().any(|dir| Path::new(path).starts_with(dir))
+        // What is to be told lies beside the values, and holds none.
+        held.iter().any(|dir| Path::new(path).starts_with(dir)) && !path.contains("outbox.json")
     }
 
     /// Runs a command under `strace`, and searches all that it writes.
@@ -466,6 +473,21 @@ fn no_canary_is_written_but_where_it_belongs() {
     farm.good();
     farm.run("destroy -y -vvv", late[2], gl);
     assert_eq!(farm.searched, 64);
+    // What others heard.
+    let heard = farm.hook.seen();
+    for event in ["failed", "expiring"] {
+        let told = format!("\"event\":\"{event}\"");
+        assert!(
+            heard.iter().any(|seen| seen.body.contains(&told)),
+            "{event}"
+        );
+    }
+    for seen in heard {
+        let all = format!("{} {} {}", seen.what, seen.headers, seen.body);
+        for name in shown(all.as_bytes(), &farm.needles) {
+            farm.leaks.insert(format!("others hear {name}: {all}"));
+        }
+    }
     assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
 }
 

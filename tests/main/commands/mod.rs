@@ -10,6 +10,7 @@ mod doubtful;
 mod examples;
 mod graph;
 mod guards;
+mod heralds;
 mod hints;
 mod history;
 #[path = "../../../src/effect/http/listener.rs"]

@@ -9,10 +9,11 @@ use std::{
 use super::*;
 use crate::{
     effect::http::listener::{Answer, Listener, Seen},
-    service::notify::{
-        outbox::{Outbox, file as outbox_file},
+    notify::{
+        outbox::file::Stored as Waiting,
         sink::{Event, NotifyFormat, Sink, Target, UrlSource},
     },
+    service::notify::courier::{self, Outbox},
 };
 
 /// Fails for now, and is not tried again at once.
@@ -30,7 +31,7 @@ fn webhook(name: &str, url: String) -> Sink {
 fn sink(name: &str, url: UrlSource) -> Sink {
     Sink {
         name: name.parse().unwrap(),
-        events: Event::ALL.to_vec(),
+        events: Event::OF_SERVICES.to_vec(),
         to: Target::Webhook {
             url,
             format: NotifyFormat::Json,
@@ -69,8 +70,8 @@ impl World {
     }
 
     fn outbox(&self) -> Outbox {
-        match outbox_file::read(&RealDisk, &self.layout, &self.service.name) {
-            outbox_file::Stored::Good(outbox) => outbox,
+        match courier::read(&RealDisk, &self.layout, &self.service.name) {
+            Waiting::Good(outbox) => outbox,
             other => panic!("{other:?}"),
         }
     }

@@ -1,8 +1,9 @@
-//! What is still to be told: `data/outbox.json`, and what became of each try.
+//! What is still to be told: `outbox.json`, and what became of each try.
 //!
-//! The file is there only while something waits or went wrong, so that a service whose sinks are well
-//! costs a wake-up no more than a look whether it is. It belongs to the service's user, so whoever else
-//! reads it takes it for hostile input.
+//! That of a service is in its `data/`, and there only while something waits or went wrong, so that a
+//! service whose sinks are well costs a wake-up no more than a look whether it is. It belongs to the
+//! service's user, so whoever else reads it takes it for hostile input. That of a credential is beside
+//! its value, and says too what others know of it, so that one write keeps both.
 
 pub mod file;
 
@@ -10,10 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    message::Message,
-    sink::{Event, Sink},
-};
+use super::{Letter, sink::Sink};
 use crate::{
     id::{ResourceName, Seconds, Timestamp},
     retry::{self, Growing},
@@ -34,11 +32,11 @@ pub const POLICY: Growing = Growing {
 
 /// A notification that was not delivered to one sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
+pub struct Waiting<M> {
     /// To whom.
     pub sink: ResourceName,
     /// What.
-    pub message: Message,
+    pub message: M,
     /// How often it was tried.
     #[serde(default)]
     pub attempts: u32,
@@ -49,14 +47,14 @@ pub struct Waiting {
     pub last_error: Option<String>,
 }
 
-impl Waiting {
+impl<M: Letter> Waiting<M> {
     /// Whether it is to be tried now.
     pub fn is_due(&self, now: Timestamp) -> bool {
         !POLICY.is_waiting(self.next_try, now)
     }
 
     fn is(&self, sink: &ResourceName, id: &str) -> bool {
-        self.sink == *sink && self.message.id == id
+        self.sink == *sink && self.message.id() == id
     }
 }
 
@@ -74,27 +72,32 @@ pub struct Fault {
 
 /// The whole of `outbox.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outbox {
+#[serde(bound(serialize = "", deserialize = ""))]
+pub struct Outbox<M: Letter> {
     /// The version of this format.
     pub outbox_version: u32,
     /// What waits, in the order in which it happened.
     #[serde(default)]
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<Waiting<M>>,
     /// The sinks that failed when they were last tried.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<ResourceName, Fault>,
     /// The same of the ping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping: Option<Fault>,
+    /// What others know, where nothing else says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<M::Told>,
 }
 
-impl Default for Outbox {
+impl<M: Letter> Default for Outbox<M> {
     fn default() -> Self {
         Self {
             outbox_version: OUTBOX_VERSION,
             waiting: Vec::new(),
             faults: BTreeMap::new(),
             ping: None,
+            told: None,
         }
     }
 }
@@ -110,19 +113,24 @@ pub enum Attempt {
     Never(String),
 }
 
-impl Outbox {
+impl<M: Letter> Outbox<M> {
     /// Whether it has nothing to say, so that no file is needed.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.faults.is_empty() && self.ping.is_none()
+        self.waiting.is_empty()
+            && self.faults.is_empty()
+            && self.ping.is_none()
+            && self.told.is_none()
+    }
+
+    /// Whether nothing waits to be sent.
+    pub fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Adds what is to be told; what waits already, by its id, is not added again.
-    pub fn push(&mut self, sink: ResourceName, message: Message, now: Timestamp) {
-        if self
-            .waiting
-            .iter()
-            .any(|known| known.is(&sink, &message.id))
-        {
+    pub fn push(&mut self, sink: ResourceName, message: M, now: Timestamp) {
+        let mut known = self.waiting.iter();
+        if known.any(|known| known.is(&sink, message.id())) {
             return;
         }
         self.waiting.push(Waiting {
@@ -156,11 +164,11 @@ impl Outbox {
 
     /// What is to be tried now: for each sink its oldest, if its time has come. What a sink has not
     /// heard yet goes before what happened later, so that nobody hears of a recovery first.
-    pub fn due(&self, now: Timestamp) -> Vec<&Waiting> {
+    pub fn due(&self, now: Timestamp) -> Vec<&Waiting<M>> {
         self.heads().filter(|waiting| waiting.is_due(now)).collect()
     }
 
-    fn heads(&self) -> impl Iterator<Item = &Waiting> {
+    fn heads(&self) -> impl Iterator<Item = &Waiting<M>> {
         self.waiting.iter().enumerate().filter_map(|(index, own)| {
             let before = self.waiting.iter().take(index);
             let first = before.into_iter().all(|other| other.sink != own.sink);
@@ -217,7 +225,7 @@ impl Outbox {
         });
     }
 
-    /// Forgets what the service's definition does not name any more.
+    /// Forgets what the definition does not name any more.
     pub fn keep_known(&mut self, sinks: &[Sink], ping: bool) {
         let known = |name: &ResourceName| sinks.iter().any(|sink| sink.name == *name);
         self.waiting.retain(|waiting| known(&waiting.sink));
@@ -227,15 +235,12 @@ impl Outbox {
         }
     }
 
-    /// Whether the end of a run waits to be told, whatever the event.
-    pub fn tells_of(&self, run_id: &str) -> bool {
-        let mut events = Event::ALL.iter();
-        events.any(|event| {
-            let id = format!("{run_id}.{}", event.as_str());
-            self.waiting.iter().any(|waiting| waiting.message.id == id)
-        })
+    /// Whether the message with that id waits for someone.
+    pub fn holds(&self, id: &str) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.any(|waiting| waiting.message.id() == id)
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

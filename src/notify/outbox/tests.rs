@@ -1,36 +1,52 @@
 #![expect(clippy::disallowed_methods, reason = "tests lay out files")]
 
 use super::{
-    super::sink::{NotifyFormat, Target, UrlSource},
+    super::sink::{Event, NotifyFormat, Target, UrlSource},
     *,
 };
-use crate::service::{notify::message::Case, status::State};
 use proptest::prelude::*;
 
-pub fn now() -> Timestamp {
+type Outbox = super::Outbox<Note>;
+
+fn now() -> Timestamp {
     "2026-02-09T10:00:00Z".parse().unwrap()
 }
 
-pub fn message(run: &str, event: Event) -> Message {
-    let service = crate::service::fixture::service("sync", &["true"]);
-    let case = Case {
-        service: &service,
-        host: "web1",
-        at: now(),
-        states: (State::Idle, State::Backoff),
-        run_id: run,
-        since: None,
-        error: (None, Some("it failed")),
-        consecutive_failures: 1,
-        next_retry_at: None,
-    };
-    case.message(event)
+/// Something to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    id: String,
+    text: String,
 }
 
-pub fn sink(name: &str) -> Sink {
+impl Letter for Note {
+    type Told = u32;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn text(&self) -> String {
+        self.text.clone()
+    }
+
+    fn environment(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+}
+
+fn message(run: &str, event: Event) -> Note {
+    Note {
+        id: format!("{run}.{}", event.as_str()),
+        // As long as any.
+        text: "x".repeat(2000),
+    }
+}
+
+fn sink(name: &str) -> Sink {
     Sink {
         name: name.parse().unwrap(),
-        events: Event::ALL.to_vec(),
+        events: Event::OF_SERVICES.to_vec(),
         to: Target::Webhook {
             url: UrlSource::Url("http://127.0.0.1:1/".to_owned()),
             format: NotifyFormat::Json,
@@ -95,7 +111,7 @@ fn what_the_other_side_asks_for_is_a_floor() {
     let later = Attempt::Later("it answered 429".to_owned(), hint);
     outbox.settle(&name("ops"), "1.failed", later, now(), 1);
     assert_eq!(outbox.next_try(), hint);
-    assert!(outbox.tells_of("1") && !outbox.tells_of("2"));
+    assert!(outbox.holds("1.failed") && !outbox.holds("2.failed"));
 }
 
 #[test]
@@ -108,30 +124,21 @@ fn a_clock_that_was_put_back_holds_nothing_up() {
 #[test]
 fn what_was_kept_is_there_after_every_crash() {
     use super::file::{self, Stored, Writer};
-    use crate::{
-        effect::{
-            disk::{Disk as _, Durability},
-            simdisk::{SimDisk, every_crash},
-        },
-        layout::Layout,
+    use crate::effect::{
+        disk::{Disk as _, Durability},
+        simdisk::{SimDisk, every_crash},
     };
 
     // The lock is a real one, of a directory with the same name as the simulated one.
     let dir = tempfile::tempdir().unwrap();
-    let layout = Layout::new(dir.path().to_owned(), "acme".parse().unwrap());
-    let service = name("sync");
-    let data = layout.data(&service);
+    let data = dir.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let push = |disk: &SimDisk, run: &str| {
-        let writer = Writer {
-            disk,
-            layout: &layout,
-            name: &service,
-        };
+        let writer = Writer { disk, dir: &data };
         let change =
             |outbox: &mut Outbox| outbox.push(name("ops"), message(run, Event::Failed), now());
         runtime.block_on(writer.update(now(), change)).kept
@@ -148,11 +155,11 @@ fn what_was_kept_is_there_after_every_crash() {
         begin,
         |disk| push(disk, "2"),
         |disk, kept, point| {
-            let Stored::Good(outbox) = file::read(disk, &layout, &service) else {
+            let Stored::Good(outbox) = file::read::<Note>(disk, &data) else {
                 panic!("{point}: it is damaged");
             };
             let found = outbox.waiting.len();
-            assert!(outbox.tells_of("1"), "{point}: what was there is gone");
+            assert!(outbox.holds("1.failed"), "{point}: what was there is gone");
             assert!(!kept || found == 2, "{point}: kept and gone");
             *seen.entry(found).or_insert(0) += 1;
             assert!(push(disk, "3"), "{point}: whoever comes next cannot go on");
@@ -168,10 +175,10 @@ fn what_was_kept_is_there_after_every_crash() {
         (b"{\"outbox_version\": 2}", "newer"),
     ] {
         let disk = begin();
-        let path = file::path(&layout, &service);
+        let path = file::path(&data);
         disk.write(&path, bytes, 0o600, None, Durability::Now)
             .unwrap();
-        let found = match file::read(&disk, &layout, &service) {
+        let found = match file::read::<Note>(&disk, &data) {
             Stored::Good(_) => "good",
             Stored::Damaged(_) => "damaged",
             Stored::Newer(2) => "newer",

@@ -11,8 +11,8 @@ use crate::{
         http::HttpUrl,
         user,
     },
+    id::ResourceName,
     resource::Owner,
-    service::run::credentials::Credentials,
 };
 
 /// The largest file that a URL is read from.
@@ -21,7 +21,10 @@ const LIMIT: u64 = 8 << 10;
 /// The largest file of certificates.
 const CA_LIMIT: u64 = 1 << 20;
 
-/// The URL that a source stands for, to a reader who acts as that user.
+/// The value of a credential, or why there is none, in words that hold nothing of it.
+pub type Value = Result<SecretString, String>;
+
+/// The URL that a source stands for, to a reader who acts as that user; `credential` reads values.
 ///
 /// # Errors
 /// Why there is none, in words that hold nothing of it.
@@ -29,7 +32,7 @@ pub fn url(
     disk: &dyn Disk,
     source: &UrlSource,
     reader: Owner,
-    credentials: &Credentials,
+    credential: &dyn Fn(&ResourceName) -> Value,
 ) -> Result<HttpUrl, String> {
     match source {
         UrlSource::Url(text) => HttpUrl::parse(text).map_err(|fault| fault.to_string()),
@@ -44,7 +47,7 @@ pub fn url(
             })
         }
         UrlSource::Credential(name) => {
-            let value = credentials.read(disk, name)?;
+            let value = credential(name)?;
             HttpUrl::parse(value.expose_secret().trim()).map_err(|_| {
                 format!(
                     "credential.{name} holds no URL to send to: nothing but `https://…` or `http://…`, to no link-local address"
@@ -71,7 +74,7 @@ fn read(disk: &dyn Disk, path: &Path, limit: u64) -> Result<ReadFile, String> {
         Ok(Some(file)) => Ok(file),
         Ok(None) => Err(format!("there is no file {shown}")),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
-            "{} may not read {shown}, and the service runs as that user",
+            "{} may not read {shown}, and others are told as that user",
             whom()
         )),
         Err(error) => Err(format!("cannot read {shown}: {error}")),
@@ -153,7 +156,7 @@ mod tests {
             RealDisk
                 .write(&path, text.as_bytes(), 0o600, None, Durability::Batch)
                 .unwrap();
-            let none = Credentials::default();
+            let none = |_: &ResourceName| Err(String::new());
             let said = url(&RealDisk, &source, user::effective(), &none).unwrap_err();
             assert!(
                 !said.contains("s3cret") && said.contains("holds no URL"),

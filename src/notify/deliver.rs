@@ -1,7 +1,7 @@
 //! Sending what is to be told.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     path::Path,
     time::Duration,
@@ -9,17 +9,15 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use super::{
-    address,
-    decide::{self, Trouble},
-    message::{Case, Message},
+    Letter, address,
     outbox::{
         Attempt, Outbox, Waiting,
         file::{self, Stored, Writer},
     },
-    ping::Ended,
-    sink::{Event, NotifyFormat, Sink, Target, UrlSource},
+    sink::{NotifyFormat, Sink, Target, UrlSource},
 };
 use crate::{
     effect::{
@@ -28,178 +26,89 @@ use crate::{
         http::{Http, Method, Request},
         lock::Lock,
         process::{self, Command, End, Limits, Stopwatch},
-        user::{self, Account},
+        user,
     },
     id::{ResourceName, Timestamp},
-    layout::Layout,
     retry,
-    service::{
-        definition::Service,
-        run::{credentials::Credentials, request},
-    },
 };
-
-/// How long one request may take.
-pub const ATTEMPT: Duration = Duration::from_secs(10);
-
-/// How long a command may take, and then from SIGTERM to SIGKILL.
-const COMMAND: Limits = Limits {
-    timeout: Duration::from_secs(20),
-    grace: Duration::from_secs(2),
-};
-
-/// How long we stay to try again what failed: a hiccup is over by then, and the rest is for the next
-/// wake-up.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// How often we look meanwhile whether somebody waits for us to end.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// After this no further try begins: a unit gives a run a minute beyond its stages.
-const LAST_START: Duration = Duration::from_secs(15);
-
 /// Where programs look for programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Who tells others of one service, for as long as a runner lives.
-pub struct Courier<'a> {
+/// How long it may take to tell others.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long one request may take.
+    pub attempt: Duration,
+    /// How long a command may take, and then from SIGTERM to SIGKILL.
+    pub command: Limits,
+    /// How long we stay to try again what failed: a hiccup is over by then.
+    pub linger: Duration,
+    /// After this no further try begins.
+    pub last_start: Duration,
+}
+
+/// Who sends what waits in one outbox.
+#[derive(Clone, Copy)]
+pub struct Sender<'a> {
     /// The disk.
     pub disk: &'a dyn Disk,
     /// The time.
     pub clock: &'a dyn Clock,
     /// What draws follow from.
     pub seed: u64,
-    /// The project's files.
-    pub layout: &'a Layout,
-    /// The service.
-    pub service: &'a Service,
-    /// Whom it runs as, and we with it.
-    pub account: &'a Account,
-    /// What its run knows of its credentials.
-    pub credentials: &'a Credentials,
+    /// The directory of the outbox.
+    pub dir: &'a Path,
+    /// Who hears of it.
+    pub sinks: &'a [Sink],
+    /// Whether a ping's failure is kept there too.
+    pub pings: bool,
+    /// The home of whom we run as.
+    pub home: &'a Path,
+    /// Reads the value of a credential.
+    pub credential: &'a dyn Fn(&ResourceName) -> address::Value,
     /// Sends requests.
-    pub http: Http,
-    /// How the run ended that is to be told to the dead-man's switch.
-    pub ended: Cell<Option<Ended>>,
-    /// What could not be kept, and so is told at once or not at all.
-    pub unkept: RefCell<Option<Outbox>>,
+    pub http: &'a Http,
+    /// One permit, which whoever runs a command holds: whatever is below this process meanwhile is taken
+    /// for that command's own.
+    pub turn: &'a Semaphore,
+    /// Whether somebody waits for us to end.
+    pub is_wanted: &'a dyn Fn() -> bool,
+    /// How long it may take.
+    pub patience: Patience,
+    /// Since when it takes that.
+    pub watch: Stopwatch,
 }
 
-impl<'a> Courier<'a> {
-    /// A courier who has said nothing yet.
-    pub fn new(
-        disk: &'a dyn Disk,
-        clock: &'a dyn Clock,
-        seed: u64,
-        layout: &'a Layout,
-        service: &'a Service,
-        account: &'a Account,
-        credentials: &'a Credentials,
-    ) -> Self {
-        Self {
-            disk,
-            clock,
-            seed,
-            layout,
-            service,
-            account,
-            credentials,
-            http: Http::default(),
-            ended: Cell::new(None),
-            unkept: RefCell::new(None),
-        }
-    }
-
-    pub(super) fn writer(&self) -> Writer<'a> {
-        Writer {
-            disk: self.disk,
-            layout: self.layout,
-            name: &self.service.name,
-        }
-    }
-
-    /// Keeps what these events mean to each sink, durably, to be delivered later; `trouble` is that
-    /// before them. Returns what was in the way.
-    pub async fn post(
-        &self,
-        case: &Case<'_>,
-        events: &[Event],
-        trouble: Option<&Trouble>,
-    ) -> Vec<String> {
-        let sinks = self.service.notify.iter();
-        let letters: Vec<(ResourceName, Message)> = sinks
-            .filter_map(|sink| {
-                let event = decide::told(sink, events, trouble)?;
-                Some((sink.name.clone(), case.message(event)))
-            })
-            .collect();
-        if letters.is_empty() {
-            return Vec::new();
-        }
-        let now = self.clock.now();
-        let updated = (self.writer())
-            .update(now, |outbox| {
-                for (sink, message) in letters {
-                    outbox.push(sink, message, now);
-                }
-            })
-            .await;
-        if !updated.kept {
-            *self.unkept.borrow_mut() = Some(updated.outbox);
-        }
-        updated.warnings
-    }
-
-    /// Whether the end of a run waits to be told.
-    pub fn tells_of(&self, run_id: &str) -> bool {
-        match file::read(self.disk, self.layout, &self.service.name) {
-            Stored::Good(outbox) => outbox.tells_of(run_id),
-            Stored::Damaged(_) | Stored::Newer(_) => false,
-        }
-    }
-
-    /// Tells the dead-man's switch how a run ended, and delivers what is due. Returns what was in the
-    /// way, in sentences.
+impl<'a> Sender<'a> {
+    /// Sends what is due, or what could not be kept. Returns what was in the way, in sentences.
     ///
     /// Its process must have no children but those of the commands that it runs.
-    pub async fn deliver(&self) -> Vec<String> {
-        let ping = async {
-            match self.ended.take() {
-                Some(ended) => self.ping_end(&ended).await,
-                None => None,
-            }
-        };
-        let (mut warnings, ping) = tokio::join!(self.deliver_due(), ping);
-        warnings.extend(ping);
-        warnings
-    }
-
-    async fn deliver_due(&self) -> Vec<String> {
-        if self.service.notify.is_empty() {
+    pub async fn deliver<M: Letter>(&self, unkept: Option<Outbox<M>>) -> Vec<String> {
+        if self.sinks.is_empty() {
             return Vec::new();
         }
         let started = self.clock.now();
+        let writer = self.writer();
         let mut warnings = Vec::new();
-        let mut outbox = match self.unkept.take() {
+        let mut outbox = match unkept {
             Some(outbox) => outbox,
-            None => match file::read(self.disk, self.layout, &self.service.name) {
+            None => match file::read::<M>(self.disk, self.dir) {
                 Stored::Good(outbox) if outbox.due(started).is_empty() => return warnings,
                 Stored::Good(outbox) => outbox,
                 // What is newer was told of when something was posted.
                 Stored::Newer(_) => return warnings,
-                Stored::Damaged(_) => {
-                    let updated = self.writer().update(started, |_| {}).await;
-                    return updated.warnings;
-                }
+                Stored::Damaged(_) => return writer.update::<M>(started, |_| {}).await.warnings,
             },
         };
-        let path = file::delivery_lock(self.layout, &self.service.name);
-        let lock = Lock::try_take(&path, 0o600);
+        let lock = Lock::try_take(&file::delivery_lock(self.dir), 0o600);
         if matches!(lock, Ok(None)) {
             // Another of us is at it.
             return warnings;
         }
-        let watch = Stopwatch::start();
         // By a clock that stands still, what we wait for comes all the same.
         let slept = Cell::new(Duration::ZERO);
         let now_by = || {
@@ -207,13 +116,13 @@ impl<'a> Courier<'a> {
             self.clock.now().max(started.plus_millis(millis))
         };
         let mut said = BTreeMap::new();
-        outbox.keep_known(&self.service.notify, self.service.ping.is_some());
+        outbox.keep_known(self.sinks, self.pings);
         let mut sending = FuturesUnordered::new();
         let mut busy: BTreeSet<ResourceName> = BTreeSet::new();
         let mut is_stuck = false;
         loop {
             let now = now_by();
-            if watch.elapsed() < LAST_START && !is_stuck {
+            if self.may_start() && !is_stuck {
                 for waiting in outbox.due(now) {
                     if self.may_begin(&waiting.sink, &busy) {
                         busy.insert(waiting.sink.clone());
@@ -222,11 +131,11 @@ impl<'a> Courier<'a> {
                 }
             }
             if sending.is_empty() {
-                let left = LINGER.saturating_sub(watch.elapsed());
+                let left = (self.patience.linger).saturating_sub(self.watch.elapsed());
                 let wait = (outbox.next_try()).map(|next| next.millis() - now.millis());
                 let wait = wait.and_then(|wait| u64::try_from(wait).ok());
                 match wait.map(Duration::from_millis) {
-                    Some(wait) if wait <= left && !is_stuck && !self.is_wanted() => {
+                    Some(wait) if wait <= left && !is_stuck && !(self.is_wanted)() => {
                         let wait = wait.min(GLANCE);
                         tokio::time::sleep(wait).await;
                         slept.set(slept.get() + wait);
@@ -245,12 +154,17 @@ impl<'a> Courier<'a> {
                 }
             };
             busy.remove(&sink);
+            let Some(attempt) = attempt else {
+                // Its turn did not come in time; nor will another's.
+                is_stuck = true;
+                continue;
+            };
             let now = now_by();
-            let sinks = &self.service.notify;
-            let updated = (self.writer())
-                .update(now, |outbox| {
-                    outbox.keep_known(sinks, self.service.ping.is_some());
-                    let seed = retry::derive(self.seed, u64::from(sink_number(sinks, &sink)));
+            let updated = writer
+                .update::<M>(now, |outbox| {
+                    outbox.keep_known(self.sinks, self.pings);
+                    let number = u64::from(sink_number(self.sinks, &sink));
+                    let seed = retry::derive(self.seed, number);
                     outbox.settle(&sink, &id, attempt.clone(), now, seed);
                 })
                 .await;
@@ -278,40 +192,51 @@ impl<'a> Courier<'a> {
         warnings
     }
 
-    /// Whether a person's request waits for the next run, which a scheduler starts when we have ended.
-    pub(super) fn is_wanted(&self) -> bool {
-        request::waits(self.disk, self.layout, &self.service.name, None)
+    fn writer(&self) -> Writer<'a> {
+        Writer {
+            disk: self.disk,
+            dir: self.dir,
+        }
+    }
+
+    fn may_start(&self) -> bool {
+        self.watch.elapsed() < self.patience.last_start
     }
 
     fn target(&self, sink: &ResourceName) -> Option<&Target> {
-        let mut sinks = self.service.notify.iter();
+        let mut sinks = self.sinks.iter();
         sinks.find(|own| own.name == *sink).map(|own| &own.to)
     }
 
     /// Whether a sink's turn has come while others are busy: webhooks go side by side, commands one
-    /// after the other, since whatever is below us while a command runs is taken for its own.
+    /// after the other.
     fn may_begin(&self, sink: &ResourceName, busy: &BTreeSet<ResourceName>) -> bool {
         let is_command = |name| matches!(self.target(name), Some(Target::Command(_)));
         let waits_for_another = is_command(sink) && busy.iter().any(is_command);
         !busy.contains(sink) && !waits_for_another
     }
 
-    /// Tries a message once.
-    async fn send(&self, waiting: Waiting) -> (ResourceName, String, Attempt) {
+    /// Tries a message once; `None` where its turn did not come in time.
+    async fn send<M: Letter>(
+        &self,
+        waiting: Waiting<M>,
+    ) -> (ResourceName, String, Option<Attempt>) {
         let message = &waiting.message;
         let attempt = match self.target(&waiting.sink) {
             Some(Target::Webhook {
                 url,
                 format,
                 ca_file,
-            }) => {
+            }) => Some(
                 self.request(url, *format, ca_file.as_deref(), message)
-                    .await
-            }
+                    .await,
+            ),
             Some(Target::Command(argv)) => self.command(argv, message).await,
-            None => Attempt::Never("the spec does not name it any more".to_owned()),
+            None => Some(Attempt::Never(
+                "the spec does not name it any more".to_owned(),
+            )),
         };
-        (waiting.sink, waiting.message.id, attempt)
+        (waiting.sink, message.id().to_owned(), attempt)
     }
 
     async fn request(
@@ -319,10 +244,10 @@ impl<'a> Courier<'a> {
         url: &UrlSource,
         format: NotifyFormat,
         ca_file: Option<&Path>,
-        message: &Message,
+        message: &impl Letter,
     ) -> Attempt {
         let later = |why: String| Attempt::Later(why, None);
-        let url = match address::url(self.disk, url, user::effective(), self.credentials) {
+        let url = match address::url(self.disk, url, user::effective(), self.credential) {
             Ok(url) => url,
             Err(why) => return later(why),
         };
@@ -338,7 +263,7 @@ impl<'a> Courier<'a> {
             headers: &[("content-type", SecretString::from("application/json"))],
             body: Some(&body),
             roots: roots.as_deref(),
-            timeout: ATTEMPT,
+            timeout: self.patience.attempt,
             body_limit: 0,
         };
         match self.http.send(&request).await {
@@ -350,18 +275,20 @@ impl<'a> Courier<'a> {
         }
     }
 
-    async fn command(&self, argv: &[String], message: &Message) -> Attempt {
+    async fn command(&self, argv: &[String], message: &impl Letter) -> Option<Attempt> {
+        let _turn = self.turn.acquire().await.ok()?;
+        if !self.may_start() {
+            return None;
+        }
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let env = [
+        let mut env = vec![
             own("PATH", PATH),
-            own("HOME", &self.account.home.display().to_string()),
+            own("HOME", &self.home.display().to_string()),
             own("LANG", "C.UTF-8"),
-            own("LORECTL_EVENT", message.event.as_str()),
-            own("LORECTL_PROJECT", message.project.as_str()),
-            own("LORECTL_SERVICE", message.service.as_str()),
-            own("LORECTL_RUN_ID", &message.run_id),
-            own("LORECTL_TEXT", &message.text()),
         ];
+        let words = message.environment().into_iter();
+        env.extend(words.map(|(name, value)| own(name, value)));
+        env.push(own("LORECTL_TEXT", &message.text()));
         let input = message.body(NotifyFormat::Json);
         let command = Command {
             argv,
@@ -373,10 +300,13 @@ impl<'a> Courier<'a> {
         let never = std::future::pending();
         // Without it, what gets away from the command is not found; it is told all the same.
         let _ = process::adopt_orphans();
-        match process::run(&command, COMMAND, never, &mut |_, _| {}).await {
-            Ok(finished) => judge_end(finished.end),
-            Err(error) => Attempt::Later(format!("it could not be started: {error}"), None),
-        }
+        let limits = self.patience.command;
+        Some(
+            match process::run(&command, limits, never, &mut |_, _| {}).await {
+                Ok(finished) => judge_end(finished.end),
+                Err(error) => Attempt::Later(format!("it could not be started: {error}"), None),
+            },
+        )
     }
 }
 

@@ -6,19 +6,18 @@ use std::{
     time::Duration,
 };
 
-use super::{OUTBOX_VERSION, Outbox};
+use super::{super::Letter, OUTBOX_VERSION, Outbox};
 use crate::{
     effect::{
-        disk::{Disk, Durability},
+        disk::{self, Disk, Durability},
         lock::Lock,
         untrusted::Dir,
     },
-    id::{ResourceName, Timestamp},
-    layout::Layout,
+    id::Timestamp,
 };
 
-/// The file's name in `data/`.
-const FILE: &str = "outbox.json";
+/// The file's name in its directory.
+pub const FILE: &str = "outbox.json";
 
 /// The largest that is read: more than the most that waits can take.
 const LIMIT: u64 = 1 << 20;
@@ -28,35 +27,35 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stands in the place of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum Stored<M: Letter> {
     /// An outbox; an empty one where there is no file.
-    Good(Outbox),
+    Good(Outbox<M>),
     /// Something that is none, and why not.
     Damaged(String),
     /// One of a newer version.
     Newer(u32),
 }
 
-/// Where the outbox of a service is.
-pub fn path(layout: &Layout, name: &ResourceName) -> PathBuf {
-    layout.data(name).join(FILE)
+/// Where the outbox of a directory is.
+pub fn path(dir: &Path) -> PathBuf {
+    dir.join(FILE)
 }
 
 /// Held by whoever sends what waits.
-pub fn delivery_lock(layout: &Layout, name: &ResourceName) -> PathBuf {
-    layout.data(name).join("outbox.lock")
+pub fn delivery_lock(dir: &Path) -> PathBuf {
+    dir.join("outbox.lock")
 }
 
-/// Reads the outbox of a service; changes nothing.
-pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Stored {
-    match disk.read(&path(layout, name), LIMIT) {
+/// Reads the outbox of a directory; changes nothing.
+pub fn read<M: Letter>(disk: &dyn Disk, dir: &Path) -> Stored<M> {
+    match disk.read(&path(dir), LIMIT) {
         Ok(Some(file)) => parse(&file.bytes),
         Ok(None) => Stored::Good(Outbox::default()),
         Err(error) => Stored::Damaged(error.to_string()),
     }
 }
 
-fn parse(bytes: &[u8]) -> Stored {
+fn parse<M: Letter>(bytes: &[u8]) -> Stored<M> {
     #[derive(serde::Deserialize)]
     struct Version {
         outbox_version: u32,
@@ -75,22 +74,20 @@ fn parse(bytes: &[u8]) -> Stored {
     }
 }
 
-/// The outbox of a service: what to change it with.
+/// An outbox: what to change it with.
 #[derive(Clone, Copy)]
 pub struct Writer<'a> {
     /// The disk.
     pub disk: &'a dyn Disk,
-    /// Where.
-    pub layout: &'a Layout,
-    /// Whose.
-    pub name: &'a ResourceName,
+    /// The directory that it is in, which must be there. Its owner is the file's.
+    pub dir: &'a Path,
 }
 
 /// What an update came to.
 #[derive(Debug)]
-pub struct Updated {
+pub struct Updated<M: Letter> {
     /// The outbox as it is now.
-    pub outbox: Outbox,
+    pub outbox: Outbox<M>,
     /// Whether it is on the disk.
     pub kept: bool,
     /// What was in the way, in sentences.
@@ -102,22 +99,25 @@ impl Writer<'_> {
     /// cannot be kept is in what it returns, to be told at once.
     ///
     /// A damaged one is set aside, a newer one left alone.
-    pub async fn update(&self, now: Timestamp, change: impl FnOnce(&mut Outbox)) -> Updated {
-        let data = self.layout.data(self.name);
+    pub async fn update<M: Letter>(
+        &self,
+        now: Timestamp,
+        change: impl FnOnce(&mut Outbox<M>),
+    ) -> Updated<M> {
         let mut updated = Updated {
             outbox: Outbox::default(),
             kept: true,
             warnings: Vec::new(),
         };
-        let lock = Lock::take_dir(&data, PATIENCE).await;
+        let lock = Lock::take_dir(self.dir, PATIENCE).await;
         let why = match &lock {
             Ok(Some(_)) => None,
             Ok(None) => Some("another holds its lock".to_owned()),
             Err(error) => Some(error.to_string()),
         };
-        match read(self.disk, self.layout, self.name) {
+        match read(self.disk, self.dir) {
             Stored::Good(outbox) => updated.outbox = outbox,
-            Stored::Damaged(why) => match set_aside(&data, now) {
+            Stored::Damaged(why) => match set_aside(self.dir, now) {
                 Ok(aside) => updated.warnings.push(format!(
                     "the outbox was damaged ({why}) and was set aside as {aside}; what waited there is not told"
                 )),
@@ -134,27 +134,29 @@ impl Writer<'_> {
         change(&mut updated.outbox);
         if updated.kept
             && updated.outbox != before
-            && let Err(error) = self.write(&data, &updated.outbox)
+            && let Err(error) = self.write(&updated.outbox)
         {
             updated.refuse(&error.to_string());
         }
         updated
     }
 
-    fn write(&self, data: &Path, outbox: &Outbox) -> io::Result<()> {
-        let path = data.join(FILE);
+    fn write<M: Letter>(&self, outbox: &Outbox<M>) -> io::Result<()> {
+        let path = path(self.dir);
+        // What a crash has left half-written; whoever else writes it is kept out. It is in nobody's way.
+        let _ = disk::sweep(self.disk, self.dir, &|target| target == FILE);
         if outbox.is_empty() {
             // After a crash the old one may be there again: what it holds is then sent twice.
             return self.disk.remove(&path).map(|_| ());
         }
         let mut text = serde_json::to_vec(outbox)?;
         text.push(b'\n');
-        let owner = self.disk.stat(data)?.map(|stat| stat.owner);
+        let owner = self.disk.stat(self.dir)?.map(|stat| stat.owner);
         self.disk.write(&path, &text, 0o600, owner, Durability::Now)
     }
 }
 
-impl Updated {
+impl<M: Letter> Updated<M> {
     fn refuse(&mut self, why: &str) {
         self.kept = false;
         self.warnings.push(format!(

@@ -1,4 +1,4 @@
-//! Who hears of a service, with every choice made: part of `run.json`.
+//! Who hears of something, with every choice made: part of a definition.
 
 use std::path::PathBuf;
 
@@ -24,9 +24,10 @@ use crate::id::ResourceName;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
-    /// A run failed, and the one before it had not; or the breaker tripped, or an error paused it.
+    /// A run failed, and the one before it had not; or the breaker tripped, or an error paused it. A
+    /// credential is dead, or was not renewed.
     Failed,
-    /// A run succeeded after one of which was told.
+    /// A run succeeded after one of which was told; a credential is well after trouble that was told.
     Recovered,
     /// An optional stage failed, and in the run before it had not.
     Degraded,
@@ -34,15 +35,17 @@ pub enum Event {
     Paused,
     /// The breaker tripped.
     Breaker,
-    /// A credential expires soon.
+    /// A credential expires soon, and nothing renews it in time.
     Expiring,
     /// A rollout was aborted.
     Aborted,
+    /// A credential has a new value.
+    Rotated,
 }
 
 impl Event {
-    /// Every event.
-    pub const ALL: [Self; 7] = [
+    /// What an entry of `[notify]` that names no events hears of a service: part of each `run.json`.
+    pub const OF_SERVICES: [Self; 7] = [
         Self::Failed,
         Self::Recovered,
         Self::Degraded,
@@ -51,6 +54,10 @@ impl Event {
         Self::Expiring,
         Self::Aborted,
     ];
+
+    /// The same of a credential.
+    pub const OF_CREDENTIALS: [Self; 4] =
+        [Self::Failed, Self::Recovered, Self::Expiring, Self::Rotated];
 
     /// As files and people read it.
     pub const fn as_str(self) -> &'static str {
@@ -62,6 +69,7 @@ impl Event {
             Self::Breaker => "breaker",
             Self::Expiring => "expiring",
             Self::Aborted => "aborted",
+            Self::Rotated => "rotated",
         }
     }
 
@@ -69,7 +77,7 @@ impl Event {
     pub const fn is_trouble(self) -> bool {
         match self {
             Self::Failed | Self::Degraded | Self::Paused | Self::Breaker => true,
-            Self::Recovered | Self::Expiring | Self::Aborted => false,
+            Self::Recovered | Self::Expiring | Self::Aborted | Self::Rotated => false,
         }
     }
 }
@@ -138,7 +146,7 @@ pub enum Target {
     Command(Vec<String>),
 }
 
-/// Someone who hears of a service.
+/// Someone who hears of something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sink {
     /// Its name in `[notify]`.
