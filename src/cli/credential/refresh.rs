@@ -3,8 +3,11 @@
 use futures_util::future::join_all;
 
 use crate::{
-    credential::backend::{Refreshed, Renewal, Store},
-    error::{Error, Result},
+    credential::{
+        backend::{Refreshed, Renewal, Store},
+        notify::tell::Looked,
+    },
+    error::{Error, Exit, Result},
     id::ResourceName,
     layout::Layout,
     view::{
@@ -13,7 +16,7 @@ use crate::{
     },
 };
 
-use super::super::{Done, context::Context};
+use super::super::{Done, context::Context, tidings};
 
 /// Renews what is due, the credentials side by side.
 pub(super) async fn run(context: &Context, names: &[ResourceName]) -> Result<Done> {
@@ -53,9 +56,9 @@ pub(in super::super) async fn before_run(
     for refreshed in all(context, layout, names).await {
         match refreshed {
             Ok(Refreshed {
-                how: Renewal::NotRenewed(why),
+                how: Renewal::NotRenewed(error),
                 ..
-            }) => warn(context, &why),
+            }) => complain(context, &error),
             Ok(Refreshed {
                 how: Renewal::Served | Renewal::Renewed,
                 ..
@@ -72,27 +75,43 @@ async fn all(context: &Context, layout: &Layout, names: &[ResourceName]) -> Vec<
         &context.disk,
         context.clock,
     );
-    join_all(names.iter().map(|name| store.refresh(name))).await
+    let all = join_all(names.iter().map(|name| store.refresh(name))).await;
+    let looked = names.iter().zip(&all).filter_map(|(name, refreshed)| {
+        let renewal = match refreshed.as_ref().map(|refreshed| &refreshed.how) {
+            Ok(Renewal::Served) => return None,
+            Ok(Renewal::Renewed) => None,
+            Ok(Renewal::NotRenewed(error)) | Err(error) => is_failure(error).then(|| error.chain()),
+        };
+        let name = name.clone();
+        Some(Looked { name, renewal })
+    });
+    tidings::tell(context, layout, &looked.collect::<Vec<_>>()).await;
+    all
+}
+
+/// Whether a renewal has failed, and not only to be tried again when an issuer answers.
+fn is_failure(error: &Error) -> bool {
+    !matches!(error.code.exit(), Exit::Later | Exit::Unavailable)
 }
 
 fn complain(context: &Context, error: &Error) {
-    let why = match &error.suggestion {
-        Some(help) => format!("{}; {help}", error.chain()),
-        None => error.chain(),
-    };
-    warn(context, &why);
+    let style = &context.console.stderr;
+    (context.console).complain(&view::error::warning(&why(error), style));
 }
 
-fn warn(context: &Context, why: &str) {
-    let style = &context.console.stderr;
-    (context.console).complain(&view::error::warning(why, style));
+/// An error in a sentence, with what helps.
+fn why(error: &Error) -> String {
+    match &error.suggestion {
+        Some(help) => format!("{}; {help}", error.chain()),
+        None => error.chain(),
+    }
 }
 
 fn row(name: &ResourceName, refreshed: Refreshed) -> RefreshRow {
     let (how, why) = match refreshed.how {
         Renewal::Served => ("served", None),
         Renewal::Renewed => ("renewed", None),
-        Renewal::NotRenewed(why) => ("not_renewed", Some(why)),
+        Renewal::NotRenewed(error) => ("not_renewed", Some(why(&error))),
     };
     let facts = refreshed.facts;
     RefreshRow {

@@ -24,18 +24,18 @@ use crate::{
 use super::{Store, act::Made, mint::Pending};
 
 /// How a value that serves was come by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Renewal {
     /// It was there, and is not due.
     Served,
     /// It is new.
     Renewed,
     /// It is due and serves still; why there is no new one.
-    NotRenewed(String),
+    NotRenewed(Error),
 }
 
 /// A value that serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Refreshed {
     /// How it was come by.
     pub how: Renewal,
@@ -82,10 +82,13 @@ impl Store {
             if made.is_some() && known.record.pending().is_some() {
                 let put = (self.put_in_use(&known.credential, &known.record.definition)).await;
                 known = self.known(name)?;
-                if let (Err(error), true) = (&put, known.facts.serves(now)) {
-                    return Ok(known.told(Renewal::NotRenewed(super::act::told(error))));
+                match put {
+                    Ok(()) => {}
+                    Err(error) if known.facts.serves(now) => {
+                        return Ok(known.told(Renewal::NotRenewed(error)));
+                    }
+                    Err(error) => return Err(error),
                 }
-                put?;
             }
         }
         if !known.is_due(now) {
@@ -107,7 +110,7 @@ impl Store {
         match renewed {
             Ok(how) => Ok(known.told(how)),
             Err(error) if known.facts.serves(self.now()) => {
-                Ok(known.told(Renewal::NotRenewed(super::act::told(&error))))
+                Ok(known.told(Renewal::NotRenewed(error)))
             }
             Err(error) => {
                 self.withhold(name).await;

@@ -167,7 +167,8 @@ pub fn decide(before: Option<&Told>, look: &Look<'_>) -> News {
     }
     let is_failing = wrong.iter().any(|one| one.event() == Event::Failed);
     if !is_failing && !is_under_way(facts) && facts.generation > 0 {
-        if told.value.generation != value.generation && told.value.generation > 0 {
+        let is_new = told.value.generation != value.generation && told.value.generation > 0;
+        if is_new && !is_brief(facts) {
             events.push(Event::Rotated);
         }
         told.value = value;
@@ -181,6 +182,14 @@ pub fn decide(before: Option<&Told>, look: &Look<'_>) -> News {
         since,
         error: error(look, standing, &wrong),
     }
+}
+
+/// A life, in seconds, under which a new value is no news: it comes with every run or so.
+const BRIEF: i64 = 86_400;
+
+fn is_brief(facts: &Facts) -> bool {
+    let life = facts.obtained_at.zip(facts.expiry);
+    life.is_some_and(|(begun, expiry)| expiry.at.seconds_since(begun) < BRIEF)
 }
 
 /// All that is wrong, the worst first.

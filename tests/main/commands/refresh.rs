@@ -246,3 +246,38 @@ fn of_two_hundred_that_ask_one_asks_the_issuer_though_the_first_is_killed() {
     );
     assert_eq!(delivered(&world), "two");
 }
+
+#[test]
+fn whoever_asked_for_it_hears_that_a_renewal_failed_and_that_it_is_over() {
+    let hook = Listener::start([Answer::status(200)]);
+    let server = Listener::start([given("one", 3600)]);
+    let world = world(&server);
+    let spec = read(&world.spec_dir().join("lore.toml"));
+    let told = format!("[notify.ops]\nwebhook = \"{}\"\n", hook.url("/hook"));
+    let spec = spec.replace(
+        "secret = \"client\" } }",
+        "secret = \"client\" } }\nnotify = [\"ops\"]",
+    );
+    world.file("lore.toml", format!("{spec}\n{told}"));
+    let applied = world.command(["apply", "-y"]).env("CLIENT", CLIENT);
+    applied.run().exits(0);
+    let events = || -> Vec<String> {
+        let said = hook.seen().into_iter().map(|seen| {
+            let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+            body["event"].as_str().unwrap().to_owned()
+        });
+        said.collect()
+    };
+    let refresh = |seconds| after(&world, seconds, "credential refresh api").exits(0);
+    // That it does not answer is not told: it may in a moment.
+    server.answer([Answer::Close]);
+    refresh(3000).says("not renewed");
+    assert_eq!(events(), [""; 0]);
+    server.answer([Answer::status(401)]);
+    refresh(3100).says("not renewed");
+    refresh(3200).says("not renewed");
+    assert_eq!(events(), ["failed"]);
+    server.answer([given("two", 3600)]);
+    refresh(3400).says("renewed");
+    assert_eq!(events(), ["failed", "recovered"]);
+}
