@@ -17,7 +17,8 @@ use super::{
         delivery::{self, Before},
         facts::{Due, Facts, Noted},
         finding::{Finding, Status},
-        image, issuer,
+        image,
+        issuer::{self, Means},
         key::Key,
         mint::Issuer,
         record::Record,
@@ -278,12 +279,10 @@ impl Store {
 
     /// Asks the issuer what a value is worth.
     async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
-        let roots = issuer::roots(self.disk.as_ref(), credential)?;
+        let means = Means::of(self.disk.as_ref(), &self.layout, credential)?;
         let (http, now) = (&self.http, self.now());
         let controls = &self.controls;
-        Ok(controls
-            .probe(http, credential, roots.as_deref(), value, now)
-            .await)
+        Ok(controls.probe(http, credential, &means, value, now).await)
     }
 
     /// What is there now of the credential and of every place that the step writes to.
@@ -555,6 +554,7 @@ fn asks(credential: &Credential) -> impl PartialEq + '_ {
         &credential.table,
         &credential.base_url,
         &credential.ca_file,
+        &credential.with,
         &credential.scopes,
     )
 }

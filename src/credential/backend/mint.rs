@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use crate::{
     credential::{
         definition::Credential,
-        issuer,
+        issuer::{self, Means},
         key::Key,
         mint::{
             self, CarriedOut, Doomed, Issuer, Loss, MintFault, Minted, Revocation, Wire,
@@ -337,8 +337,9 @@ impl Store {
             Revocation::Done | Revocation::Already => {}
         }
         let (http, value) = (&self.http, one.value.value());
-        let roots = asking.roots.as_deref();
-        let finding = issuer::probe(http, &asking.credential, roots, value, now).await;
+        let means = Means::of(self.disk.as_ref(), &self.layout, &asking.credential);
+        let means = means.map_err(|error| told(&error))?;
+        let finding = issuer::probe(http, &asking.credential, &means, value, now).await;
         if finding.status.is_live() {
             return Err("its issuer still takes it after it was revoked".to_owned());
         }
