@@ -154,6 +154,20 @@ rotate = {{ grace = "1m" }}
 deliver = [{{ file = "OUT/made" }}]
 "#
     );
+    // A client that proves itself in the body.
+    let post = format!(
+        r#"
+[providers.by_post]
+extends = "oauth2"
+request = {{ method = "POST", form = {{ token = "{{token}}", client_id = "{{client_id}}", client_secret = "{{client_secret}}" }} }}
+[credentials.posted]
+provider = "by_post"
+base_url = "{url}/token/introspection"
+with = {{ client_id = "by-post", client_secret = {{ credential = "client" }} }}
+source = {{ env = "GIVEN" }}
+"#
+    );
+    let spec = format!("{spec}{post}");
     let token = server.mint(&issuer(&server, client, "basic", "read"), &SECRET.into());
     let token = token.unwrap();
     let given = token.value.expose_secret();
@@ -165,7 +179,7 @@ deliver = [{{ file = "OUT/made" }}]
         .says("does not know the client");
     home.variable("CLIENT", SECRET);
     home.run("apply -y").exits(0);
-    for name in ["client", "given", "made"] {
+    for name in ["client", "given", "made", "posted"] {
         home.run(&format!("credential validate {name}"))
             .exits(0)
             .says("live");

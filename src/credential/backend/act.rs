@@ -583,7 +583,11 @@ fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), 
         Status::Live | Status::NotImplemented => Ok(()),
         Status::LiveUnderScoped => {
             let missing = finding.missing(&credential.scopes).join(", ");
-            let what = format!("the token lacks scopes: {missing}");
+            let what = if missing.is_empty() {
+                "the token lacks a scope".to_owned()
+            } else {
+                format!("the token lacks scopes: {missing}")
+            };
             refused(
                 Code::TokenUnderScoped,
                 &what,

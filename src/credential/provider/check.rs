@@ -56,7 +56,10 @@ pub fn check(name: &str, declared: &BTreeMap<String, RawProvider>) -> Vec<Proble
     }
     match resolve(name, declared) {
         Err(problem) => problems.push(problem),
-        Ok(provider) => problems.extend(complete(&provider)),
+        Ok(provider) => {
+            problems.extend(complete(&provider));
+            problems.extend(secrets(raw, &provider));
+        }
     }
     problems
 }
@@ -115,6 +118,24 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
+/// What is wrong with the names that only another credential may fill.
+fn secrets(raw: &RawProvider, provider: &Provider) -> Vec<Problem> {
+    let places = provider.places();
+    let own = raw.secrets.iter().flatten().enumerate();
+    let unknown = own.filter(|(_, name)| !places.contains(&name.as_str()));
+    let unknown = unknown.map(|(index, name)| {
+        let at = format!("/secrets/{index}");
+        Problem::at(at, format!("its request has no place for `{name}`"))
+    });
+    let params = raw.params.iter().flatten().map(|(name, _)| name);
+    let open = params.filter(|name| provider.is_secret(name)).map(|name| {
+        let at = format!("/params/{}", escaped(name));
+        let message = "that is a secret, which everyone who reads the spec could see";
+        Problem::key(at, message).suggest("let a credential say it in its `with`")
+    });
+    unknown.chain(open).collect()
+}
+
 /// What a provider lacks to say anything.
 fn complete(provider: &Provider) -> Vec<Problem> {
     if provider.probe != Via::Http {
@@ -130,17 +151,6 @@ fn complete(provider: &Provider) -> Vec<Problem> {
             problems.push(Problem::at("", message).suggest(format!(
                 "write `{key}.headers = {{ authorization = \"Bearer {{token}}\" }}`"
             )));
-        }
-    }
-    let places = provider.places();
-    for name in &provider.secrets {
-        if !places.contains(&name.as_str()) {
-            let message = format!("its request has no place for `{name}`, which `secrets` names");
-            problems.push(Problem::at("", message));
-        } else if provider.params.contains_key(name) {
-            let message = format!("`{name}` is a secret, which no parameter holds");
-            let problem = Problem::at("", message);
-            problems.push(problem.suggest("let a credential say it in its `with`"));
         }
     }
     if !provider
