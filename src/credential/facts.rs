@@ -283,7 +283,7 @@ impl Facts {
         policy::skew(finding.issuer_time?, finding.probed_at).err()
     }
 
-    /// An instant of ours as the issuer has it, whose clock decides when a token ends; the same but where
+    /// An instant of ours as the issuer has it, whose clock decides when a token ends: the same but where
     /// the two are too far apart.
     pub(super) fn by_issuer(&self, now: Timestamp) -> Timestamp {
         self.skewed().map_or(now, |apart| {

@@ -233,6 +233,23 @@ impl Store {
         } else {
             None
         };
+        // Another would be due as soon as this one is stored.
+        let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
+        if fresh
+            && !is_made
+            && facts.due == Some(Due::Ends)
+            && let Some(expiry) = facts.expiry
+        {
+            let message = format!(
+                "{}: {} gives a value that ended at {}",
+                step.address,
+                credential.source.told(),
+                expiry.at
+            );
+            let error = Error::new(Code::TokenExpired, message);
+            let help = format!("have it give one that lives; this host's clock says {now}");
+            return Err(error.suggest(help).into());
+        }
         Ok(Prepared {
             credential,
             record,

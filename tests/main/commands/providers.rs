@@ -382,6 +382,32 @@ fn a_clock_that_is_ten_years_off_ends_no_token_that_its_issuer_takes() {
 }
 
 #[test]
+fn a_value_that_has_ended_already_is_not_stored() {
+    let world = World::with("[credentials.app]\nsource = { command = [\"./mint\"] }\n");
+    let print = |token: &str, end: &str| {
+        let body = "{\"status\":{\"token\":\"TOKEN\",\"expirationTimestamp\":\"END\"}}";
+        let body = body.replace("TOKEN", token).replace("END", end);
+        world.program("mint", &format!("#!/bin/sh\nprintf '{body}'\n"));
+    };
+    print("token-one", "2026-02-03T04:05:06Z");
+    world
+        .run("apply -y")
+        .exits(1)
+        .says("gives a value that ended at 2026-02-03T04:05:06Z")
+        .says("this host's clock says 2026-02-03T04:05:06Z");
+    assert!(!world.state().join("secrets/app").exists());
+    print("token-one", "2026-02-03T04:06:06Z");
+    world.run("apply -y").exits(0);
+    // Nor does it take the place of another.
+    print("token-two", "2026-02-03T04:05:06Z");
+    world
+        .run("credential rotate app -y")
+        .exits(1)
+        .says("ended at");
+    world.run("apply -y").exits(0).says("No changes");
+}
+
+#[test]
 fn a_target_that_no_token_goes_to_is_refused() {
     for (url, said) in [
         ("http://169.254.169.254/latest", "link-local"),
