@@ -209,19 +209,7 @@ impl Store {
             let message = format!("{}: there is no value", step.address);
             return Err(Error::new(Code::CredentialMissing, message).into());
         };
-        for one in &credential.deliver {
-            if one.to.path().starts_with(self.layout.state_dir()) {
-                let message = format!(
-                    "cannot deliver to {}: lorectl keeps its own files there",
-                    one.to
-                );
-                let error = Error::new(Code::Conflict, message);
-                return Err(error
-                    .suggest("name a place of the application's own")
-                    .into());
-            }
-            delivery::check(disk, one, current.value.value())?;
-        }
+        self.check_places(&credential, current.value.value())?;
         let otherwise = before
             .as_ref()
             .is_none_or(|before| asks(before) != asks(&credential));
@@ -233,28 +221,30 @@ impl Store {
         } else {
             None
         };
-        // Another would be due as soon as this one is stored.
-        let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
-        if fresh
-            && !is_made
-            && facts.due == Some(Due::Ends)
-            && let Some(expiry) = facts.expiry
-        {
-            let message = format!(
-                "{}: {} gives a value that ended at {}",
-                step.address,
-                credential.source.told(),
-                expiry.at
-            );
-            let error = Error::new(Code::TokenExpired, message);
-            let help = format!("have it give one that lives; this host's clock says {now}");
-            return Err(error.suggest(help).into());
+        if fresh && !is_made {
+            still_lives(&credential, &record, noted.as_ref(), now)?;
         }
         Ok(Prepared {
             credential,
             record,
             noted,
         })
+    }
+
+    /// Whether a value can be delivered where it is to be.
+    fn check_places(&self, credential: &Credential, value: &SecretString) -> Result<()> {
+        for one in &credential.deliver {
+            if one.to.path().starts_with(self.layout.state_dir()) {
+                let message = format!(
+                    "cannot deliver to {}: lorectl keeps its own files there",
+                    one.to
+                );
+                let error = Error::new(Code::Conflict, message);
+                return Err(error.suggest("name a place of the application's own"));
+            }
+            delivery::check(self.disk.as_ref(), one, value)?;
+        }
+        Ok(())
     }
 
     /// A value, where the source has another or one is needed; `None` where the one in use stays.
@@ -582,6 +572,28 @@ pub(super) fn told(error: &Error) -> String {
         Some(help) => format!("{}; {help}", error.chain()),
         None => error.chain(),
     }
+}
+
+/// Whether a value that a source gave is not to be replaced as soon as it is stored.
+fn still_lives(
+    credential: &Credential,
+    record: &Record,
+    noted: Option<&Noted>,
+    now: Timestamp,
+) -> Result<()> {
+    let facts = Facts::of(credential, record, noted, None, now);
+    let Some(expiry) = facts.expiry.filter(|_| facts.due == Some(Due::Ends)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "credential.{}: {} gives a value that ended at {}",
+        credential.name,
+        credential.source.told(),
+        expiry.at
+    );
+    let error = Error::new(Code::TokenExpired, message);
+    let help = format!("have it give one that lives; this host's clock says {now}");
+    Err(error.suggest(help))
 }
 
 /// Whether a value may be stored, given what its issuer says.
