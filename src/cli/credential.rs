@@ -11,7 +11,7 @@ use crate::{
         definition::Credential,
         facts::{Facts, Noted, Standing, away, told_by},
         finding::Status,
-        issuer::{self, Controls},
+        issuer::{self, Controls, Means},
         notify::tell,
         record::Record,
         value::{self, LONGEST},
@@ -161,12 +161,12 @@ pub(super) fn row(
     })
 }
 
-/// The credential of that name: as it was applied, else as the spec has it.
-fn definition(context: &Context, name: &ResourceName) -> Result<(Layout, Credential)> {
+/// The credential of that name, as it was applied, else as the spec has it; and whether it was applied.
+fn definition(context: &Context, name: &ResourceName) -> Result<(Layout, Credential, bool)> {
     let layout = context.layout(context.project()?);
     let address = Address::new(Kind::Credential, name.clone());
     if let Some(record) = memory(context, &layout)?.state.resources.get(&address) {
-        return Ok((layout, record.definition.read()?));
+        return Ok((layout, record.definition.read()?, true));
     }
     let Ok(spec) = context.spec() else {
         return Err(unknown(&address));
@@ -174,14 +174,14 @@ fn definition(context: &Context, name: &ResourceName) -> Result<(Layout, Credent
     let project = Project::open(context, spec.project.clone())?;
     let wish = project.wish(&spec)?;
     match wish.desired.get(&address) {
-        Some(desired) => Ok((layout, desired.definition.read()?)),
+        Some(desired) => Ok((layout, desired.definition.read()?, false)),
         None => Err(unknown(&address)),
     }
 }
 
 /// Asks what the stored value, or one on standard input, is worth.
 async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> Result<Done> {
-    let (layout, credential) = definition(context, name)?;
+    let (layout, credential, is_applied) = definition(context, name)?;
     let disk = context.disk.as_ref();
     let record = Record::read(disk, &layout, name)?;
     let value = if value_stdin {
@@ -206,12 +206,21 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         Error::new(Code::TokenInvalid, format!("credential.{name}: {why}"))
             .suggest("look whether it is the token of that provider")
     })?;
-    let roots = issuer::roots(disk, &credential)?;
+    if !is_applied && let Some(name) = credential.others().next() {
+        // It is sent where an apply has said, and nowhere else.
+        let message = format!(
+            "credential.{} is not applied, and its provider is asked with credential.{name} too",
+            credential.name
+        );
+        return Err(Error::new(Code::NotApproved, message)
+            .suggest("`lorectl apply` asks before it stores; then it can be validated"));
+    }
+    let means = Means::of(disk, &layout, &credential)?;
     let now = context.now();
     let http = Http::default();
     let controls = Controls::default();
     let finding = controls
-        .probe(&http, &credential, roots.as_deref(), &value, now)
+        .probe(&http, &credential, &means, &value, now)
         .await;
     let current = record.as_ref().and_then(Record::current);
     if let Some(current) = current

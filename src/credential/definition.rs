@@ -2,7 +2,7 @@
 //! source it says where it is, and of a delivery where it goes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -44,6 +44,9 @@ pub struct Credential {
     /// Certificates that the provider is trusted by, beside those of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// What the provider is asked with beside the value, by the names of its table.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, With>,
     /// Where the value comes from.
     pub source: Source,
     /// Who makes new values, where someone does: the one that a minted value comes from, or the issuer of a
@@ -73,6 +76,25 @@ pub struct Credential {
     /// Who hears of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Sink>,
+}
+
+/// What a provider is asked with beside the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum With {
+    /// A text that is no secret.
+    Text(String),
+    /// The value of another credential.
+    Credential(ResourceName),
+}
+
+impl std::fmt::Display for With {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Credential(name) => write!(f, "credential.{name}"),
+        }
+    }
 }
 
 /// How a credential is replaced before it ends.
@@ -188,6 +210,14 @@ impl Credential {
                 self.source = applied.source.clone();
             }
         }
+    }
+
+    /// The credentials whose values its provider is asked with.
+    pub fn others(&self) -> impl Iterator<Item = &ResourceName> {
+        self.with.values().filter_map(|with| match with {
+            With::Text(_) => None,
+            With::Credential(name) => Some(name),
+        })
     }
 
     /// How long an old value lives beside the new one.

@@ -135,7 +135,9 @@ impl Noted {
         let url = super::issuer::resolved_url(credential);
         let same = before.filter(|one| one.generation == generation && one.url == url);
         let times = same.map_or(0, |one| one.dead);
-        if let (Some(old), Status::Throttled | Status::Error) = (same, finding.status) {
+        let tells_less =
+            finding.partial || matches!(finding.status, Status::Throttled | Status::Error);
+        if let (Some(old), true) = (same, tells_less) {
             // What was known of it is still so.
             finding.expiry = finding.expiry.or(old.finding.expiry);
             finding.scopes = finding.scopes.or_else(|| old.finding.scopes.clone());
@@ -287,11 +289,28 @@ impl Facts {
     pub fn serves(&self, now: Timestamp) -> bool {
         self.generation != 0
             && !(self.finding.as_ref()).is_some_and(|finding| finding.status.is_dead())
-            && self.expiry.is_none_or(|expiry| now < expiry.at)
+            && self
+                .expiry
+                .is_none_or(|expiry| self.by_issuer(now) < expiry.at)
+    }
+
+    /// How far our clock and the issuer's were apart when it was asked, if they were too far.
+    pub fn skewed(&self) -> Option<policy::Skewed> {
+        let finding = self.finding.as_ref()?;
+        policy::skew(finding.issuer_time?, finding.probed_at).err()
+    }
+
+    /// An instant of ours as the issuer has it, whose clock decides when a token ends: the same but where
+    /// the two are too far apart.
+    pub(super) fn by_issuer(&self, now: Timestamp) -> Timestamp {
+        self.skewed().map_or(now, |apart| {
+            now.plus_seconds(apart.issuer.seconds_since(apart.ours))
+        })
     }
 
     /// How it stands, in one of the words that a list and a doctor have.
     pub fn standing(&self, credential: &Credential, now: Timestamp) -> Standing {
+        let now = self.by_issuer(now);
         if self.generation == 0 {
             return Standing::Missing;
         }

@@ -136,6 +136,9 @@ pub struct Finding {
     /// The issuer's clock, UTC, as its answer's `Date` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_time: Option<Timestamp>,
+    /// Whether another request tells more of it, and did not this time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// When it was asked, UTC.
     pub probed_at: Timestamp,
 }
@@ -151,6 +154,7 @@ impl Finding {
             account: None,
             retry_at: None,
             issuer_time: None,
+            partial: false,
             probed_at,
         }
     }

@@ -11,12 +11,14 @@ use crate::{
     },
     error::{Code, Error, Result},
     id::Timestamp,
+    layout::Layout,
 };
 
 use super::{
-    definition::Credential,
+    definition::{Credential, With},
     finding::{Expiry, Finding, Provenance, Status},
-    provider::{self, Endpoint, Provider},
+    provider::{self, Endpoint, PROBE_TIMEOUT, Provider},
+    record::Record,
 };
 
 /// The largest file of certificates, in bytes.
@@ -81,11 +83,66 @@ pub fn roots(disk: &dyn Disk, credential: &Credential) -> Result<Option<Vec<u8>>
     Ok(Some(file.bytes))
 }
 
+/// With what a credential's provider is asked beside the value itself.
+#[derive(Debug, Default)]
+pub struct Means {
+    roots: Option<Vec<u8>>,
+    params: BTreeMap<String, String>,
+    secrets: BTreeMap<String, SecretString>,
+}
+
+impl Means {
+    /// Those of a credential, with the values that the store holds now of the credentials that it names.
+    /// They may be sent only where that definition says, and only once it was applied.
+    ///
+    /// # Errors
+    /// As [`roots`] and [`Record::read`]; `CREDENTIAL_MISSING` where a credential that it names has no value.
+    pub fn of(disk: &dyn Disk, layout: &Layout, credential: &Credential) -> Result<Self> {
+        let mut means = Self {
+            roots: roots(disk, credential)?,
+            ..Self::default()
+        };
+        for (key, with) in &credential.with {
+            match with {
+                With::Text(text) => drop(means.params.insert(key.clone(), text.clone())),
+                With::Credential(name) => {
+                    let record = Record::read(disk, layout, name)?;
+                    let value = record.as_ref().and_then(Record::current);
+                    let value = value.ok_or_else(|| {
+                        let message = format!(
+                            "credential.{}: credential.{name} has no value to ask its provider with",
+                            credential.name
+                        );
+                        Error::new(Code::CredentialMissing, message).suggest(format!(
+                            "`lorectl credential validate {name}` says how that one is"
+                        ))
+                    })?;
+                    means
+                        .secrets
+                        .insert(key.clone(), value.value.value().clone());
+                }
+            }
+        }
+        Ok(means)
+    }
+
+    fn endpoint<'a>(&'a self, http: &'a Http, base: &'a HttpUrl) -> Endpoint<'a> {
+        Endpoint {
+            http,
+            base,
+            roots: self.roots.as_deref(),
+            params: &self.params,
+            secrets: &self.secrets,
+            timeout: PROBE_TIMEOUT,
+        }
+    }
+}
+
 /// Asks the issuer what a value is worth, at the URL of that definition and nowhere else.
 pub async fn probe(
     http: &Http,
     credential: &Credential,
-    roots: Option<&[u8]>,
+    means: &Means,
     value: &SecretString,
     now: Timestamp,
 ) -> Finding {
@@ -99,8 +156,10 @@ pub async fn probe(
     let url = resolved_url(credential).unwrap_or_default();
     match HttpUrl::parse(&url) {
         Ok(base) => {
-            let wanted = &credential.scopes;
-            provider.probe(http, &base, roots, value, wanted, now).await
+            let endpoint = means.endpoint(http, &base);
+            provider
+                .probe_at(&endpoint, value, &credential.scopes, now)
+                .await
         }
         Err(_) => Finding::new(Status::NotImplemented, now)
             .because("this provider has no URL of its own, and the credential says none"),
@@ -121,12 +180,12 @@ impl Controls {
         &self,
         http: &Http,
         credential: &Credential,
-        roots: Option<&[u8]>,
+        means: &Means,
         value: &SecretString,
         now: Timestamp,
     ) -> Finding {
-        let finding = probe(http, credential, roots, value, now).await;
-        if !finding.status.is_live() || !self.takes_any(http, credential, roots, now).await {
+        let finding = probe(http, credential, means, value, now).await;
+        if !finding.status.is_live() || !self.takes_any(http, credential, means, now).await {
             return finding;
         }
         let own = |expiry: &Expiry| matches!(expiry.from, Provenance::Jwt);
@@ -139,7 +198,7 @@ impl Controls {
         &self,
         http: &Http,
         credential: &Credential,
-        roots: Option<&[u8]>,
+        means: &Means,
         now: Timestamp,
     ) -> bool {
         let (Some(provider), Some(url)) = (named(credential), resolved_url(credential)) else {
@@ -152,7 +211,7 @@ impl Controls {
         if let Some(known) = self.0.borrow().get(&key) {
             return *known;
         }
-        let endpoint = Endpoint::new(http, &base, roots);
+        let endpoint = means.endpoint(http, &base);
         match provider.control(&endpoint, now).await {
             Ok(refuses) => {
                 self.0.borrow_mut().insert(key, !refuses);
@@ -205,12 +264,13 @@ mod tests {
         let value = SecretString::from("glpat-canary7f3aValueThatNeverShows");
         let (any, sound) = (Listener::start([live.clone()]), Listener::issuer([live]));
         let (http, controls) = (Http::default(), Controls::default());
+        let none = Means::default();
         for _ in 0..2 {
             let at = credential(&any.url(""));
-            let found = controls.probe(&http, &at, None, &value, now).await;
+            let found = controls.probe(&http, &at, &none, &value, now).await;
             assert!(takes_any(&found), "{found:?}");
             let at = credential(&sound.url(""));
-            let found = controls.probe(&http, &at, None, &value, now).await;
+            let found = controls.probe(&http, &at, &none, &value, now).await;
             assert_eq!(found.status, Status::Live);
         }
         assert_eq!(any.seen().len(), 3);

@@ -301,6 +301,10 @@ const READERS: &[Reader] = &[
     ("ca_file", |c| {
         c.ca_file.as_ref().map(|path| path.display().to_string())
     }),
+    ("with", |c| {
+        let with = c.with.iter().map(|(key, with)| format!("{key} = {with}"));
+        (!c.with.is_empty()).then(|| with.collect::<Vec<_>>().join(", "))
+    }),
     ("source", |c| Some(source(&c.source))),
     ("issuer", |c| {
         c.issuer.as_ref().map(|one| one.endpoint().to_string())
@@ -330,6 +334,7 @@ const READERS: &[Reader] = &[
 const SHOWN_ON_CREATE: &[&str] = &[
     "provider",
     "base_url",
+    "with",
     "source",
     "issuer",
     "signed with",
@@ -433,6 +438,7 @@ fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
 
 /// How what is there stands: its status, its end, its scopes, when the next value is due.
 pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
+    let now = facts.by_issuer(now);
     let mut told = Vec::new();
     let status = facts.finding.as_ref().map(|finding| finding.status);
     let status = status.filter(|status| *status != Status::NotImplemented);
@@ -624,6 +630,12 @@ pub fn warning(case: &Case<'_>) -> Result<Option<String>> {
             "{}: {}, so nobody can tell whether this one is live",
             case.address,
             issuer::TAKES_ANY
+        )));
+    }
+    if let Some(apart) = facts.skewed() {
+        return Ok(Some(format!(
+            "{}: its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's",
+            case.address, apart.issuer, apart.ours
         )));
     }
     if facts.standing(&credential, case.now) != Standing::Expiring || facts.renew_at.is_some() {

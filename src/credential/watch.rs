@@ -16,8 +16,8 @@ use crate::{
 use super::{
     definition::Credential,
     facts::Noted,
-    finding::Status,
-    issuer,
+    finding::{Finding, Status},
+    issuer::{self, Means},
     record::{Generation, Record},
 };
 
@@ -102,9 +102,11 @@ async fn ask_host(disk: &dyn Disk, layout: &Layout, http: &Http, all: &[Asked], 
             return;
         }
         let asking = some.iter().map(|one| async {
-            let roots = issuer::roots(disk, &one.credential).ok()?;
             let value = one.current.value.value();
-            let finding = issuer::probe(http, &one.credential, roots.as_deref(), value, now).await;
+            let finding = match Means::of(disk, layout, &one.credential) {
+                Ok(means) => issuer::probe(http, &one.credential, &means, value, now).await,
+                Err(error) => Finding::new(Status::Error, now).because(error.message),
+            };
             if finding.status == Status::Throttled {
                 throttled.set(true);
             }

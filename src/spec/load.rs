@@ -23,7 +23,7 @@ use super::{
 use crate::{
     credential::{
         provider::{self, RawProvider},
-        spec::{DeclaredCredential, check as token, rivals as deliveries},
+        spec::{DeclaredCredential, check as token, raw::RawCredential, rivals as deliveries},
     },
     effect::{disk::Disk, threads},
     error::{Code, Error, Result},
@@ -522,11 +522,14 @@ impl Loader {
             let file = sources.files.get(place.file);
             let named = raw.notify.iter().flatten();
             let named = named.filter_map(|name| sinks.get(name).cloned());
-            // What its issuer's requests are signed with comes first.
-            let signed_with = raw.signed_with().map(|(_, name)| name.clone());
-            let signed_with = signed_with.map(|name| Address::new(Kind::Credential, name));
+            // What its issuer's requests are signed with, and its provider asked with, comes first.
             let mut depends_on = raw.depends_on.clone().unwrap_or_default();
-            depends_on.extend(signed_with.filter(|one| !depends_on.contains(one)));
+            for (_, name) in raw.uses() {
+                let used = Address::new(Kind::Credential, name.clone());
+                if !depends_on.contains(&used) {
+                    depends_on.push(used);
+                }
+            }
             credentials.push(DeclaredCredential {
                 name: name.clone(),
                 file: file.map_or_else(|| Arc::from("-"), |file| Arc::clone(&file.name)),
@@ -604,7 +607,7 @@ impl Loader {
         for credential in credentials.iter().filter(|_| !self.torn) {
             let unlisted = self.unlisted(&credential.on);
             problems.extend(unlisted.map(|problem| (credential.address(), problem)));
-            let uses = credential.told_with();
+            let uses = credential.told_with().chain(credential.raw.uses());
             let lacking = self.lacking(&credential.on, "credential", uses, credentials);
             problems.extend(lacking.map(|problem| (credential.address(), problem)));
         }
@@ -612,27 +615,23 @@ impl Loader {
         for (name, raw) in read.filter_map(|(name, (read, _))| Some((name, read.raw.as_ref()?))) {
             let faulty = (raw.provider.as_ref())
                 .is_some_and(|name| matches!(self.providers.get(name), Some((None, _))));
-            let unknown = token::unknown_provider(raw, providers).filter(|_| !faulty);
+            let wrong = token::provider(raw, providers).into_iter();
             let address = Address::new(Kind::Credential, name.clone());
-            problems.extend(unknown.map(|problem| (address.clone(), problem)));
+            let own = |problem| (address.clone(), problem);
             let unknown = self.unknown_sinks(raw.notify.as_deref());
-            problems.extend(unknown.map(|problem| (address.clone(), problem)));
-            if let Some((at, signed_with)) = raw.signed_with()
-                && (signed_with == name || !self.credentials.contains_key(signed_with))
-            {
+            problems.extend(unknown.map(own));
+            problems.extend(wrong.filter(|_| !faulty).map(own));
+            for (at, used) in raw.uses() {
+                if used != name && self.credentials.contains_key(used) {
+                    continue;
+                }
                 let known = self.credentials.keys().filter(|known| *known != name);
-                let near = check::nearest(signed_with.as_str(), known.map(ResourceName::as_str));
-                let message = format!("there is no other `[credentials.{signed_with}]`");
-                let problem = Problem::at(at, message);
-                problems.push((
-                    address,
-                    problem.suggest(match near {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => {
-                            format!("add `[credentials.{signed_with}]` with its value's source")
-                        }
-                    }),
-                ));
+                let near = check::nearest(used.as_str(), known.map(ResourceName::as_str));
+                let message = format!("there is no other `[credentials.{used}]`");
+                problems.push(own(Problem::at(at, message).suggest(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("add `[credentials.{used}]` with its value's source"),
+                })));
             }
         }
         let edges: graph::Edges = (self.services.keys())
@@ -644,7 +643,18 @@ impl Loader {
             })
             .chain(self.credentials.iter().map(|(name, (read, _))| {
                 let address = Address::new(Kind::Credential, name.clone());
-                (address, graph::depends_on(&read.depends_on).collect())
+                let used = read.raw.iter().flat_map(RawCredential::uses);
+                let used = used.filter(|(_, used)| {
+                    // What is missing is said above.
+                    *used != name && self.credentials.contains_key(*used)
+                });
+                let used = used.map(|(at, used)| graph::Edge {
+                    to: Address::new(Kind::Credential, used.clone()),
+                    at,
+                    named: graph::Named::Name,
+                });
+                let declared = graph::depends_on(&read.depends_on);
+                (address, declared.chain(used).collect())
             }))
             .collect();
         if !self.torn {

@@ -9,6 +9,7 @@
     reason = "a test starts processes, says what it did, and stops at the first surprise"
 )]
 
+mod github;
 mod gitlab;
 mod home;
 mod jupyterhub;
@@ -34,6 +35,7 @@ fn main() {
         rotation::TESTS,
         oidc::TESTS,
         gitlab::TESTS,
+        github::TESTS,
         verdaccio::TESTS,
     ]
     .concat();
@@ -41,7 +43,7 @@ fn main() {
     for (name, kind, test) in tests {
         let missing = match kind {
             Kind::Gitlab => python.is_err().then_some("needs python3"),
-            Kind::Jupyterhub | Kind::Oidc | Kind::Verdaccio => {
+            Kind::Jupyterhub | Kind::Oidc | Kind::Github | Kind::Verdaccio => {
                 (!installed).then_some("not installed: tests/issuers/run")
             }
         };

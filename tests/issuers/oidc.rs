@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("oidc::a_token_ends_by_itself", Kind::Oidc, expiry),
     ("oidc::a_refusal_is_told_by_its_error", Kind::Oidc, refused),
     ("oidc::the_program_renews_and_revokes", Kind::Oidc, renewed),
+    ("oidc::the_program_introspects", Kind::Oidc, introspected),
 ];
 
 /// What must be encoded in a header and in a form.
@@ -125,6 +126,85 @@ fn refused() {
             "{client} {scope}: {told} {why}"
         );
     }
+}
+
+fn introspected() {
+    let server = Server::start(Kind::Oidc, SECRET, &[("ISSUER_TTL", "300")]);
+    let url = server.url("");
+    let client = "by basic";
+    let spec = format!(
+        r#"
+[credentials.client]
+provider = "oauth2_client"
+base_url = "{url}/token"
+with = {{ client_id = "{client}" }}
+source = {{ env = "CLIENT" }}
+[credentials.given]
+provider = "oauth2"
+base_url = "{url}/token/introspection"
+with = {{ client_id = "{client}", client_secret = {{ credential = "client" }} }}
+source = {{ env = "GIVEN" }}
+scopes = ["read"]
+[credentials.made]
+provider = "oauth2"
+base_url = "{url}/token/introspection"
+source = {{ oauth2 = {{ token_url = "{url}/token", client_id = "{client}", secret = "client", revoke_url = "{url}/token/revocation" }} }}
+scopes = ["read"]
+rotate = {{ grace = "1m" }}
+deliver = [{{ file = "OUT/made" }}]
+"#
+    );
+    // A client that proves itself in the body.
+    let post = format!(
+        r#"
+[providers.by_post]
+extends = "oauth2"
+request = {{ method = "POST", form = {{ token = "{{token}}", client_id = "{{client_id}}", client_secret = "{{client_secret}}" }} }}
+[credentials.posted]
+provider = "by_post"
+base_url = "{url}/token/introspection"
+with = {{ client_id = "by-post", client_secret = {{ credential = "client" }} }}
+source = {{ env = "GIVEN" }}
+"#
+    );
+    let spec = format!("{spec}{post}");
+    let token = server.mint(&issuer(&server, client, "basic", "read"), &SECRET.into());
+    let token = token.unwrap();
+    let given = token.value.expose_secret();
+    let mut home = Home::new(&spec, &[("CLIENT", SECRET), ("GIVEN", given)]);
+    // Of a client that it does not know, the server says nothing.
+    home.variable("CLIENT", "another");
+    home.run("apply -y")
+        .exits(1)
+        .says("does not know the client");
+    home.variable("CLIENT", SECRET);
+    home.run("apply -y").exits(0);
+    for name in ["client", "given", "made", "posted"] {
+        home.run(&format!("credential validate {name}"))
+            .exits(0)
+            .says("live");
+    }
+    home.run("plan").exits(0).says("says the issuer's answer");
+    // An old one is revoked by the same client, and looked at afterwards.
+    let old = home.delivered("made");
+    home.run("credential rotate made -y").exits(0);
+    home.ahead(65);
+    home.run("reconcile").exits(0);
+    assert!(!is_active(&server, &old.as_str().into()));
+    assert!(is_active(&server, &home.delivered("made").as_str().into()));
+    home.now = None;
+    // One that was revoked elsewhere.
+    let issuer = issuer(&server, client, "basic", "read");
+    let doomed = Doomed {
+        value: Some(&token.value),
+        id: None,
+    };
+    let with = SECRET.into();
+    let ended = server.ask(async |wire| mint::revoke(wire, &issuer, &with, doomed, now()).await);
+    assert_eq!(ended.unwrap(), Revocation::Done);
+    home.run("credential validate given")
+        .exits(77)
+        .says("it is not active");
 }
 
 fn renewed() {

@@ -33,6 +33,7 @@ pub enum Kind {
     Jupyterhub,
     Oidc,
     Gitlab,
+    Github,
     Verdaccio,
 }
 
@@ -80,6 +81,7 @@ impl Server {
             Kind::Jupyterhub => ("jupyterhub", "/hub/api"),
             Kind::Oidc => ("oidc", "/.well-known/openid-configuration"),
             Kind::Gitlab => ("gitlab", "/-/family"),
+            Kind::Github => ("github", "/-/living"),
             Kind::Verdaccio => ("verdaccio", "/-/ping"),
         };
         let (dir, port) = (tempfile::tempdir().unwrap(), free());

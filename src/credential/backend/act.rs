@@ -17,7 +17,8 @@ use super::{
         delivery::{self, Before},
         facts::{Due, Facts, Noted},
         finding::{Finding, Status},
-        image, issuer,
+        image,
+        issuer::{self, Means},
         key::Key,
         mint::Issuer,
         record::Record,
@@ -221,19 +222,7 @@ impl Store {
             let message = format!("{}: there is no value", step.address);
             return Err(Error::new(Code::CredentialMissing, message).into());
         };
-        for one in &credential.deliver {
-            if one.to.path().starts_with(self.layout.state_dir()) {
-                let message = format!(
-                    "cannot deliver to {}: lorectl keeps its own files there",
-                    one.to
-                );
-                let error = Error::new(Code::Conflict, message);
-                return Err(error
-                    .suggest("name a place of the application's own")
-                    .into());
-            }
-            delivery::check(disk, one, current.value.value())?;
-        }
+        self.check_places(&credential, current.value.value())?;
         let otherwise = before
             .as_ref()
             .is_none_or(|before| asks(before) != asks(&credential));
@@ -245,11 +234,30 @@ impl Store {
         } else {
             None
         };
+        if fresh && !is_made {
+            still_lives(&credential, &record, noted.as_ref(), now)?;
+        }
         Ok(Prepared {
             credential,
             record,
             noted,
         })
+    }
+
+    /// Whether a value can be delivered where it is to be.
+    fn check_places(&self, credential: &Credential, value: &SecretString) -> Result<()> {
+        for one in &credential.deliver {
+            if one.to.path().starts_with(self.layout.state_dir()) {
+                let message = format!(
+                    "cannot deliver to {}: lorectl keeps its own files there",
+                    one.to
+                );
+                let error = Error::new(Code::Conflict, message);
+                return Err(error.suggest("name a place of the application's own"));
+            }
+            delivery::check(self.disk.as_ref(), one, value)?;
+        }
+        Ok(())
     }
 
     /// A value, where the source has another or one is needed; `None` where the one in use stays.
@@ -291,12 +299,10 @@ impl Store {
 
     /// Asks the issuer what a value is worth.
     async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
-        let roots = issuer::roots(self.disk.as_ref(), credential)?;
+        let means = Means::of(self.disk.as_ref(), &self.layout, credential)?;
         let (http, now) = (&self.http, self.now());
         let controls = &self.controls;
-        Ok(controls
-            .probe(http, credential, roots.as_deref(), value, now)
-            .await)
+        Ok(controls.probe(http, credential, &means, value, now).await)
     }
 
     /// What is there now of the credential and of every place that the step writes to.
@@ -621,6 +627,7 @@ fn asks(credential: &Credential) -> impl PartialEq + '_ {
         &credential.table,
         &credential.base_url,
         &credential.ca_file,
+        &credential.with,
         &credential.scopes,
     )
 }
@@ -631,6 +638,28 @@ pub(super) fn told(error: &Error) -> String {
         Some(help) => format!("{}; {help}", error.chain()),
         None => error.chain(),
     }
+}
+
+/// Whether a value that a source gave is not to be replaced as soon as it is stored.
+fn still_lives(
+    credential: &Credential,
+    record: &Record,
+    noted: Option<&Noted>,
+    now: Timestamp,
+) -> Result<()> {
+    let facts = Facts::of(credential, record, noted, None, now);
+    let Some(expiry) = facts.expiry.filter(|_| facts.due == Some(Due::Ends)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "credential.{}: {} gives a value that ended at {}",
+        credential.name,
+        credential.source.told(),
+        expiry.at
+    );
+    let error = Error::new(Code::TokenExpired, message);
+    let help = format!("have it give one that lives; this host's clock says {now}");
+    Err(error.suggest(help))
 }
 
 /// Whether a value may be stored, given what its issuer says.
@@ -649,7 +678,11 @@ fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), 
         Status::Live | Status::NotImplemented => Ok(()),
         Status::LiveUnderScoped => {
             let missing = finding.missing(&credential.scopes).join(", ");
-            let what = format!("the token lacks scopes: {missing}");
+            let what = if missing.is_empty() {
+                "the token lacks a scope".to_owned()
+            } else {
+                format!("the token lacks scopes: {missing}")
+            };
             refused(
                 Code::TokenUnderScoped,
                 &what,

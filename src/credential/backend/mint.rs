@@ -13,13 +13,13 @@ use crate::{
     credential::{
         definition::Credential,
         facts::{Facts, Noted},
-        issuer,
+        issuer::{self, Means},
         key::Key,
         mint::{
             self, Doomed, Issuer, Loss, MintFault, Minted, Revocation, Wire,
             flight::{self, Failure, Flight, Stored, Vault},
             health::{Health, Records},
-            policy::{self, Admission, Life},
+            policy::{Admission, Life},
         },
         record::{Generation, Intent, Phase, Record},
         value::Kept,
@@ -205,7 +205,7 @@ impl Store {
             Ok(begun) => begun,
             Err(error) => return Outcome::failed(told(&error)),
         };
-        if let Some(held) = self.not_now(&asking).await {
+        if let Some(held) = self.not_now(&asking, &record).await {
             return Outcome::Held { reason: held };
         }
         if let Some(lost) = record.intent.clone()
@@ -307,11 +307,13 @@ impl Store {
 
     /// Why the issuer is not asked now, if it is not. Whoever may ask is let through, as the only one
     /// where the breaker is half open.
-    async fn not_now(&self, asking: &Asking) -> Option<String> {
-        if let Some(skewed) = self.skewed(&asking.credential) {
-            return Some(skewed);
-        }
+    async fn not_now(&self, asking: &Asking, record: &Record) -> Option<String> {
         let (name, now) = (&asking.credential.name, self.now());
+        let noted = Noted::read(self.disk.as_ref(), &self.layout, name);
+        let facts = Facts::of(&asking.credential, record, noted.as_ref(), None, now);
+        if let Some(skewed) = facts.skewed() {
+            return Some(skewed.to_string());
+        }
         let dir = self.layout.breakers();
         let records = Records {
             disk: self.disk.as_ref(),
@@ -332,14 +334,6 @@ impl Store {
                 "its issuer failed of late, and is not asked before {until}"
             )),
         }
-    }
-
-    /// Why nothing is rotated, where the issuer's clock and ours are apart.
-    pub(super) fn skewed(&self, credential: &Credential) -> Option<String> {
-        let noted = Noted::read(self.disk.as_ref(), &self.layout, &credential.name)?;
-        let theirs = noted.finding.issuer_time?;
-        let skewed = policy::skew(theirs, noted.finding.probed_at).err()?;
-        Some(skewed.to_string())
     }
 
     /// Ends what an earlier request may have made whose answer was lost.
@@ -467,8 +461,9 @@ impl Store {
             Revocation::Done | Revocation::Already => {}
         }
         let (http, value) = (&self.http, one.value.value());
-        let roots = asking.roots.as_deref();
-        let finding = issuer::probe(http, &asking.credential, roots, value, now).await;
+        let means = Means::of(self.disk.as_ref(), &self.layout, &asking.credential);
+        let means = means.map_err(|error| told(&error))?;
+        let finding = issuer::probe(http, &asking.credential, &means, value, now).await;
         if finding.status.is_live() {
             return Err("its issuer still takes it after it was revoked".to_owned());
         }

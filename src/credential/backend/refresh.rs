@@ -198,9 +198,11 @@ impl Store {
     async fn have_minted(&self, name: &ResourceName, known: Known) -> Result<Renewal> {
         let address = Address::new(Kind::Credential, name.clone());
         let Known {
-            record, credential, ..
+            record,
+            credential,
+            facts,
         } = known;
-        if let Some(skewed) = self.skewed(&credential) {
+        if let Some(skewed) = facts.skewed() {
             return Err(
                 Error::new(Code::IssuerUnavailable, format!("{address}: {skewed}"))
                     .suggest("set this host's clock, or look at the issuer's"),

@@ -116,8 +116,11 @@ fn throttled(response: &Response, now: Timestamp) -> Option<Timestamp> {
         _ => false,
     };
     let reset = || {
-        let reset = ["x-ratelimit-reset", "ratelimit-reset"];
-        let epoch = reset.iter().find_map(|name| response.header(name))?;
+        // GitHub tells it of another limit than the one that was met, too.
+        let own = response
+            .header("x-ratelimit-reset")
+            .filter(|_| spent || response.header("x-ratelimit-remaining").is_none());
+        let epoch = own.or_else(|| response.header("ratelimit-reset"))?;
         let seconds: i64 = epoch.trim().parse().ok()?;
         Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
     };

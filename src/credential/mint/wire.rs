@@ -105,7 +105,7 @@ impl Wire<'_> {
         call: &Call,
         good: &[u16],
         now: Timestamp,
-        refusal: fn(&Response) -> Option<MintFault>,
+        refusal: fn(&Response, Timestamp) -> Option<MintFault>,
     ) -> Result<Response, MintFault> {
         let response = self.send(call).await?;
         if good.contains(&response.status) {
@@ -113,14 +113,14 @@ impl Wire<'_> {
         }
         let plain = MintFault::answered(&response, now);
         Err(match plain {
-            MintFault::Refused { .. } => refusal(&response).unwrap_or(plain),
+            MintFault::Refused { .. } => refusal(&response, now).unwrap_or(plain),
             other => other,
         })
     }
 }
 
 /// Nothing more is known of a refusal than its status.
-pub(super) const fn by_status(_: &Response) -> Option<MintFault> {
+pub(super) const fn by_status(_: &Response, _: Timestamp) -> Option<MintFault> {
     None
 }
 

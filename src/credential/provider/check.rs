@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     builtin, names,
     table::{
-        Charset, ExpiryRule, Meaning, Provider, RawProvider, Request, TimeFormat, Verdict, Via,
+        Charset, Detail, ExpiryRule, Meaning, Provider, RawProvider, Request, ScopeRule,
+        TimeFormat, Verdict, Via,
     },
     template,
 };
@@ -31,11 +32,12 @@ const OURS: [&str; 7] = [
 type Check = fn(&RawProvider) -> Vec<Problem>;
 
 /// Every check of what one table says, by what it holds to be true.
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("a URL that may be asked", base_url),
-    ("a request that can be sent", request),
+    ("a request that can be sent", requests),
     ("verdicts that mean one thing", verdicts),
     ("places that can be read", places),
+    ("a list in which a token is found", detail),
     ("a format that something fits", formats),
     ("parameters that are names", params),
 ];
@@ -54,7 +56,10 @@ pub fn check(name: &str, declared: &BTreeMap<String, RawProvider>) -> Vec<Proble
     }
     match resolve(name, declared) {
         Err(problem) => problems.push(problem),
-        Ok(provider) => problems.extend(complete(&provider)),
+        Ok(provider) => {
+            problems.extend(complete(&provider));
+            problems.extend(secrets(raw, &provider));
+        }
     }
     problems
 }
@@ -113,20 +118,40 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
+/// What is wrong with the names that only another credential may fill.
+fn secrets(raw: &RawProvider, provider: &Provider) -> Vec<Problem> {
+    let places = provider.places();
+    let own = raw.secrets.iter().flatten().enumerate();
+    let unknown = own.filter(|(_, name)| !places.contains(&name.as_str()));
+    let unknown = unknown.map(|(index, name)| {
+        let at = format!("/secrets/{index}");
+        Problem::at(at, format!("its request has no place for `{name}`"))
+    });
+    let params = raw.params.iter().flatten().map(|(name, _)| name);
+    let open = params.filter(|name| provider.is_secret(name)).map(|name| {
+        let at = format!("/params/{}", escaped(name));
+        let message = "that is a secret, which everyone who reads the spec could see";
+        Problem::key(at, message).suggest("let a credential say it in its `with`")
+    });
+    unknown.chain(open).collect()
+}
+
 /// What a provider lacks to say anything.
 fn complete(provider: &Provider) -> Vec<Problem> {
     if provider.probe != Via::Http {
         return Vec::new();
     }
     let mut problems = Vec::new();
-    let request = &provider.request;
-    let fields = request.form.iter().chain(&request.json);
-    let mut templates = (request.headers.values()).chain(fields.flat_map(BTreeMap::values));
-    if !templates.any(|text| template::names(text).contains(&template::TOKEN)) {
-        problems.push(
-            Problem::at("", "its request does not say where the token goes")
-                .suggest("write `request.headers = { authorization = \"Bearer {token}\" }`"),
-        );
+    let detail = provider.detail.iter().map(|detail| &detail.request);
+    let requests = std::iter::once(&provider.request).chain(detail);
+    for (request, key) in requests.zip(["request", "detail.request"]) {
+        let mut templates = request.templates();
+        if !templates.any(|text| template::names(text).contains(&template::TOKEN)) {
+            let message = format!("its {key} does not say where the token goes");
+            problems.push(Problem::at("", message).suggest(format!(
+                "write `{key}.headers = {{ authorization = \"Bearer {{token}}\" }}`"
+            )));
+        }
     }
     if !provider
         .verdicts
@@ -155,10 +180,14 @@ fn base_url(raw: &RawProvider) -> Vec<Problem> {
         .collect()
 }
 
-fn request(raw: &RawProvider) -> Vec<Problem> {
-    let Some(request) = &raw.request else {
-        return Vec::new();
-    };
+fn requests(raw: &RawProvider) -> Vec<Problem> {
+    let own = (raw.request.iter()).flat_map(|one| request("/request", one));
+    let detail = raw.detail.iter().map(|detail| &detail.request);
+    let detail = detail.flat_map(|one| request("/detail/request", one));
+    own.chain(detail).collect()
+}
+
+fn request(place: &str, request: &Request) -> Vec<Problem> {
     let mut problems = Vec::new();
     let Request {
         path,
@@ -168,10 +197,10 @@ fn request(raw: &RawProvider) -> Vec<Problem> {
         method: _,
     } = request;
     if let Some(wrong) = path_fault(path) {
-        problems.push(Problem::at("/request/path", wrong));
+        problems.push(Problem::at(format!("{place}/path"), wrong));
     }
     for (name, value) in headers {
-        let at = format!("/request/headers/{}", escaped(name));
+        let at = format!("{place}/headers/{}", escaped(name));
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || !name.bytes().all(token) {
             problems.push(Problem::key(&at, "that is no name of a header"));
@@ -192,13 +221,13 @@ fn request(raw: &RawProvider) -> Vec<Problem> {
     }
     if form.is_some() && json.is_some() {
         problems.push(Problem::key(
-            "/request/json",
+            format!("{place}/json"),
             "a request has `form` or `json`, not both",
         ));
     }
     for (key, fields) in [("form", form), ("json", json)] {
         for (name, value) in fields.iter().flatten() {
-            let at = format!("/request/{key}/{}", escaped(name));
+            let at = format!("{place}/{key}/{}", escaped(name));
             problems.extend(
                 template::pieces(value)
                     .err()
@@ -298,10 +327,10 @@ fn verdicts(raw: &RawProvider) -> Vec<Problem> {
     problems
 }
 
-fn places(raw: &RawProvider) -> Vec<Problem> {
+fn expiry<'r>(place: &str, rules: impl Iterator<Item = &'r ExpiryRule>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (index, rule) in raw.expiry.iter().flatten().enumerate() {
-        let at = format!("/expiry/{index}");
+    for (index, rule) in rules.enumerate() {
+        let at = format!("{place}/{index}");
         let ExpiryRule {
             header,
             json,
@@ -325,13 +354,59 @@ fn places(raw: &RawProvider) -> Vec<Problem> {
         }
         problems.extend((json.as_ref()).and_then(|json| pointer(format!("{at}/json"), json)));
     }
-    if let Some(rule) = &raw.scopes {
-        if rule.header.is_some() == rule.json.is_some() {
-            problems.push(Problem::at("/scopes", "it says one of `header` and `json`"));
-        }
-        problems
-            .extend((rule.json.as_ref()).and_then(|json| pointer("/scopes/json".to_owned(), json)));
+    problems
+}
+
+fn scopes(place: &str, rule: &ScopeRule) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let ScopeRule {
+        header,
+        json,
+        each,
+        unlisted,
+        includes: _,
+    } = rule;
+    if header.is_some() == json.is_some() {
+        problems.push(Problem::at(place, "it says one of `header` and `json`"));
     }
+    let json = json.iter().map(|at| (format!("{place}/json"), at));
+    let each = each.iter().enumerate();
+    let each = each.map(|(index, at)| (format!("{place}/each/{index}"), at));
+    let unlisted = unlisted.iter().enumerate();
+    let unlisted = unlisted.map(|(index, one)| (format!("{place}/unlisted/{index}/at"), &one.at));
+    let places = json.chain(each).chain(unlisted);
+    problems.extend(places.filter_map(|(at, text)| pointer(at, text)));
+    problems
+}
+
+fn detail(raw: &RawProvider) -> Vec<Problem> {
+    let Some(Detail {
+        request: _,
+        list,
+        own,
+        expiry: ends,
+        scopes: rule,
+    }) = &raw.detail
+    else {
+        return Vec::new();
+    };
+    let mut problems = expiry("/detail/expiry", ends.iter());
+    problems.extend(rule.iter().flat_map(|rule| scopes("/detail/scopes", rule)));
+    problems.extend(pointer("/detail/list".to_owned(), list));
+    if own.is_empty() {
+        let message = "it does not say how the token's own row is known";
+        let problem = Problem::at("/detail/own", message);
+        problems.push(problem.suggest("write `[{ at = \"/key\", holds = \"sha512\" }]`"));
+    }
+    for (index, one) in own.iter().enumerate() {
+        problems.extend(pointer(format!("/detail/own/{index}/at"), &one.at));
+    }
+    problems
+}
+
+fn places(raw: &RawProvider) -> Vec<Problem> {
+    let mut problems = expiry("/expiry", raw.expiry.iter().flatten());
+    problems.extend(raw.scopes.iter().flat_map(|rule| scopes("/scopes", rule)));
     problems.extend((raw.account.as_ref()).and_then(|at| pointer("/account".to_owned(), at)));
     for (index, rule) in raw
         .throttle

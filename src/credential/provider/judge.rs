@@ -1,6 +1,6 @@
 //! What an answer means: a pure function of the table, the answer, what is wanted, and the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{
     shown::Echo,
     table::{
         ExpiryRule, HeaderIs, JsonIs, Meaning, Provider, Scalar, ScopeRule, Throttle, TimeFormat,
-        Verdict, Via,
+        Unlisted, Verdict, Via,
     },
     time::{JwtEnd, jwt_end},
 };
@@ -34,16 +34,18 @@ pub struct Answer<'a> {
     pub whole: bool,
     /// The token that was asked about.
     pub token: &'a SecretString,
+    /// What was sent beside it.
+    pub secrets: &'a BTreeMap<String, SecretString>,
 }
 
 impl Answer<'_> {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter();
         let (_, value) = named.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some(value)
     }
 
-    fn json(&self) -> Option<Value> {
+    pub(super) fn json(&self) -> Option<Value> {
         if self.whole {
             serde_json::from_slice(self.body).ok()
         } else {
@@ -62,13 +64,17 @@ impl Answer<'_> {
     fn issuer_time(&self) -> Option<Timestamp> {
         http_date(self.header("date")?)
     }
+
+    pub(super) fn echo(&self) -> Echo {
+        Echo::of(std::iter::once(self.token).chain(self.secrets.values()))
+    }
 }
 
 fn contains(text: &str, part: &str) -> bool {
     text.to_lowercase().contains(&part.to_lowercase())
 }
 
-fn there<'v>(json: &'v Value, at: &str) -> Option<&'v Value> {
+pub(super) fn there<'v>(json: &'v Value, at: &str) -> Option<&'v Value> {
     json.pointer(at).filter(|value| !value.is_null())
 }
 
@@ -84,15 +90,20 @@ impl HeaderIs {
     }
 }
 
+impl Scalar {
+    fn fits(&self, value: &Value) -> bool {
+        match self {
+            Self::Bool(wanted) => value.as_bool() == Some(*wanted),
+            Self::Number(wanted) => value.as_i64() == Some(*wanted),
+            Self::Text(wanted) => value.as_str() == Some(wanted),
+        }
+    }
+}
+
 impl JsonIs {
     fn fits(&self, json: &Value) -> bool {
         let value = there(json, &self.at);
-        let is = self.is.as_ref().is_none_or(|is| match (is, value) {
-            (Scalar::Bool(wanted), Some(Value::Bool(found))) => wanted == found,
-            (Scalar::Number(wanted), Some(Value::Number(found))) => found.as_i64() == Some(*wanted),
-            (Scalar::Text(wanted), Some(Value::String(found))) => wanted == found,
-            _ => false,
-        });
+        let is = (self.is.as_ref()).is_none_or(|is| value.is_some_and(|value| is.fits(value)));
         let part = self.contains.as_ref().is_none_or(|part| {
             let text = value.and_then(Value::as_str);
             text.is_some_and(|text| contains(text, part))
@@ -122,7 +133,7 @@ impl Verdict {
 
 impl Provider {
     /// What an answer means. It holds nothing of the answer's text but the names of scopes and of the
-    /// account, and these only where they hold nothing of the token.
+    /// account, and these only where they hold nothing of what was sent.
     pub fn judge(&self, answer: &Answer<'_>, wanted: &BTreeSet<String>, now: Timestamp) -> Finding {
         let json = answer.json();
         let is_html = answer.is_html(json.as_ref());
@@ -144,7 +155,7 @@ impl Provider {
             return finding;
         }
         if finding.status.is_live() {
-            let echo = Echo::of(answer.token);
+            let echo = answer.echo();
             let scopes = self.scopes.as_ref();
             finding.scopes =
                 scopes.and_then(|rule| rule.read(answer, json.as_ref(), wanted, &echo));
@@ -158,35 +169,8 @@ impl Provider {
                 wanted,
             );
         }
-        self.end(&mut finding, answer, json.as_ref());
+        end(&self.expiry, &mut finding, answer, json.as_ref());
         finding
-    }
-
-    /// Puts in when a token ends.
-    fn end(&self, finding: &mut Finding, answer: &Answer<'_>, json: Option<&Value>) {
-        let now = finding.probed_at;
-        match self
-            .expiry
-            .iter()
-            .find_map(|rule| rule.read(answer, json, now))
-        {
-            Some(Ok(expiry)) => {
-                finding.expiry = Some(expiry);
-                // The issuer's own clock, where it says it.
-                let ended = expiry.at <= finding.issuer_time.unwrap_or(now);
-                if finding.status == Status::Rejected && ended {
-                    finding.status = Status::Expired;
-                    finding.detail = Some("it is refused, and its end has passed".to_owned());
-                }
-            }
-            Some(Err(place)) if finding.status.is_live() => {
-                finding.status = Status::Error;
-                finding.detail = Some(format!(
-                    "it is taken, and when it ends cannot be read from {place}"
-                ));
-            }
-            None | Some(Err(_)) => {}
-        }
     }
 
     /// What can be said of a token without asking anyone: a certificate's dates, and the `exp` of one that
@@ -215,6 +199,35 @@ impl Provider {
                 Some(finding)
             }
         }
+    }
+}
+
+/// Puts in when a token ends.
+pub(super) fn end(
+    rules: &[ExpiryRule],
+    finding: &mut Finding,
+    answer: &Answer<'_>,
+    json: Option<&Value>,
+) {
+    let now = finding.probed_at;
+    let mut rules = rules.iter();
+    match rules.find_map(|rule| rule.read(answer, json, now)) {
+        Some(Ok(expiry)) => {
+            finding.expiry = Some(expiry);
+            // The issuer's own clock, where it says it.
+            let ended = expiry.at <= finding.issuer_time.unwrap_or(now);
+            if finding.status == Status::Rejected && ended {
+                finding.status = Status::Expired;
+                finding.detail = Some("it is refused, and its end has passed".to_owned());
+            }
+        }
+        Some(Err(place)) if finding.status.is_live() => {
+            finding.status = Status::Error;
+            finding.detail = Some(format!(
+                "it is taken, and when it ends cannot be read from {place}"
+            ));
+        }
+        None | Some(Err(_)) => {}
     }
 }
 
@@ -252,7 +265,7 @@ fn unknown(answer: &Answer<'_>, is_html: bool, now: Timestamp) -> Finding {
 }
 
 /// Makes of a live token an under-scoped one, if it lacks what is wanted.
-fn scoped(finding: &mut Finding, lacks: &BTreeSet<String>, wanted: &BTreeSet<String>) {
+pub(super) fn scoped(finding: &mut Finding, lacks: &BTreeSet<String>, wanted: &BTreeSet<String>) {
     let mut missing: BTreeSet<&str> = finding.missing(wanted).into_iter().collect();
     missing.extend(lacks.intersection(wanted).map(String::as_str));
     if missing.is_empty() {
@@ -269,8 +282,24 @@ fn scoped(finding: &mut Finding, lacks: &BTreeSet<String>, wanted: &BTreeSet<Str
     finding.detail = Some(detail);
 }
 
+impl Unlisted {
+    fn fits(&self, json: Option<&Value>) -> bool {
+        let value = json.and_then(|json| there(json, &self.at));
+        value.is_some_and(|value| self.is.fits(value))
+    }
+}
+
 impl ScopeRule {
-    fn read(
+    /// The names of scopes in an array's item: the item itself, or its parts.
+    fn name(&self, item: &Value) -> Option<String> {
+        if self.each.is_empty() {
+            return Some(item.as_str()?.to_owned());
+        }
+        let parts = self.each.iter().map(|at| there(item, at)?.as_str());
+        Some(parts.collect::<Option<Vec<&str>>>()?.join(":"))
+    }
+
+    pub(super) fn read(
         &self,
         answer: &Answer<'_>,
         json: Option<&Value>,
@@ -279,17 +308,22 @@ impl ScopeRule {
     ) -> Option<BTreeSet<String>> {
         let header = self.header.as_ref().and_then(|name| answer.header(name));
         let place = (self.json.as_ref()).and_then(|at| there(json?, at));
-        let words: Vec<&str> = match (header.or(place.and_then(Value::as_str)), place) {
-            (Some(text), _) => text.split([',', ' ', '\t']).collect(),
-            (None, Some(Value::Array(items))) => {
-                items.iter().map(Value::as_str).collect::<Option<_>>()?
+        let words: Vec<String> = match (header.or(place.and_then(Value::as_str)), place) {
+            (Some(text), _) => {
+                let words = text.split([',', ' ', '\t']).map(str::trim);
+                words.map(ToOwned::to_owned).collect()
             }
-            (None, Some(_) | None) => return None,
+            (None, Some(Value::Array(items))) => {
+                let names = items.iter().map(|item| self.name(item));
+                names.collect::<Option<_>>()?
+            }
+            (None, None) => {
+                let known = self.unlisted.iter().find(|one| one.fits(json))?;
+                known.scopes.iter().cloned().collect()
+            }
+            (None, Some(_)) => return None,
         };
-        let words = words
-            .into_iter()
-            .map(str::trim)
-            .filter(|word| !word.is_empty());
+        let words = words.iter().filter(|word| !word.is_empty());
         let mut scopes: BTreeSet<String> = words.filter_map(|word| echo.text(word)).collect();
         // What is wanted and comes with another is there.
         let mut reached: Vec<String> = scopes.iter().cloned().collect();

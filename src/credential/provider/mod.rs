@@ -1,9 +1,9 @@
 //! Who issues tokens: how each is asked of one, and what its answers mean.
 //!
 //! A provider is a [`table`](table::RawProvider): those built in are the TOML files of `tables/`, and a
-//! spec adds its own or says how one differs. The engine that reads them is small. [`Provider::probe`]
-//! sends the request of the table; [`Provider::judge`] is a pure function of the answer. A provider
-//! without an issuer to ask ([`Provider::judge_alone`]) is a certificate, or says nothing.
+//! spec adds its own or says how one differs. The engine that reads them is small. [`Provider::probe_at`]
+//! sends the requests of the table; [`Provider::judge`] and [`Provider::add_detail`] are pure functions of
+//! the answers. A provider without an issuer to ask ([`Provider::judge_alone`]) is a certificate, or says nothing.
 //!
 //! What the engine knows by itself, whatever a table says: an answer that no rule fits is no verdict; a
 //! page of HTML is none; an end that cannot be read is an error; a name that holds a piece of the token
@@ -11,6 +11,7 @@
 
 mod certificate;
 mod check;
+mod detail;
 mod format;
 mod judge;
 mod probe;
@@ -54,6 +55,7 @@ tables![
     "none",
     "npm",
     "oauth2",
+    "oauth2_client",
     "openai",
     "opaque",
     "sendgrid",
@@ -105,16 +107,30 @@ impl Provider {
         !self.both_live
     }
 
-    /// The names that its request has places for, beside the token's, and that `params` does not fill.
+    /// The names that its requests have places for beside the token's, and that no parameter fills: what a
+    /// credential is to say in its `with`. Sorted.
     pub fn asks_for(&self) -> Vec<&str> {
-        let request = &self.request;
-        let fields = request.form.iter().chain(&request.json);
-        let templates = (request.headers.values()).chain(fields.flat_map(BTreeMap::values));
-        let mut asked: Vec<&str> = templates.flat_map(|text| template::names(text)).collect();
-        asked.retain(|name| *name != template::TOKEN && !self.params.contains_key(*name));
-        asked.sort_unstable();
-        asked.dedup();
+        let mut asked = self.places();
+        asked.retain(|name| !self.params.contains_key(*name));
         asked
+    }
+
+    /// The names that its requests have places for beside the token's, sorted.
+    pub fn places(&self) -> Vec<&str> {
+        let detail = self.detail.iter().map(|detail| &detail.request);
+        let requests = std::iter::once(&self.request).chain(detail);
+        let mut names: Vec<&str> = (requests.flat_map(table::Request::templates))
+            .flat_map(|text| template::names(text))
+            .filter(|name| *name != template::TOKEN)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether only another credential may fill a place of that name.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.secrets.contains(name)
     }
 }
 

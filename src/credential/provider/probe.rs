@@ -10,16 +10,16 @@ use url::form_urlencoded::Serializer;
 
 use super::{
     judge::Answer,
-    table::{Provider, Verb},
+    table::{self, Provider, Verb},
     template::{TOKEN, fill},
 };
 use crate::{
     credential::finding::{Finding, Status},
-    effect::http::{Http, HttpUrl, Method, Request},
+    effect::http::{Fault, Http, HttpUrl, Method, Request, Response},
     id::Timestamp,
 };
 
-/// How long a probe may take, from the name's resolution to the last byte of the answer.
+/// How long a request of a probe may take, from the name's resolution to the last byte of the answer.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most that is read of an answer's body, in bytes.
@@ -34,20 +34,24 @@ pub struct Endpoint<'a> {
     pub base: &'a HttpUrl,
     /// PEM certificates that are trusted beside the host's.
     pub roots: Option<&'a [u8]>,
+    /// Values for the `{name}`s of the request that are no secret, before those of the table.
+    pub params: &'a BTreeMap<String, String>,
     /// Secrets for the `{name}`s of the request, as `client_secret`.
     pub secrets: &'a BTreeMap<String, SecretString>,
-    /// How long it may take; [`PROBE_TIMEOUT`] but in tests.
+    /// How long a request may take; [`PROBE_TIMEOUT`] but in tests.
     pub timeout: Duration,
 }
 
 impl<'a> Endpoint<'a> {
     /// An issuer that is asked with the token alone.
     pub const fn new(http: &'a Http, base: &'a HttpUrl, roots: Option<&'a [u8]>) -> Self {
+        const NOTHING: &BTreeMap<String, String> = &BTreeMap::new();
         const NONE: &BTreeMap<String, SecretString> = &BTreeMap::new();
         Self {
             http,
             base,
             roots,
+            params: NOTHING,
             secrets: NONE,
             timeout: PROBE_TIMEOUT,
         }
@@ -60,25 +64,45 @@ struct Filled {
     body: Option<SecretSlice<u8>>,
 }
 
+/// Why there is no answer to a request.
+enum Silence {
+    /// It asks with a value of that name, and there is none.
+    Lacks(String),
+    /// Nothing came that could be read.
+    Unanswered(Fault),
+}
+
 impl Provider {
-    /// What an issuer says of a token. One request is sent, and no redirect followed; a provider without
-    /// an issuer is asked nothing, and one whose tokens look otherwise ([`Provider::check_format`]) is not
-    /// sent this one. No finding holds anything of the token, the URL or the answer's text.
-    pub async fn probe(
+    /// What an issuer says of a token. One request is sent, and of a live one another where the table has
+    /// it; no redirect is followed. A provider without an issuer is asked nothing, and one whose tokens
+    /// look otherwise ([`Provider::check_format`]) is not sent this one. No finding holds anything of what
+    /// was sent, the URL or the answers' text.
+    pub async fn probe_at(
         &self,
-        http: &Http,
-        base: &HttpUrl,
-        roots: Option<&[u8]>,
+        endpoint: &Endpoint<'_>,
         token: &SecretString,
         wanted: &BTreeSet<String>,
         now: Timestamp,
     ) -> Finding {
-        let endpoint = Endpoint::new(http, base, roots);
-        self.probe_at(&endpoint, token, wanted, now).await
+        let finding = self.first(endpoint, token, wanted, now).await;
+        let Some(detail) = &self.detail else {
+            return finding;
+        };
+        if !finding.status.is_live() {
+            return finding;
+        }
+        match self.ask(&detail.request, endpoint, token).await {
+            Ok(response) => {
+                let answer = answer(&response, endpoint, token);
+                self.add_detail(finding, &answer, wanted)
+            }
+            Err(Silence::Lacks(name)) => Self::without_detail(finding, &lacks(&name)),
+            Err(Silence::Unanswered(fault)) => Self::without_detail(finding, &fault.to_string()),
+        }
     }
 
-    /// The same with all that an endpoint can say.
-    pub async fn probe_at(
+    /// What the first request tells.
+    async fn first(
         &self,
         endpoint: &Endpoint<'_>,
         token: &SecretString,
@@ -94,20 +118,32 @@ impl Provider {
                 "it is not sent, as it is no token of this provider: {wrong}"
             ));
         }
-        let filled = match self.filled(endpoint, token) {
-            Ok(filled) => filled,
-            Err(name) => {
-                return Finding::new(Status::NotImplemented, now).because(format!(
-                    "this provider asks with `{name}`, which the credential does not say"
-                ));
+        match self.ask(&self.request, endpoint, token).await {
+            Ok(response) => self.judge(&answer(&response, endpoint, token), wanted, now),
+            Err(Silence::Lacks(name)) => {
+                Finding::new(Status::NotImplemented, now).because(lacks(&name))
             }
-        };
+            Err(Silence::Unanswered(fault)) => {
+                Finding::new(Status::Error, now).because(fault.to_string())
+            }
+        }
+    }
+
+    /// Sends one request.
+    async fn ask(
+        &self,
+        request: &table::Request,
+        endpoint: &Endpoint<'_>,
+        token: &SecretString,
+    ) -> Result<Response, Silence> {
+        let filled = self.filled(request, endpoint, token);
+        let filled = filled.map_err(Silence::Lacks)?;
         let headers: Vec<(&str, SecretString)> = (filled.headers.iter())
             .map(|(name, value)| (name.as_str(), value.clone()))
             .collect();
-        let request = Request {
-            method: self.request.method.into(),
-            url: &endpoint.base.path_below(&self.request.path),
+        let sent = Request {
+            method: request.method.into(),
+            url: &endpoint.base.path_below(&request.path),
             headers: &headers,
             body: filled.body.as_ref().map(ExposeSecret::expose_secret),
             roots: endpoint.roots,
@@ -115,19 +151,8 @@ impl Provider {
             // One byte more tells whether there is more.
             body_limit: PROBE_BODY + 1,
         };
-        let response = match endpoint.http.send(&request).await {
-            Ok(response) => response,
-            Err(fault) => return Finding::new(Status::Error, now).because(fault.to_string()),
-        };
-        let body = response.body.expose_secret();
-        let answer = Answer {
-            status: response.status,
-            headers: response.headers().collect(),
-            body: body.get(..PROBE_BODY).unwrap_or(body),
-            whole: body.len() <= PROBE_BODY,
-            token,
-        };
-        self.judge(&answer, wanted, now)
+        let response = endpoint.http.send(&sent).await;
+        response.map_err(Silence::Unanswered)
     }
 
     /// Whether an issuer refuses a token that nobody has. Where it does not, its word on others is worth
@@ -141,7 +166,7 @@ impl Provider {
             return Err(nothing.because("this provider has no token to try in vain"));
         };
         let garbage = SecretString::from(garbage.as_str());
-        let finding = (self.probe_at(endpoint, &garbage, &BTreeSet::new(), now)).await;
+        let finding = (self.first(endpoint, &garbage, &BTreeSet::new(), now)).await;
         match finding.status {
             Status::Live | Status::LiveUnderScoped => Ok(false),
             Status::Expired | Status::Revoked | Status::Rejected => Ok(true),
@@ -149,17 +174,22 @@ impl Provider {
         }
     }
 
-    /// The request, or the name of a value that is missing.
-    fn filled(&self, endpoint: &Endpoint<'_>, token: &SecretString) -> Result<Filled, String> {
+    /// A request, or the name of a value that is missing.
+    fn filled(
+        &self,
+        request: &table::Request,
+        endpoint: &Endpoint<'_>,
+        token: &SecretString,
+    ) -> Result<Filled, String> {
         let token = token.expose_secret();
         let value = |name: &str| {
             if name == TOKEN {
                 return Some(token);
             }
             let secret = endpoint.secrets.get(name).map(ExposeSecret::expose_secret);
-            secret.or_else(|| self.params.get(name).map(String::as_str))
+            let plain = || (endpoint.params.get(name)).or_else(|| self.params.get(name));
+            secret.or_else(|| plain().map(String::as_str))
         };
-        let request = &self.request;
         let mut headers = Vec::new();
         for (name, template) in &request.headers {
             headers.push((name.clone(), fill(template, &value)?));
@@ -187,6 +217,27 @@ impl Provider {
         headers.push(("content-type".to_owned(), SecretString::from(kind)));
         let body = Some(body.into());
         Ok(Filled { headers, body })
+    }
+}
+
+/// What is said where a value is missing.
+fn lacks(name: &str) -> String {
+    format!("this provider asks with `{name}`, which the credential does not say")
+}
+
+fn answer<'a>(
+    response: &'a Response,
+    endpoint: &Endpoint<'a>,
+    token: &'a SecretString,
+) -> Answer<'a> {
+    let body = response.body.expose_secret();
+    Answer {
+        status: response.status,
+        headers: response.headers().collect(),
+        body: body.get(..PROBE_BODY).unwrap_or(body),
+        whole: body.len() <= PROBE_BODY,
+        token,
+        secrets: endpoint.secrets,
     }
 }
 

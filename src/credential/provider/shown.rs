@@ -5,6 +5,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
+use crate::{credential::scrub::Scrubber, id::ResourceName};
+
 /// The longest name that is shown, in characters.
 const LONGEST: usize = 128;
 
@@ -14,19 +16,25 @@ const SHORTEST: usize = 4;
 /// A piece of a token from this length on is not shown either, in bytes.
 const PIECE: usize = 16;
 
-/// A token in the forms in which an answer may repeat it.
+/// What was sent, in the forms in which an answer may repeat it.
 pub struct Echo {
-    token: SecretString,
+    sent: Vec<SecretString>,
     forms: Vec<SecretString>,
+    /// It knows them within what they are encoded together with, too.
+    scrubber: Scrubber,
 }
 
 impl Echo {
-    /// The forms of a token.
-    pub fn of(token: &SecretString) -> Self {
-        let text = token.expose_secret().trim();
-        let bytes = text.as_bytes();
-        let mut forms = Vec::new();
-        if bytes.len() >= SHORTEST {
+    /// The forms of a token and of what was sent beside it.
+    pub fn of<'s>(sent: impl Iterator<Item = &'s SecretString>) -> Self {
+        let (mut texts, mut forms) = (Vec::new(), Vec::new());
+        for one in sent {
+            let text = one.expose_secret().trim();
+            let bytes = text.as_bytes();
+            texts.push(SecretString::from(text));
+            if bytes.len() < SHORTEST {
+                continue;
+            }
             let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
             let hex: String = (bytes.iter())
                 .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
@@ -40,19 +48,25 @@ impl Echo {
                 SecretString::from(byte_serialize(bytes).collect::<String>()),
             ]);
         }
+        // What is put in the place of what is found is not looked at.
+        let scrubber = |name: ResourceName| Scrubber::new(texts.iter().map(|text| (&name, text)));
+        let scrubber = "sent".parse().map(scrubber).unwrap_or_default();
         Self {
-            token: text.into(),
+            sent: texts,
             forms,
+            scrubber,
         }
     }
 
-    /// A name as it may be shown: short, of visible characters, and without the token or a piece of it.
+    /// A name as it may be shown: short, of visible characters, and without what was sent or a piece of it.
     pub fn text(&self, text: &str) -> Option<String> {
         let text = text.trim();
         let odd =
             text.is_empty() || text.chars().count() > LONGEST || text.chars().any(char::is_control);
         let repeats = (self.forms.iter()).any(|form| text.contains(form.expose_secret()))
-            || (text.len() >= PIECE && self.token.expose_secret().contains(text));
+            || self.scrubber.text(text) != text
+            || (text.len() >= PIECE
+                && (self.sent.iter()).any(|sent| sent.expose_secret().contains(text)));
         (!odd && !repeats).then(|| text.to_owned())
     }
 
@@ -72,7 +86,9 @@ mod tests {
 
     #[test]
     fn a_name_that_repeats_the_token_is_not_shown() {
-        let echo = Echo::of(&SecretString::from("s3cret/token+value=with.more"));
+        let token = SecretString::from("s3cret/token+value=with.more");
+        let client = SecretString::from("an0ther-of-the-client");
+        let echo = Echo::of([&token, &client].into_iter());
         for (text, shown) in [
             ("alice", true),
             ("Åse Ødegård", true),
@@ -84,6 +100,10 @@ mod tests {
                 "7333637265742f746f6b656e2b76616c75653d776974682e6d6f7265",
                 false,
             ),
+            ("my an0ther-of-the-client", false),
+            ("an0ther-of-the-cl", false),
+            // `acme:an0ther-of-the-client`, as it goes in a header.
+            ("YWNtZTphbjB0aGVyLW9mLXRoZS1jbGllbnQ=", false),
             ("a\nb", false),
             ("", false),
         ] {
@@ -92,7 +112,9 @@ mod tests {
         assert_eq!(echo.text(&"x".repeat(129)), None);
         assert_eq!(echo.shown(&Value::from(7)).as_deref(), Some("7"));
         assert_eq!(
-            Echo::of(&SecretString::from("")).text("x").as_deref(),
+            Echo::of([&SecretString::from("")].into_iter())
+                .text("x")
+                .as_deref(),
             Some("x")
         );
     }

@@ -29,6 +29,8 @@ pub struct RawProvider {
     pub scopes: Option<ScopeRule>,
     /// Where an answer says whose the token is, as a JSON pointer.
     pub account: Option<String>,
+    /// A second request, for what the answer about a live token does not say.
+    pub detail: Option<Detail>,
     /// When a throttled request may be sent again.
     pub throttle: Option<Throttle>,
     /// What a token looks like; one of these fits it.
@@ -39,6 +41,8 @@ pub struct RawProvider {
     pub both_live: Option<bool>,
     /// Values for the `{name}`s of the request that are no secret.
     pub params: Option<BTreeMap<String, String>>,
+    /// Those `{name}`s of the request that only another credential may fill.
+    pub secrets: Option<BTreeSet<String>>,
 }
 
 /// How a token is looked at.
@@ -56,7 +60,7 @@ pub enum Via {
 }
 
 /// What is sent. In header values, `form` and `json`, `{token}` stands for the token, and `{NAME}` for one of
-/// `params` or for a secret of the credential; `{NAME:NAME}` is what follows `Basic` (RFC 7617), and
+/// `params` or of the credential's `with`; `{NAME:NAME}` is what follows `Basic` (RFC 7617), and
 /// `{form:NAME:NAME}` the same as OAuth 2 has it (RFC 6749, 2.3.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -74,6 +78,14 @@ pub struct Request {
     /// Fields of a JSON object, which is the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<BTreeMap<String, String>>,
+}
+
+impl Request {
+    /// The texts of it that have places for values.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &String> {
+        let fields = self.form.iter().chain(&self.json);
+        (self.headers.values()).chain(fields.flat_map(BTreeMap::values))
+    }
 }
 
 /// A request's method.
@@ -237,9 +249,72 @@ pub struct ScopeRule {
     /// The place of the body, as a JSON pointer: an array, or a text with commas or spaces between.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<String>,
+    /// Where the array's items are objects: the places, as JSON pointers, of the parts of each one's scope,
+    /// which is written with `:` between them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub each: Vec<String>,
+    /// What is known of scopes where they are not listed; the first that fits counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<Unlisted>,
     /// Scopes with those that they include.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub includes: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A place of the body that tells all scopes of a token without listing them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ProviderUnlisted")]
+pub struct Unlisted {
+    /// The place, as a JSON pointer.
+    pub at: String,
+    /// It is this.
+    pub is: Scalar,
+    /// Then the token has these scopes, and no other.
+    pub scopes: BTreeSet<String>,
+}
+
+/// A second request, for what the answer about a live token does not say: a list of tokens. It goes to the
+/// same base URL. Whatever is answered, the token stays live; but an end that cannot be read is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ProviderDetail")]
+pub struct Detail {
+    /// What is sent. An answer of another status than 200 says nothing.
+    pub request: Request,
+    /// The place of the list, as a JSON pointer.
+    pub list: String,
+    /// By what the token's own row is known. The first that any row fits decides, and where two rows fit it,
+    /// none is taken.
+    pub own: Vec<Own>,
+    /// Where the row says when the token ends; the first that is there counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expiry: Vec<ExpiryRule>,
+    /// Where the row lists what the token may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<ScopeRule>,
+}
+
+/// A place of a row that tells whose row it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ProviderOwn")]
+pub struct Own {
+    /// The place, as a JSON pointer.
+    pub at: String,
+    /// What it holds of the token.
+    pub holds: Sign,
+}
+
+/// What a list holds of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "ProviderSign")]
+pub enum Sign {
+    /// Its SHA-512, in hexadecimal digits.
+    Sha512,
+    /// Its beginning and its end with dots between them, together twelve characters at least.
+    Ends,
 }
 
 /// When a throttled request may be sent again: as `Retry-After` says, else as one of these, else after `wait`.
@@ -342,6 +417,9 @@ pub struct Provider {
     /// Where the account is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// What else is asked of a live token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
     /// When a throttled request may be sent again.
     pub throttle: Throttle,
     /// What a token looks like.
@@ -353,6 +431,9 @@ pub struct Provider {
     pub both_live: bool,
     /// Values for the `{name}`s of the request.
     pub params: BTreeMap<String, String>,
+    /// Those `{name}`s that only another credential may fill.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<String>,
 }
 
 impl RawProvider {
@@ -366,11 +447,13 @@ impl RawProvider {
             expiry: Vec::new(),
             scopes: None,
             account: None,
+            detail: None,
             throttle: Throttle::default(),
             format: Vec::new(),
             control: None,
             both_live: true,
             params: BTreeMap::new(),
+            secrets: BTreeSet::new(),
         });
         let mut verdicts = self.verdicts.unwrap_or_default();
         verdicts.extend(base.verdicts);
@@ -384,11 +467,13 @@ impl RawProvider {
             expiry: self.expiry.unwrap_or(base.expiry),
             scopes: self.scopes.or(base.scopes),
             account: self.account.or(base.account),
+            detail: self.detail.or(base.detail),
             throttle: self.throttle.unwrap_or(base.throttle),
             format: self.format.unwrap_or(base.format),
             control: self.control.or(base.control),
             both_live: self.both_live.unwrap_or(base.both_live),
             params,
+            secrets: self.secrets.unwrap_or(base.secrets),
         }
     }
 }

@@ -10,10 +10,10 @@ use crate::{
 use super::{
     super::{
         mint::Endpoint,
-        provider::{self, RawProvider},
+        provider::{self, Provider, RawProvider},
     },
     instant,
-    raw::{RawCredential, RawDelivery, RawSource},
+    raw::{RawCredential, RawDelivery, RawSource, RawWith},
 };
 
 /// The provider whose tokens make their own successors.
@@ -107,6 +107,7 @@ fn hangs_on_provider(raw: &RawCredential) -> Vec<Problem> {
         for (at, said) in [
             ("/base_url", raw.base_url.is_some()),
             ("/ca_file", raw.ca_file.is_some()),
+            ("/with", raw.with.is_some()),
             ("/scopes", raw.scopes.is_some() && !asks),
         ] {
             if said {
@@ -118,34 +119,89 @@ fn hangs_on_provider(raw: &RawCredential) -> Vec<Problem> {
 }
 
 /// What is wrong with the provider that a credential names, given those that the spec declares.
-pub fn unknown_provider(
-    raw: &RawCredential,
-    declared: &BTreeMap<String, RawProvider>,
-) -> Option<Problem> {
-    let name = raw.provider.as_ref()?;
-    let Err(_) = provider::resolve(name, declared) else {
-        let credential_says = raw.base_url.is_some();
-        let resolved = provider::resolve(name, declared).ok()?;
-        let asks = resolved.probe == provider::table::Via::Http;
-        return (asks && !credential_says && resolved.default_base_url().is_none()).then(|| {
-            let message = format!("`{name}` has no URL of its own: missing key `base_url`");
-            Problem::at("/provider", message).suggest("add `base_url = \"https://…\"`")
-        });
+pub fn provider(raw: &RawCredential, declared: &BTreeMap<String, RawProvider>) -> Vec<Problem> {
+    let Some(name) = &raw.provider else {
+        return Vec::new();
     };
+    if let Ok(resolved) = provider::resolve(name, declared) {
+        let mut problems = with(raw, name, &resolved);
+        let asks = resolved.probe == provider::table::Via::Http;
+        if asks && raw.base_url.is_none() && resolved.default_base_url().is_none() {
+            let message = format!("`{name}` has no URL of its own: missing key `base_url`");
+            let problem = Problem::at("/provider", message);
+            problems.push(problem.suggest("add `base_url = \"https://…\"`"));
+        }
+        return problems;
+    }
     if declared.contains_key(name) {
         // What is wrong with it is said at its own table.
-        return None;
+        return Vec::new();
     }
     let problem = Problem::at("/provider", "there is no such provider");
     let mut names: Vec<&str> = provider::names().collect();
     names.extend(declared.keys().map(String::as_str));
-    Some(match nearest(name, names.iter().copied()) {
+    vec![match nearest(name, names.iter().copied()) {
         Some(near) => problem.suggest(format!("did you mean `{near}`?")),
         None => problem.suggest(format!(
             "one of {}; or leave it out: then nobody is asked what it is worth",
             names.join(", ")
         )),
-    })
+    }]
+}
+
+/// What is wrong with what a provider is asked with beside the value.
+fn with(raw: &RawCredential, name: &str, provider: &Provider) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let places = provider.places();
+    for (key, value) in raw.with.iter().flatten() {
+        let at = format!("/with/{}", escaped(key));
+        if !places.contains(&key.as_str()) {
+            let message = format!("`{name}` is asked with no `{key}`");
+            let problem = Problem::key(at, message);
+            problems.push(match nearest(key, places.iter().copied()) {
+                Some(near) => problem.suggest(format!("did you mean `{near}`?")),
+                None if places.is_empty() => problem.suggest("take it out: the value is all"),
+                None => problem.suggest(format!("it is asked with `{}`", places.join("`, `"))),
+            });
+            continue;
+        }
+        match value {
+            RawWith::Text(_) if provider.is_secret(key) => problems.push(
+                Problem::at(at, "that is a secret, which everyone who reads the spec could see")
+                    .suggest(format!(
+                        "put it where a credential has its source, and write `{key} = {{ credential = \"NAME\" }}`"
+                    )),
+            ),
+            RawWith::Text(text) if text.is_empty() || text.contains(char::is_control) => problems
+                .push(Problem::at(at, "it is one line of text, and not empty")),
+            RawWith::Text(_) | RawWith::Credential(_) => {}
+        }
+    }
+    let said = |key: &str| raw.with.as_ref().is_some_and(|with| with.contains_key(key));
+    let mut missing = provider.asks_for();
+    missing.retain(|key| !said(key) && raw.client(key).is_none());
+    if !missing.is_empty() {
+        let message = format!(
+            "`{name}` is asked with `{}` beside the value",
+            missing.join("` and `")
+        );
+        let written = |key: &&str| {
+            if provider.is_secret(key) {
+                format!("{key} = {{ credential = \"NAME\" }}")
+            } else {
+                format!("{key} = \"…\"")
+            }
+        };
+        let written: Vec<String> = missing.iter().map(written).collect();
+        let problem = Problem::at("/provider", message);
+        problems.push(problem.suggest(format!("add `with = {{ {} }}`", written.join(", "))));
+    }
+    problems
+}
+
+/// A key as a JSON pointer has it (RFC 6901, 3).
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// What is wrong with where a provider is asked.

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-use super::definition::{Credential, Delivery, Rotate, Source, StoreKind, Target};
+use super::definition::{Credential, Delivery, Rotate, Source, StoreKind, Target, With};
 use super::{
     issuer,
     mint::issuer::{
@@ -35,7 +35,7 @@ use super::{
     },
     provider::{self, Provider, RawProvider},
 };
-use raw::{RawClientAuth, RawCredential, RawDelivery, RawSource, RawStore};
+use raw::{RawClientAuth, RawCredential, RawDelivery, RawSource, RawStore, RawWith};
 
 /// How long before its end a credential is warned of, where the spec does not say.
 const WARN: Seconds = Seconds(14 * 86_400);
@@ -131,6 +131,8 @@ pub fn resolve(
             }
         },
     };
+    let builtin = raw.provider.as_deref().and_then(provider::builtin);
+    let with = with(raw, table.as_deref().or(builtin));
     let issuer = match issued(raw, table.as_deref()) {
         Ok(issuer) => issuer,
         Err(problem) => {
@@ -169,6 +171,7 @@ pub fn resolve(
         table,
         base_url: raw.base_url.clone(),
         ca_file: raw.ca_file.as_ref().map(|path| placed(path, context.dir)),
+        with,
         source,
         issuer,
         signed_with: raw.signed_with().map(|(_, name)| name.clone()),
@@ -192,6 +195,26 @@ pub fn store(raw: Option<RawStore>) -> StoreKind {
         None | Some(RawStore::File) => StoreKind::File,
         Some(RawStore::SystemdCreds) => StoreKind::SystemdCreds,
     }
+}
+
+/// What the provider is asked with: as the spec says, else as the client of the source is named there.
+fn with(raw: &RawCredential, provider: Option<&Provider>) -> BTreeMap<String, With> {
+    let said = raw.with.iter().flatten();
+    let mut with: BTreeMap<String, With> = said
+        .map(|(name, value)| {
+            let value = match value {
+                RawWith::Text(text) => With::Text(text.clone()),
+                RawWith::Credential(one) => With::Credential(one.credential.clone()),
+            };
+            (name.clone(), value)
+        })
+        .collect();
+    for name in provider.iter().flat_map(|provider| provider.asks_for()) {
+        if let Some(client) = raw.client(name) {
+            with.entry(name.to_owned()).or_insert(client);
+        }
+    }
+    with
 }
 
 fn source(raw: &RawSource, context: &Context<'_>, problems: &mut Vec<Problem>) -> Option<Source> {

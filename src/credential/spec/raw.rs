@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::text::{CredentialName, FileMode, GroupName};
 use crate::{
+    credential::definition::With,
     id::{Address, ResourceName, Seconds},
     service::spec::text::{EnvName, HostName, UserName},
 };
@@ -23,6 +24,10 @@ pub struct RawCredential {
     pub base_url: Option<String>,
     /// A file of PEM certificates that the provider is trusted by, beside those of the host.
     pub ca_file: Option<String>,
+    /// What the provider is asked with beside the value, by the names that its requests have places for: as
+    /// `{ user = "acme" }`, or a secret as `{ client_secret = { credential = "NAME" } }`. A client of `oauth2`
+    /// is that of the source, where none is said.
+    pub with: Option<BTreeMap<String, RawWith>>,
     /// Where its value comes from: one of `env`, `file`, `command`, `systemd`, `oauth2`, `github_app`, `jupyterhub`.
     pub source: Option<RawSource>,
     /// What it must be able to do, in the provider's words.
@@ -48,6 +53,26 @@ pub struct RawCredential {
     pub protect: Option<bool>,
     /// Parts whose drift is left alone: `value`, `deliver`, `deliver/PATH`.
     pub ignore_drift: Option<Vec<String>>,
+}
+
+/// What a provider is asked with beside a value.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "With")]
+pub enum RawWith {
+    /// A text that is no secret.
+    Text(String),
+    /// The value of another credential.
+    Credential(RawWithCredential),
+}
+
+/// Another credential.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WithCredential")]
+pub struct RawWithCredential {
+    /// Which of `[credentials]`.
+    pub credential: ResourceName,
 }
 
 /// Where a value comes from: one of the keys. It acts only when what it holds differs from what it held
@@ -181,6 +206,30 @@ impl RawCredential {
         let hub = source.jupyterhub.as_ref();
         let hub = hub.map(|one| ("/source/jupyterhub/token", &one.token));
         oauth2.or(app).or(hub)
+    }
+
+    /// What the client of the source is, by the names by which `oauth2` is asked with one.
+    pub fn client(&self, name: &str) -> Option<With> {
+        let client = self.source.as_ref()?.oauth2.as_ref()?;
+        match name {
+            "client_id" => Some(With::Text(client.client_id.clone())),
+            "client_secret" => Some(With::Credential(client.secret.clone())),
+            _ => None,
+        }
+    }
+
+    /// The credentials that it needs, and where each is said: what its issuer's requests are signed with,
+    /// and what its provider is asked with.
+    pub fn uses(&self) -> impl Iterator<Item = (String, &ResourceName)> {
+        let signed_with = self.signed_with();
+        let with = self.with.iter().flatten();
+        let with = with.filter_map(|(key, with)| match with {
+            RawWith::Text(_) => None,
+            RawWith::Credential(one) => Some((format!("/with/{key}"), &one.credential)),
+        });
+        (signed_with.into_iter())
+            .map(|(at, name)| (at.to_owned(), name))
+            .chain(with)
     }
 }
 

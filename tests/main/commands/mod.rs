@@ -20,6 +20,7 @@ mod observe;
 mod out;
 mod output;
 mod pins;
+mod providers;
 mod readme;
 mod reconcile;
 mod refresh;

@@ -15,9 +15,9 @@ use super::Endpoint;
 use crate::{
     credential::mint::{
         MintFault, Minted, Revocation,
-        wire::{Call, Token, Wire, by_status, json},
+        wire::{Call, Token, Wire, json},
     },
-    effect::http::Method,
+    effect::http::{Method, Response},
     id::Timestamp,
 };
 
@@ -79,6 +79,20 @@ fn signed(app: &str, key: &SecretString, now: Timestamp) -> Result<SecretString,
     Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)).into())
 }
 
+/// Some limits are told by nothing but the message of a 403, and GitHub asks to wait a minute then
+/// (docs.github.com, "Rate limits for the REST API").
+fn refusal(response: &Response, now: Timestamp) -> Option<MintFault> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let told: Refusal = serde_json::from_slice(response.body.expose_secret()).ok()?;
+    let limit = response.status == 403 && told.message.to_lowercase().contains("rate limit");
+    limit.then(|| MintFault::Throttled {
+        until: now.plus_seconds(60),
+    })
+}
+
 impl GithubApp {
     /// Asks for a token of the installation.
     ///
@@ -103,7 +117,7 @@ impl GithubApp {
             .authorization("Bearer", &signed(&self.app_id, key, now)?)
             .header("x-github-api-version", VERSION)
             .json(&body.into());
-        let response = wire.ask(&call, &[201], now, by_status).await?;
+        let response = wire.ask(&call, &[201], now, refusal).await?;
         let answer: Answer = json(&response)?;
         let permissions = answer.permissions.map(|granted| {
             let each = granted.into_iter();
@@ -133,7 +147,7 @@ impl GithubApp {
         let call = Call::new(Method::Delete, &self.base_url, &["installation", "token"])?
             .authorization("Bearer", token)
             .header("x-github-api-version", VERSION);
-        let answer = wire.ask(&call, &[204], now, by_status).await;
+        let answer = wire.ask(&call, &[204], now, refusal).await;
         Revocation::unless(answer, 401)
     }
 }

@@ -80,7 +80,7 @@ fn why(error: &str) -> Option<&'static str> {
     })
 }
 
-fn refusal(response: &Response) -> Option<MintFault> {
+fn refusal(response: &Response, _: Timestamp) -> Option<MintFault> {
     let told: Refusal = serde_json::from_slice(response.body.expose_secret()).ok()?;
     let status = response.status;
     why(&told.error).map(|why| MintFault::Refused { status, why })

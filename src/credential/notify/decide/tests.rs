@@ -56,6 +56,7 @@ impl World {
                 table: None,
                 base_url: None,
                 ca_file: None,
+                with: std::collections::BTreeMap::new(),
                 source: Source::Env("GITLAB_TOKEN".to_owned()),
                 issuer: None,
                 signed_with: None,

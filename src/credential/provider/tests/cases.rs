@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    super::table::{Meaning, Via},
+    super::table::{Detail, ExpiryRule, Meaning, Verdict, Via},
     *,
 };
 use crate::credential::finding::{Provenance, Status};
@@ -14,35 +14,72 @@ use crate::credential::finding::{Provenance, Status};
 /// A text in every answer of an issuer that no finding may hold.
 const CANARY: &str = "upstream canary";
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Page {
-    /// A page whose cases hold here too.
+    /// A page that holds here too.
     extends: Option<String>,
+    /// Bodies that several cases have, by name.
+    bodies: BTreeMap<String, String>,
+    /// Why there is no case of a status.
+    absent: BTreeMap<Status, String>,
+    formats: Formats,
     case: Vec<Case>,
+}
+
+/// What looks like a token of the provider, and what does not.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Formats {
+    fit: Vec<String>,
+    unfit: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
+pub struct Case {
     name: String,
     /// What it answers to a token that nobody has.
     #[serde(default)]
     garbage: bool,
+    /// What no server of that provider is known to answer.
+    #[serde(default, rename = "foreign")]
+    _foreign: bool,
+    /// The providers for which it does not hold.
+    #[serde(default)]
+    except: BTreeSet<String>,
+    /// It does not answer.
+    #[serde(default)]
+    pub timeout: bool,
     #[serde(default)]
     token: Option<String>,
+    #[serde(default)]
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    #[serde(default)]
     body: String,
+    /// The name of its body, in place of one.
+    #[serde(default)]
+    of: Option<String>,
     #[serde(default)]
     wanted: BTreeSet<String>,
-    expect: Expect,
+    /// What is answered to the second request.
+    #[serde(default)]
+    detail: Option<Second>,
+    pub expect: Expect,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Second {
+    status: u16,
+    body: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Expect {
+pub struct Expect {
     is: Status,
     /// Not said: it is not looked at.
     detail: Option<String>,
@@ -53,21 +90,49 @@ struct Expect {
     /// In seconds.
     retry_in: Option<i64>,
     issuer_time: Option<Timestamp>,
+    #[serde(default)]
+    partial: bool,
 }
 
-fn page(name: &str) -> Vec<Case> {
+fn page(name: &str) -> Page {
     let path = format!(
         "{}/src/credential/provider/cases/{name}.toml",
         env!("CARGO_MANIFEST_DIR")
     );
     #[expect(clippy::disallowed_methods, reason = "a test reads its cases")]
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{path} is not there"));
-    let page: Page = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut cases = page.case;
-    if let Some(base) = page.extends {
-        cases.extend(self::page(&base));
+    let mut page: Page = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for case in &mut page.case {
+        if let Some(body) = &case.of {
+            case.body.clone_from(&page.bodies[body]);
+        }
     }
-    cases
+    if let Some(base) = page.extends.take() {
+        let base = self::page(&base);
+        page.case.extend(base.case);
+        for (status, why) in base.absent {
+            if page.case.iter().all(|case| case.expect.is != status) {
+                page.absent.entry(status).or_insert(why);
+            }
+        }
+        if page.formats.fit.is_empty() {
+            page.formats = base.formats;
+        }
+    }
+    page
+}
+
+/// The cases of a provider, those of all included, in which there is an answer.
+fn cases(name: &str) -> Vec<Case> {
+    let all = page(name).case.into_iter().chain(page("any").case);
+    all.filter(|case| !case.timeout && !case.except.contains(name))
+        .collect()
+}
+
+/// The cases of any provider in which there is no answer.
+pub fn silent() -> Vec<Case> {
+    let all = page("any").case.into_iter();
+    all.filter(|case| case.timeout).collect()
 }
 
 fn found(provider: &Provider, case: &Case) -> Finding {
@@ -76,45 +141,66 @@ fn found(provider: &Provider, case: &Case) -> Finding {
     let headers: Vec<(&str, &str)> = (case.headers.iter())
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    let answer = answer(case.status, &headers, &case.body, &token);
-    provider.judge(&answer, &case.wanted, now())
+    let first = answer(case.status, &headers, &case.body, &token);
+    let finding = provider.judge(&first, &case.wanted, now());
+    match &case.detail {
+        Some(second) if finding.status.is_live() => {
+            let second = answer(second.status, &[], &second.body, &token);
+            provider.add_detail(finding, &second, &case.wanted)
+        }
+        Some(_) | None => finding,
+    }
 }
 
-fn holds(provider: &Provider, case: &Case) -> Result<(), String> {
-    let finding = found(provider, case);
-    let said = Expect {
-        is: finding.status,
-        detail: (case.expect.detail.as_ref()).and(finding.detail.clone()),
-        account: finding.account.clone(),
-        scopes: finding.scopes.clone(),
-        expiry: finding.expiry.map(|expiry| expiry.at),
-        from: finding.expiry.map(|expiry| expiry.from),
-        retry_in: finding.retry_at.map(|at| at.seconds_since(now())),
-        issuer_time: finding.issuer_time,
-    };
-    if said == case.expect {
-        return Ok(());
+impl Case {
+    /// Whether that was to be found.
+    ///
+    /// # Errors
+    /// What was to be found, and was.
+    pub fn holds(&self, finding: &Finding) -> Result<(), String> {
+        let said = Expect {
+            is: finding.status,
+            detail: (self.expect.detail.as_ref()).and(finding.detail.clone()),
+            account: finding.account.clone(),
+            scopes: finding.scopes.clone(),
+            expiry: finding.expiry.map(|expiry| expiry.at),
+            from: finding.expiry.map(|expiry| expiry.from),
+            retry_in: finding.retry_at.map(|at| at.seconds_since(now())),
+            issuer_time: finding.issuer_time,
+            partial: finding.partial,
+        };
+        if said == self.expect {
+            return Ok(());
+        }
+        Err(format!(
+            "{}:\n{:#?}\nis not\n{said:#?}",
+            self.name, self.expect
+        ))
     }
-    Err(format!(
-        "{}:\n{:#?}\nis not\n{said:#?}",
-        case.name, case.expect
-    ))
+}
+
+/// All that is wrong with a provider by its page.
+fn wrong(provider: &Provider, page: &Page, cases: &[Case]) -> Vec<String> {
+    let mut wrong: Vec<String> = (cases.iter())
+        .filter_map(|case| case.holds(&found(provider, case)).err())
+        .collect();
+    for (values, fits) in [(&page.formats.fit, true), (&page.formats.unfit, false)] {
+        for value in values {
+            let checked = provider.check_format(&SecretString::from(value.as_str()));
+            if checked.is_ok() != fits {
+                wrong.push(format!("{value}: {checked:?}"));
+            }
+        }
+    }
+    wrong
 }
 
 #[test]
 fn every_case_of_every_provider_holds() {
     for (name, provider) in asked() {
-        let cases = page(name);
-        for case in &cases {
-            holds(provider, case).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
-        }
-        let has = |test: fn(&Case) -> bool| cases.iter().any(test);
-        assert!(has(|case| case.expect.is.is_live()), "{name}: none is live");
-        assert!(has(|case| case.expect.is.is_dead()), "{name}: none is dead");
-        if provider.scopes.is_some() {
-            let under = |case: &Case| case.expect.is == Status::LiveUnderScoped;
-            assert!(has(under), "{name}: none is under-scoped");
-        }
+        let (page, cases) = (page(name), cases(name));
+        let wrong = wrong(provider, &page, &cases);
+        assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n"));
         for rule in &provider.throttle.reset {
             let hint = |case: &Case| {
                 (case.headers.keys()).any(|name| name.eq_ignore_ascii_case(&rule.header))
@@ -126,54 +212,185 @@ fn every_case_of_every_provider_holds() {
 }
 
 #[test]
-fn without_any_one_verdict_a_case_fails() {
-    for (name, provider) in asked() {
-        let cases = page(name);
-        for index in 0..provider.verdicts.len() {
+fn a_page_has_a_case_of_each_status_or_says_why_not() {
+    for (name, _) in asked() {
+        let (page, cases) = (page(name), cases(name));
+        for status in [
+            Status::Live,
+            Status::LiveUnderScoped,
+            Status::Expired,
+            Status::Revoked,
+            Status::Rejected,
+            Status::Throttled,
+            Status::Error,
+        ] {
+            let has = cases.iter().any(|case| case.expect.is == status);
+            let why = page.absent.get(&status);
+            assert!(has || why.is_some(), "{name}: no case of {status}");
+            assert!(!has || why.is_none(), "{name}: {status} has a case");
+        }
+        assert!(cases.iter().any(|case| case.garbage), "{name}: no garbage");
+        assert!(!page.formats.fit.is_empty(), "{name}: no value that fits");
+    }
+}
+
+/// A provider with one thing of the list less, each time another.
+fn without<T: std::fmt::Debug>(
+    provider: &Provider,
+    mutants: &mut Vec<(String, Provider)>,
+    list: fn(&mut Provider) -> &mut Vec<T>,
+) {
+    for index in 0..list(&mut provider.clone()).len() {
+        let mut mutant = provider.clone();
+        let gone = list(&mut mutant).remove(index);
+        mutants.push((format!("{gone:?}"), mutant));
+    }
+}
+
+/// The same of each rule's own list.
+fn within<T, U: std::fmt::Debug>(
+    provider: &Provider,
+    mutants: &mut Vec<(String, Provider)>,
+    rules: fn(&mut Provider) -> &mut Vec<T>,
+    list: fn(&mut T) -> &mut Vec<U>,
+    least: usize,
+) {
+    for rule in 0..rules(&mut provider.clone()).len() {
+        for index in 0..list(&mut rules(&mut provider.clone())[rule]).len() {
             let mut mutant = provider.clone();
-            let gone = mutant.verdicts.remove(index);
-            let noticed = cases.iter().any(|case| holds(&mutant, case).is_err());
-            assert!(noticed, "{name}: nobody misses {gone:#?}");
+            let own = list(&mut rules(&mut mutant)[rule]);
+            if own.len() >= least {
+                let gone = own.remove(index);
+                mutants.push((format!("{gone:?} of rule {rule}"), mutant));
+            }
         }
     }
 }
 
-#[test]
-fn without_any_one_rule_of_expiry_or_throttling_a_case_fails() {
-    for (name, provider) in asked() {
-        let cases = page(name);
-        let noticed = |mutant: &Provider| cases.iter().any(|case| holds(mutant, case).is_err());
-        for index in 0..provider.expiry.len() {
+/// Every provider that lacks one thing of its table.
+fn mutants(provider: &Provider) -> Vec<(String, Provider)> {
+    let mut all = Vec::new();
+    without(provider, &mut all, |one| &mut one.verdicts);
+    without(provider, &mut all, |one| &mut one.expiry);
+    without(provider, &mut all, |one| &mut one.throttle.reset);
+    without(provider, &mut all, |one| &mut one.format);
+    // The last of a list of statuses or forms would be any.
+    let verdicts: fn(&mut Provider) -> &mut Vec<Verdict> = |one| &mut one.verdicts;
+    within(provider, &mut all, verdicts, |one| &mut one.status, 2);
+    within(provider, &mut all, verdicts, |one| &mut one.headers, 1);
+    within(provider, &mut all, verdicts, |one| &mut one.json, 1);
+    let expiry: fn(&mut Provider) -> &mut Vec<ExpiryRule> = |one| &mut one.expiry;
+    within(provider, &mut all, expiry, |one| &mut one.formats, 2);
+    within(provider, &mut all, expiry, |one| &mut one.never, 1);
+    for index in 0..provider.verdicts.len() {
+        let lacks = provider.verdicts[index].lacks.iter();
+        for gone in lacks {
             let mut mutant = provider.clone();
-            let gone = mutant.expiry.remove(index);
-            assert!(noticed(&mutant), "{name}: nobody misses {gone:?}");
+            mutant.verdicts[index].lacks.remove(gone);
+            all.push((format!("lacks {gone}"), mutant));
         }
-        for index in 0..provider.throttle.reset.len() {
+        if provider.verdicts[index].text.is_some() {
             let mut mutant = provider.clone();
-            let gone = mutant.throttle.reset.remove(index);
-            assert!(noticed(&mutant), "{name}: nobody misses {gone:?}");
+            mutant.verdicts[index].text = None;
+            all.push((format!("the text of verdict {index}"), mutant));
         }
-        for mutant in [
-            Provider {
-                scopes: None,
-                ..provider.clone()
-            },
-            Provider {
-                account: None,
-                ..provider.clone()
-            },
-        ] {
-            assert!(mutant == *provider || noticed(&mutant), "{name}");
+        if provider.verdicts[index].detail.is_some() {
+            let mut mutant = provider.clone();
+            mutant.verdicts[index].detail = None;
+            all.push((format!("the detail of verdict {index}"), mutant));
         }
     }
+    for (index, rule) in provider.throttle.reset.iter().enumerate() {
+        if rule.remaining.is_some() {
+            let mut mutant = provider.clone();
+            mutant.throttle.reset[index].remaining = None;
+            all.push((format!("what must be 0 for {}", rule.header), mutant));
+        }
+    }
+    let mut mutant = provider.clone();
+    mutant.throttle.wait.0 += 1;
+    all.push(("how long to wait".to_owned(), mutant));
+    let mut mutant = provider.clone();
+    mutant.scopes = None;
+    all.push(("the scopes".to_owned(), mutant));
+    let mut mutant = provider.clone();
+    mutant.account = None;
+    all.push(("the account".to_owned(), mutant));
+    let rule = provider.scopes.iter();
+    for (scope, others) in rule.flat_map(|rule| &rule.includes) {
+        for other in others {
+            let mut mutant = provider.clone();
+            let rule = mutant.scopes.as_mut().unwrap();
+            rule.includes.get_mut(scope).unwrap().remove(other);
+            all.push((format!("that {scope} includes {other}"), mutant));
+        }
+    }
+    all.extend(mutants_of_detail(provider));
+    all.retain(|(_, mutant)| mutant != provider);
+    all
+}
+
+fn mutants_of_detail(provider: &Provider) -> Vec<(String, Provider)> {
+    let mut all = Vec::new();
+    let Some(detail) = &provider.detail else {
+        return all;
+    };
+    let mut add = |what: String, change: &dyn Fn(&mut Detail)| {
+        let mut mutant = provider.clone();
+        change(mutant.detail.as_mut().unwrap());
+        all.push((what, mutant));
+    };
+    for index in 0..detail.own.len() {
+        add(format!("own {index}"), &|one| drop(one.own.remove(index)));
+    }
+    for index in 0..detail.expiry.len() {
+        add(format!("expiry {index}"), &|one| {
+            one.expiry.remove(index);
+        });
+    }
+    add("the list".to_owned(), &|one| one.list.clear());
+    add("the scopes of the row".to_owned(), &|one| one.scopes = None);
+    if let Some(rule) = &detail.scopes {
+        for index in 0..rule.each.len() {
+            add(format!("each {index}"), &|one| {
+                one.scopes.as_mut().unwrap().each.remove(index);
+            });
+        }
+        for index in 0..rule.unlisted.len() {
+            add(format!("unlisted {index}"), &|one| {
+                one.scopes.as_mut().unwrap().unlisted.remove(index);
+            });
+        }
+        for scope in rule.includes.keys() {
+            add(format!("that {scope} includes others"), &|one| {
+                one.scopes.as_mut().unwrap().includes.remove(scope);
+            });
+        }
+    }
+    let mut mutant = provider.clone();
+    mutant.detail = None;
+    all.push(("the second request".to_owned(), mutant));
+    all
+}
+
+#[test]
+fn without_any_one_rule_a_case_fails() {
+    let mut unmissed = Vec::new();
+    for (name, provider) in asked() {
+        let (page, cases) = (page(name), cases(name));
+        for (gone, mutant) in mutants(provider) {
+            if wrong(&mutant, &page, &cases).is_empty() {
+                unmissed.push(format!("{name}: nobody misses {gone}"));
+            }
+        }
+    }
+    assert!(unmissed.is_empty(), "{}", unmissed.join("\n"));
 }
 
 #[test]
 fn garbage_is_never_live() {
     for (name, provider) in asked() {
-        let cases: Vec<Case> = page(name).into_iter().filter(|case| case.garbage).collect();
-        assert!(!cases.is_empty(), "{name}: no case of garbage");
-        for case in cases {
+        for case in cases(name).into_iter().filter(|case| case.garbage) {
             let finding = found(provider, &case);
             assert!(!finding.status.is_live(), "{name}: {}", case.name);
         }
@@ -232,7 +449,7 @@ fn what_any_server_can_answer_says_nothing_of_a_token() {
 fn an_answer_that_was_cut_is_no_verdict_of_its_json() {
     let token = SecretString::from("lorectl-token-of-a-case");
     for (name, provider) in asked() {
-        for case in page(name) {
+        for case in cases(name) {
             let mut answer = answer(case.status, &[], &case.body, &token);
             answer.whole = false;
             let finding = provider.judge(&answer, &BTreeSet::new(), now());
@@ -280,7 +497,7 @@ fn planted(value: &mut Value) {
 fn no_finding_carries_a_text_of_the_issuer_or_the_token() {
     let mut seen = 0;
     for (name, provider) in asked() {
-        for mut case in page(name) {
+        for mut case in cases(name) {
             if let Ok(mut body) = serde_json::from_str::<Value>(&case.body) {
                 planted(&mut body);
                 case.body = body.to_string();
@@ -340,6 +557,7 @@ fn who_revokes_at_once_and_who_asks_for_more() {
     let expected = [
         ("dockerhub", vec!["user"]),
         ("oauth2", vec!["client_id", "client_secret"]),
+        ("oauth2_client", vec!["client_id"]),
     ];
     assert_eq!(more, expected);
 }

@@ -31,6 +31,9 @@ fn sound_providers() {
         "[hub]\nextends = \"dockerhub\"\nparams = { user = \"acme\" }",
         "[a]\nextends = \"b\"\n[b]\nextends = \"github\"",
         "[cert]\nprobe = \"x509\"",
+        "[post]\nextends = \"oauth2\"\nrequest = { method = \"POST\", form = { token = \"{token}\", client_id = \"{client_id}\", client_secret = \"{client_secret}\" } }",
+        // Asked by the bearer of another token.
+        "[bearer]\nextends = \"oauth2\"\nrequest = { method = \"POST\", headers = { authorization = \"Bearer {asker}\" }, form = { token = \"{token}\" } }\nsecrets = [\"asker\"]",
     ] {
         assert_eq!(problems(text), [""; 0], "{text}");
     }
@@ -113,6 +116,34 @@ const WRONG: &[(&str, &str)] = &[
     (
         "request = { headers = { a = \"{token}\", b = \"{token\" } }",
         "/request/headers/b: a `{` has no `}`",
+    ),
+    (
+        "secrets = [\"client_secret\"]",
+        "/secrets/0: its request has no place for `client_secret`",
+    ),
+    (
+        "[acme]\nextends = \"oauth2\"\nparams = { client_secret = \"x\" }",
+        "/params/client_secret: that is a secret",
+    ),
+    (
+        "detail = { request = { path = \"x\", headers = { a = \"{token}\" } }, list = \"/o\", own = [{ at = \"/k\", holds = \"ends\" }] }",
+        "/detail/request/path: a path begins with `/`",
+    ),
+    (
+        "detail = { request = { path = \"/x\", headers = { a = \"{token}\" } }, list = \"o\", own = [{ at = \"/k\", holds = \"ends\" }] }",
+        "/detail/list: a JSON pointer begins with `/`",
+    ),
+    (
+        "detail = { request = { path = \"/x\", headers = { a = \"{token}\" } }, list = \"/o\", own = [] }",
+        "/detail/own: it does not say how the token's own row is known",
+    ),
+    (
+        "detail = { request = { path = \"/x\", headers = { a = \"{token}\" } }, list = \"/o\", own = [{ at = \"k\", holds = \"ends\" }] }",
+        "/detail/own/0/at: a JSON pointer begins with `/`",
+    ),
+    (
+        "detail = { request = { path = \"/x\" }, list = \"/o\", own = [{ at = \"/k\", holds = \"ends\" }] }",
+        ": its detail.request does not say where the token goes",
     ),
     (
         "request = { headers = { a = \"x\" } }",

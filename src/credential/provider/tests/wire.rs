@@ -25,7 +25,12 @@ async fn probed(provider: &str, url: &str, token: &str) -> Finding {
     let http = Http::default();
     let provider = builtin(provider).unwrap();
     let finding = provider
-        .probe(&http, &base, None, &token, &BTreeSet::new(), now())
+        .probe_at(
+            &Endpoint::new(&http, &base, None),
+            &token,
+            &BTreeSet::new(),
+            now(),
+        )
         .await;
     for part in ["canary", "Canary", "127.0.0.1"] {
         assert!(!json(&finding).contains(part), "{finding:?}");
@@ -55,11 +60,13 @@ async fn a_form_and_an_object_are_sent_filled_in() {
     let listener = Listener::start([says(200, "", "{\"active\":true,\"access_token\":\"x\"}")]);
     let base = HttpUrl::parse(&listener.url("/introspect")).unwrap();
     let http = Http::default();
-    let secrets = BTreeMap::from([
-        ("client_id".to_owned(), SecretString::from("lorectl")),
-        ("client_secret".to_owned(), SecretString::from("p&ss")),
+    let secrets = BTreeMap::from([("client_secret".to_owned(), SecretString::from("p&ss"))]);
+    let params = BTreeMap::from([
+        ("client_id".to_owned(), "lorectl".to_owned()),
+        ("user".to_owned(), "ada".to_owned()),
     ]);
     let endpoint = Endpoint {
+        params: &params,
         secrets: &secrets,
         ..Endpoint::new(&http, &base, None)
     };
@@ -88,7 +95,6 @@ async fn a_form_and_an_object_are_sent_filled_in() {
 
     let mut dockerhub = builtin("dockerhub").unwrap().clone();
     dockerhub.format.clear();
-    dockerhub.params.insert("user".to_owned(), "ada".to_owned());
     let finding = dockerhub
         .probe_at(&endpoint, &token, &BTreeSet::new(), now())
         .await;
@@ -163,6 +169,91 @@ async fn a_server_that_does_not_answer_is_an_error_and_not_an_unknown_provider()
         }
     }
     assert_eq!(PROBE_TIMEOUT, Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_as_the_page_of_all_has_it() {
+    let hanging = Listener::start([Say::Hang]);
+    let base = HttpUrl::parse(&hanging.url("/")).unwrap();
+    let http = Http::default();
+    let secrets = BTreeMap::from([("client_secret".to_owned(), SecretString::from("x"))]);
+    let params = ["client_id", "user"].map(|name| (name.to_owned(), "ada".to_owned()));
+    let params = BTreeMap::from(params);
+    let endpoint = Endpoint {
+        params: &params,
+        secrets: &secrets,
+        timeout: Duration::from_millis(300),
+        ..Endpoint::new(&http, &base, None)
+    };
+    let cases = super::cases::silent();
+    assert_eq!(cases.len(), 1);
+    let all = asked().map(async |(name, provider)| {
+        let token = SecretString::from(provider.control.as_deref().unwrap());
+        let none = BTreeSet::new();
+        let finding = provider.probe_at(&endpoint, &token, &none, now()).await;
+        for case in &cases {
+            case.holds(&finding)
+                .unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+        }
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test]
+async fn a_second_request_goes_where_the_first_went_and_changes_no_verdict() {
+    const NPM: &str = "npm_canaryCanaryCANARY0123456789canary";
+    let who = || says(200, "", "{\"username\":\"npmuser\"}");
+    let row =
+        "{\"key\":\"k\",\"token\":\"npm_cana...nary\",\"expiry\":\"2026-03-01T12:00:00.000Z\"}";
+    let list = format!(
+        "{{\"objects\":[{row}],\"total\":1,\"urls\":{{\"next\":\"http://127.0.0.1:1/\"}}}}"
+    );
+    let listener = Listener::start([who(), says(200, "", &list)]);
+    let finding = probed("npm", &listener.url("/registry"), NPM).await;
+    assert_eq!(finding.status, Status::Live);
+    let ends = finding.expiry.unwrap().at.to_string();
+    assert_eq!(ends, "2026-03-01T12:00:00Z");
+    let what: Vec<String> = listener.seen().into_iter().map(|seen| seen.what).collect();
+    assert_eq!(
+        what,
+        [
+            "GET /registry/-/whoami",
+            "GET /registry/-/npm/v1/tokens?perPage=100"
+        ]
+    );
+    assert!(
+        listener.seen()[1]
+            .headers
+            .contains(&format!("authorization: Bearer {NPM}\r\n"))
+    );
+    let other = Listener::start([Say::status(200)]);
+    let away: &'static str = format!("Location: {}\r\n", other.url("/")).leak();
+    for second in [
+        Say::status(401),
+        Say::status(500),
+        says(302, away, ""),
+        says(429, "Retry-After: 60\r\n", ""),
+        says(200, "", "<html>"),
+        Say::Close,
+        Say::Flood,
+    ] {
+        let listener = Listener::start([who(), second.clone()]);
+        let finding = probed("npm", &listener.url("/"), NPM).await;
+        assert_eq!(
+            (finding.status, finding.partial),
+            (Status::Live, true),
+            "{second:?}"
+        );
+        assert_eq!(finding.expiry, None);
+    }
+    assert_eq!(other.seen().len(), 0);
+    // Of a token that is not live no more is asked.
+    for first in [says(200, "", "{}"), Say::status(401), Say::status(500)] {
+        let listener = Listener::start([first]);
+        let finding = probed("npm", &listener.url("/"), NPM).await;
+        assert!(!finding.status.is_live());
+        assert_eq!(listener.seen().len(), 1);
+    }
 }
 
 #[tokio::test]
