@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod definition;
 mod delivery;
+mod env_file;
 pub mod doctor;
 pub mod drift;
 pub mod facts;

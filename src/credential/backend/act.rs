@@ -219,7 +219,8 @@ impl Store {
                     .suggest("name a place of the application's own")
                     .into());
             }
-            delivery::check(disk, one, current.value.value())?;
+            delivery::check_value(one, current.value.value())?;
+            delivery::check(disk, one)?;
         }
         let otherwise = before
             .as_ref()
@@ -327,7 +328,7 @@ impl Store {
         // What a delivery replaces and nobody else has is kept first.
         for (one, before) in &memento.places {
             let known = memento.record.as_ref().unwrap_or(record);
-            if let Some(foreign) = before.foreign(&one.to, known) {
+            for foreign in before.foreign(&one.to, known) {
                 self.keep_foreign(name, foreign)?;
             }
         }
@@ -340,7 +341,7 @@ impl Store {
                 announced.delivered.push(one.clone());
             }
         }
-        let stale = |one: &&Delivery| delivery::look(disk, one, record) != delivery::wanted(one);
+        let stale = |one: &&Delivery| delivery::look(disk, one, record).part != delivery::wanted(one);
         let stale: Vec<&Delivery> = credential.deliver.iter().filter(stale).collect();
         let units = stale.iter().filter_map(|one| one.reload.clone());
         announced.reload.extend(units);
@@ -465,7 +466,7 @@ impl Store {
         for (one, before) in &memento.places {
             // What someone else has put there since is theirs.
             let theirs = (memento.record.as_ref())
-                .is_some_and(|record| before.foreign(&one.to, record).is_some());
+                .is_some_and(|record| !before.foreign(&one.to, record).is_empty());
             if !theirs {
                 let _alone = alone(&one.to).await?;
                 delivery::take_away(self.disk.as_ref(), &one.to)?;

@@ -147,7 +147,8 @@ impl Store {
         };
         image.set(SOURCE, Part::Text(source.to_owned()));
         for one in &record.delivered {
-            if let Some(text) = delivery::look(disk, one, record) {
+            let there = delivery::look(disk, one, record);
+            if let Some(text) = there.part {
                 image.set(image::part(one), Part::Text(text));
             }
         }
