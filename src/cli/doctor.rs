@@ -149,6 +149,9 @@ impl Doctor<'_> {
                 Ok(Some(_)) => {}
                 Err(error) => wrong.push((format!("{}: {error}", dir.display()), false)),
             }
+            if let Err(error) = lock::writable(&dir) {
+                return self.wrong(name, Verdict::Fail, &error);
+            }
         }
         if wrong.is_empty() {
             return self.add(Check::pass(name));
