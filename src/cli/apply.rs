@@ -16,7 +16,7 @@ use crate::{
         signals::Interrupts,
     },
     error::{Code, Error, Result},
-    id::ProjectName,
+    id::{Kind, ProjectName, ResourceName},
     layout::Layout,
     observe::{Situation, Wish},
     plan::{
@@ -60,6 +60,9 @@ pub(super) struct Order<'a> {
     pub(super) on_failure: OnFailure,
     /// What it is called in `history`.
     pub(super) command: String,
+    /// The credential of which a new value is asked for. The wish is in its record only from when it is
+    /// approved until it is carried out, so that a refusal leaves nothing of it.
+    pub(super) asked: Option<ResourceName>,
 }
 
 /// Applies the spec.
@@ -80,6 +83,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Done> {
             OnFailureArg::Stop => OnFailure::Stop,
         },
         command: called(args),
+        asked: None,
     };
     let wish = |project: &Project<'_>| project.wish(&spec);
     let approved = match approval {
@@ -124,6 +128,7 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
             "destroy"
         }
         .to_owned(),
+        asked: None,
     };
     let wish = |project: &Project<'_>| {
         let left = if args.purge {
@@ -241,8 +246,24 @@ impl Order<'_> {
                 &situation.memory.unfinished.purged,
             )?;
         }
-        self.execute(&backends, &situation, &plan, run, &approved)
-            .await
+        self.set_asked(true)?;
+        let done = self
+            .execute(&backends, &situation, &plan, run, &approved)
+            .await;
+        if !matches!(done, Ok(Done::Fine)) {
+            // The next apply is not to do it unasked, nor to fail with it.
+            self.set_asked(false)?;
+        }
+        done
+    }
+
+    /// Notes that a new value is asked for, or is not any more. Only under the project's lock.
+    fn set_asked(&self, asked: bool) -> Result<()> {
+        let Some(name) = &self.asked else {
+            return Ok(());
+        };
+        let layout = self.context.layout(self.project.clone());
+        credential::set_asked(self.context.disk.as_ref(), &layout, name, asked)
     }
 
     /// Whether nothing of the project is here yet.
@@ -284,6 +305,7 @@ impl Order<'_> {
     ) -> Result<(Backends, Situation, Plan)> {
         let mut project = Project::open(self.context, self.project.clone())?;
         project.asks_issuers = true;
+        project.asked.clone_from(&self.asked);
         let wish = wish(&project)?;
         let backends = project.backends(&wish)?;
         let (situation, mut plan) = project

@@ -126,6 +126,7 @@ impl Context {
             layout,
             disk: Rc::clone(&self.disk),
             clock: self.clock,
+            asked: None,
         }
     }
 

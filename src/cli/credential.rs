@@ -13,11 +13,7 @@ use crate::{
         record::Record,
         value::{self, LONGEST},
     },
-    effect::{
-        environment,
-        http::Http,
-        lock::{Holder, ProjectLock},
-    },
+    effect::{environment, http::Http},
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
@@ -261,7 +257,6 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
         return Err(Error::new(Code::Usage, message)
             .suggest(format!("put a new token into {told}, then `lorectl apply`")));
     }
-    set_asked(context, &layout, name, true)?;
     let order = Order {
         context,
         project,
@@ -271,26 +266,9 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
         },
         on_failure: OnFailure::Rollback,
         command: format!("credential rotate {name}"),
+        asked: Some(name.clone()),
     };
     let wish = |project: &Project<'_>| Ok(project.as_applied());
     let approved = yes.then_some(Approved::Beforehand);
-    let done = order.carry_out(&wish, approved, "Rotate it?").await;
-    if !matches!(done, Ok(Done::Fine)) {
-        // Nobody approved it, or it failed: the next apply is not to do it unasked, nor to fail with it.
-        set_asked(context, &layout, name, false)?;
-    }
-    done
-}
-
-/// Has the next apply obtain a new value, or not.
-fn set_asked(context: &Context, layout: &Layout, name: &ResourceName, asked: bool) -> Result<()> {
-    let disk = context.disk.as_ref();
-    let holder = Holder::this_process(context.now());
-    let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
-    let Some(mut record) = Record::read(disk, layout, name)? else {
-        // The next apply makes it anew anyway.
-        return Ok(());
-    };
-    record.asked = asked;
-    record.write(disk, layout, name)
+    order.carry_out(&wish, approved, "Rotate it?").await
 }

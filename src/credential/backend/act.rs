@@ -58,6 +58,8 @@ impl From<Error> for Stop {
 #[async_trait::async_trait(?Send)]
 impl Act for Store {
     async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
+        // By now its record says it.
+        self.asked.replace(None);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let mut firsts = Firsts::default();
         for (at, step) in batch.iter().enumerate() {

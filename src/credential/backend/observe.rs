@@ -103,7 +103,7 @@ impl Store {
             let reason = format!("the project `{project}` delivers to {target} too");
             return Some(Seen::Foreign { reason });
         }
-        let record = match Record::read(disk, &self.layout, name) {
+        let mut record = match Record::read(disk, &self.layout, name) {
             Ok(Some(record)) => record,
             Ok(None) => return None,
             Err(error) => return Some(unknown(&error)),
@@ -121,6 +121,7 @@ impl Store {
             );
             return Some(Seen::Foreign { reason });
         }
+        record.asked |= self.asked.borrow().as_ref() == Some(name);
         let noted = Noted::read(disk, &self.layout, name);
         let print = fingerprint(key, &record);
         let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
