@@ -37,6 +37,7 @@ use super::{
     plan::{held, show, show_before},
     project::{Project, readers},
     reconcile::Mending,
+    status::memory,
 };
 
 /// The largest plan file.
@@ -142,7 +143,28 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
         })
     };
     let approved = args.yes.then_some(Approved::Beforehand);
-    order.carry_out(&wish, approved, "Destroy this?").await
+    let done = order.carry_out(&wish, approved, "Destroy this?").await?;
+    if args.purge && done == Done::Fine {
+        purge_replaced(context, &context.layout(order.project.clone()))?;
+    }
+    Ok(done)
+}
+
+/// Removes what the deliveries of credentials have replaced that are no more.
+fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
+    let disk = context.disk.as_ref();
+    let root = layout.root();
+    let stat = disk.stat(&root);
+    if (stat.map_err(|error| Error::io("look at", &root, error))?).is_none() {
+        return Ok(());
+    }
+    let holder = Holder::this_process(context.now());
+    let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
+    let memory = memory(context, layout)?;
+    let credentials = memory.state.resources.keys();
+    let credentials = credentials.filter(|address| address.kind == Kind::Credential);
+    let kept = credentials.map(|address| address.name.clone()).collect();
+    credential::purge_replaced(disk, layout, &kept)
 }
 
 /// Reads a plan file as an approval.

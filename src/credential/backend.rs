@@ -25,7 +25,7 @@ use crate::{
 use super::{issuer::Controls, record::Record};
 
 pub use observe::facts;
-pub use sweep::{sweep_deliveries, sweep_store};
+pub use sweep::{purge_replaced, sweep_deliveries, sweep_store};
 
 /// Notes in the record of a credential that someone asks for a new value, or does not any more. Only under
 /// the project's lock.

@@ -54,6 +54,8 @@ pub struct Case<'a> {
     pub meta: (Option<&'a Meta>, Option<&'a Meta>),
     /// What is done.
     pub action: Action,
+    /// Whether a removal leaves nothing.
+    pub purge: bool,
     /// The instant of planning.
     pub now: Timestamp,
 }
@@ -477,6 +479,9 @@ fn notes(
             notes.push(format!(
                 "its value and its deliveries are removed; {revoked}"
             ));
+            if case.purge {
+                notes.push("what its deliveries replaced is deleted from `backups/`".to_owned());
+            }
         }
         return notes;
     };

@@ -405,7 +405,7 @@ impl Store {
         let dir = self.layout.backups();
         let failed = |error| Error::io("write", &dir, error);
         let token = crate::effect::random::token().map_err(failed)?;
-        let path = dir.join(format!("credential.{name}-{token}"));
+        let path = super::sweep::replaced(&self.layout, name, &token);
         let written = self.disk.write(&path, bytes, 0o600, None, Durability::Now);
         written.map_err(|error| Error::io("write", &path, error))
     }

@@ -28,6 +28,7 @@ fn told_case<'a>(case: &Case<'a>) -> plan::Case<'a> {
             case.desired.map(|desired| &desired.meta),
         ),
         action: case.action,
+        purge: case.purge,
         now: case.now,
     }
 }
