@@ -10,9 +10,9 @@
 pub mod backend;
 pub mod definition;
 mod delivery;
-mod env_file;
 pub mod doctor;
 pub mod drift;
+mod env_file;
 pub mod facts;
 pub mod finding;
 pub mod image;
@@ -25,6 +25,7 @@ pub mod record;
 pub mod scrub;
 pub mod source;
 pub mod spec;
+pub mod spot;
 pub mod value;
 pub mod watch;
 mod way;

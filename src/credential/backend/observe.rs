@@ -17,13 +17,14 @@ use crate::{
 
 use super::{
     super::{
-        definition::{Credential, STORE, Target},
-        delivery,
+        definition::{Credential, STORE},
+        delivery, drift,
         facts::{Facts, Noted},
         image::{self, DUE, SOURCE, STORED, TAKEN_IN, VALUE},
         key::Key,
         record::Record,
         source::{self, Look},
+        spot::Claims,
     },
     Store,
 };
@@ -82,7 +83,7 @@ impl Store {
         &self,
         entry: &ScopeEntry<'_>,
         key: Option<&Key>,
-        others: &BTreeMap<Target, ProjectName>,
+        others: &Claims<ProjectName>,
     ) -> Option<Seen> {
         let disk = self.disk.as_ref();
         let name = &entry.address.name;
@@ -97,8 +98,8 @@ impl Store {
             },
         };
         if let Ok(wanted) = entry.definition.read::<Credential>()
-            && let Some((target, project)) =
-                (wanted.deliver.iter()).find_map(|one| Some((&one.to, others.get(&one.to)?)))
+            && let Some((target, (theirs, project))) = (wanted.deliver.iter())
+                .find_map(|one| Some((&one.to, others.rival(disk, &one.to)?)))
         {
             let reason = format!("the project `{project}` delivers to {target} too");
             return Some(Seen::Foreign { reason });
@@ -206,8 +207,8 @@ impl Store {
 }
 
 /// What other projects of the state directory deliver, and where.
-fn others(disk: &dyn Disk, layout: &Layout) -> BTreeMap<Target, ProjectName> {
-    let mut found = BTreeMap::new();
+fn others(disk: &dyn Disk, layout: &Layout) -> Claims<ProjectName> {
+    let mut found = Claims::default();
     let projects = disk.list(layout.state_dir()).unwrap_or_default();
     for (project, _) in projects {
         let Ok(project) = project.parse::<ProjectName>() else {
@@ -222,8 +223,9 @@ fn others(disk: &dyn Disk, layout: &Layout) -> BTreeMap<Target, ProjectName> {
                 continue;
             };
             if let Ok(Some(record)) = Record::read(disk, &other, &name) {
-                let targets = record.delivered.into_iter().map(|one| one.to);
-                found.extend(targets.map(|target| (target, project.clone())));
+                for one in record.delivered {
+                    found.add(disk, one.to, project.clone());
+                }
             }
         }
     }
