@@ -1,11 +1,15 @@
 //! Obtaining, storing, delivering and removing.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    effect::{dbus::Active, disk::Durability, lock::Lock},
+    effect::{
+        dbus::Active,
+        disk::{Disk, Durability},
+        lock::Lock,
+    },
     error::{Code, Error, Result},
     id::{ResourceName, Timestamp},
     resource::{Act, Outcome, Progress, Step},
@@ -119,8 +123,8 @@ impl Store {
             Ok(memento) => memento,
             Err(error) => return Made::Told(Outcome::failed(told(&error))),
         };
-        let name = &step.address.name;
-        let error = match self.write(&prepared, &memento).await {
+        let mut asked = Asked::default();
+        let error = match self.write(&prepared, &memento, &mut asked).await {
             Ok(None) => {
                 self.keep(step, memento);
                 return Made::Told(Outcome::Done);
@@ -128,12 +132,27 @@ impl Store {
             Ok(Some(first)) => return Made::Waits(Box::new((first, memento))),
             Err(error) => error,
         };
-        let mut left = Vec::new();
-        if let Err(worse) = self.restore(name, &memento).await {
-            left.push(worse.chain());
+        Made::Told(self.failed(step, &error, &memento, &asked).await)
+    }
+
+    /// Puts back what a step that failed has done, and says what became of it.
+    pub(super) async fn failed(
+        &self,
+        step: &Step,
+        error: &Error,
+        memento: &Memento,
+        asked: &Asked,
+    ) -> Outcome {
+        let restored = self.restore(&step.address.name, memento, Some(asked)).await;
+        let (doubts, left) = match restored {
+            Ok(doubts) => (doubts, Vec::new()),
+            Err(worse) => (Vec::new(), vec![worse.chain()]),
+        };
+        let mut message = told(error);
+        for doubt in doubts {
+            message = format!("{message}; {doubt}");
         }
-        let message = told(&error);
-        Made::Told(Outcome::Failed { message, left })
+        Outcome::Failed { message, left }
     }
 
     pub(super) fn keep(&self, step: &Step, memento: Memento) {
@@ -211,19 +230,10 @@ impl Store {
             return Err(Error::new(Code::CredentialMissing, message).into());
         };
         for one in &credential.deliver {
-            if one.to.path().starts_with(self.layout.state_dir()) {
-                let message = format!(
-                    "cannot deliver to {}: lorectl keeps its own files there",
-                    one.to
-                );
-                let error = Error::new(Code::Conflict, message);
-                return Err(error
-                    .suggest("name a place of the application's own")
-                    .into());
-            }
             delivery::check_value(one, current.value.value())?;
-            delivery::check(disk, one)?;
         }
+        let changes = |one: &Delivery| is_stale(disk, one, &record);
+        self.can_deliver(&credential, changes).await?;
         let otherwise = before
             .as_ref()
             .is_none_or(|before| asks(before) != asks(&credential));
@@ -313,7 +323,12 @@ impl Store {
 
     /// Stores, delivers, and has whoever reads it read it anew. A first value that is delivered nowhere
     /// is only made ready.
-    async fn write(&self, prepared: &Prepared, memento: &Memento) -> Result<Option<First>> {
+    async fn write(
+        &self,
+        prepared: &Prepared,
+        memento: &Memento,
+        asked: &mut Asked,
+    ) -> Result<Option<First>> {
         let disk = self.disk.as_ref();
         let Prepared {
             credential,
@@ -343,8 +358,8 @@ impl Store {
                 announced.delivered.push(one.clone());
             }
         }
-        let stale = |one: &&Delivery| delivery::look(disk, one, record).part != delivery::wanted(one);
-        let stale: Vec<&Delivery> = credential.deliver.iter().filter(stale).collect();
+        let stale = credential.deliver.iter();
+        let stale: Vec<&Delivery> = stale.filter(|one| is_stale(disk, one, record)).collect();
         let units = stale.iter().filter_map(|one| one.reload.clone());
         announced.reload.extend(units);
         announced.reload.sort_unstable();
@@ -374,7 +389,10 @@ impl Store {
         // While it is named there, a unit that was not told is told by the next apply.
         let reload = std::mem::take(&mut announced.reload);
         let is_told = reload.is_empty() && announced.delivered == credential.deliver;
-        self.reload(reload).await?;
+        *asked = self.reload(reload).await?;
+        if let Some(error) = asked.error() {
+            return Err(error);
+        }
         if !is_told {
             announced.delivered.clone_from(&credential.deliver);
             announced.write(disk, &self.layout, name)?;
@@ -411,24 +429,65 @@ impl Store {
     }
 
     /// Has units that are active reload.
-    async fn reload(&self, mut units: Vec<String>) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the manager does not answer; what a unit says is in what is returned.
+    async fn reload(&self, mut units: Vec<String>) -> Result<Asked> {
         units.sort_unstable();
         units.dedup();
+        let mut asked = Asked::default();
         if units.is_empty() {
-            return Ok(());
+            return Ok(asked);
         }
-        let states = self.manager.states(&units).await?;
-        let active = units.into_iter().zip(states);
         // What does not run reads the new value when it starts.
-        let active = active.filter(|(_, state)| state.active == Active::Active);
-        let units: Vec<String> = active.map(|(unit, _)| unit).collect();
+        let units = self.active(&units).await?;
         let results = self.manager.reload_units(&units).await?;
-        for (unit, result) in units.iter().zip(results) {
-            if let Err(why) = result {
-                let message = format!("{unit} cannot be reloaded: {why}");
-                return Err(Error::new(Code::ApplyFailed, message)
-                    .suggest(format!("look at `systemctl status {unit}`")));
+        for (unit, result) in units.into_iter().zip(results) {
+            match result {
+                Ok(()) => asked.reloaded.push(unit),
+                Err(why) => asked.refused.push((unit, why)),
             }
+        }
+        Ok(asked)
+    }
+
+    /// Those of some units that run.
+    async fn active(&self, units: &[String]) -> Result<Vec<String>> {
+        let states = self.manager.states(units).await?;
+        let active = units.iter().zip(states);
+        let active = active.filter(|(_, state)| state.active == Active::Active);
+        Ok(active.map(|(unit, _)| unit.clone()).collect())
+    }
+
+    /// Refuses a credential that cannot be delivered, before anything is asked for or written: a place,
+    /// or a manager that is to have a unit reload and does not answer.
+    pub(super) async fn can_deliver(
+        &self,
+        credential: &Credential,
+        is_changed: impl Fn(&Delivery) -> bool,
+    ) -> Result<()> {
+        let disk = self.disk.as_ref();
+        let real = |path: &Path| {
+            let resolved = disk.resolve(path).ok().flatten();
+            resolved.unwrap_or_else(|| path.to_owned())
+        };
+        let own = real(self.layout.state_dir());
+        for one in &credential.deliver {
+            let dir = one.to.path().parent().map(real).unwrap_or_default();
+            if dir.starts_with(&own) {
+                let message = format!(
+                    "cannot deliver to {}: lorectl keeps its own files there",
+                    one.to
+                );
+                let error = Error::new(Code::Conflict, message);
+                return Err(error.suggest("name a place of the application's own"));
+            }
+            delivery::check(disk, one)?;
+        }
+        let all = credential.deliver.iter().filter(|one| is_changed(one));
+        let units: Vec<String> = all.filter_map(|one| one.reload.clone()).collect();
+        if !units.is_empty() {
+            self.active(&units).await?;
         }
         Ok(())
     }
@@ -454,12 +513,8 @@ impl Store {
                 Outcome::Done
             }
             Err(error) => {
-                let mut left = Vec::new();
-                if let Err(worse) = self.restore(name, &memento).await {
-                    left.push(worse.chain());
-                }
-                let message = told(&error);
-                Outcome::Failed { message, left }
+                let asked = Asked::default();
+                self.failed(step, &error, &memento, &asked).await
             }
         }
     }
@@ -494,13 +549,24 @@ impl Store {
         let Some(memento) = memento else {
             return Outcome::failed("how it was before is not known any more");
         };
-        match self.restore(&step.address.name, &memento).await {
-            Ok(()) => Outcome::Done,
+        match self.restore(&step.address.name, &memento, None).await {
+            Ok(_) => Outcome::Done,
             Err(error) => Outcome::failed(told(&error)),
         }
     }
 
-    pub(super) async fn restore(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
+    /// Puts back every byte, and has those read it who have read what was there in between: whom a step
+    /// that failed has asked, or, without one, every unit of a place that was another. What is as before
+    /// as far as can be told, and may not be, is returned; a sentence each.
+    ///
+    /// # Errors
+    /// What is not as before.
+    async fn restore(
+        &self,
+        name: &ResourceName,
+        memento: &Memento,
+        asked: Option<&Asked>,
+    ) -> Result<Vec<String>> {
         let disk = self.disk.as_ref();
         let mut reload = Vec::new();
         for (one, before) in &memento.places {
@@ -509,21 +575,92 @@ impl Store {
                 reload.extend(one.reload.clone());
             }
         }
-        let Some(record) = &memento.record else {
+        if let Some(record) = &memento.record {
+            self.directories(name)?;
+            if let Some(one) = record.current() {
+                self.store(name, one.value.value())?;
+            } else {
+                let path = self.layout.secret_value(name);
+                let removed = disk.remove(&path);
+                removed.map_err(|error| Error::io("remove", &path, error))?;
+            }
+            record.write(disk, &self.layout, name)?;
+            if let Some(noted) = &memento.noted {
+                noted.write(disk, &self.layout, name)?;
+            }
+        } else {
             let dir = self.layout.secret(name);
             let removed = disk.remove_tree(&dir);
             removed.map_err(|error| Error::io("remove", &dir, error))?;
-            return self.reload(reload).await;
-        };
-        self.directories(name)?;
-        if let Some(one) = record.current() {
-            self.store(name, one.value.value())?;
         }
-        record.write(disk, &self.layout, name)?;
-        if let Some(noted) = &memento.noted {
-            noted.write(disk, &self.layout, name)?;
+        match asked {
+            // The new value was read; the old one is to be.
+            None => {
+                let again = self.reload(reload).await?;
+                again.error().map_or(Ok(Vec::new()), Err)
+            }
+            Some(asked) => self.reload_again(asked).await,
         }
-        self.reload(reload).await
+    }
+
+    /// Has those read what was put back whom a step that failed had asked to reload.
+    async fn reload_again(&self, asked: &Asked) -> Result<Vec<String>> {
+        let refused = asked.refused.iter().map(|(unit, _)| unit);
+        let units: Vec<String> = asked.reloaded.iter().chain(refused).cloned().collect();
+        if units.is_empty() {
+            return Ok(Vec::new());
+        }
+        let again = self.reload(units.clone()).await?;
+        // One that ends of it may do so only now.
+        let up = self.active(&units).await?;
+        let (mut doubts, mut wrong) = (Vec::new(), Vec::new());
+        for unit in units {
+            let is_refused = again.refused.iter().any(|(one, _)| *one == unit);
+            if !up.contains(&unit) {
+                wrong.push(format!(
+                    "{unit} ran, and does not since it was asked to reload"
+                ));
+            } else if is_refused && asked.reloaded.contains(&unit) {
+                wrong.push(format!(
+                    "{unit} has read the new value, and cannot be reloaded again"
+                ));
+            } else if is_refused {
+                doubts.push(format!(
+                    "what was delivered is put back; {unit} runs as before and was asked to reload once more, which failed too, so it cannot be told which of the two values it holds: `systemctl restart {unit}` gives it the one that is there"
+                ));
+            }
+        }
+        if wrong.is_empty() {
+            Ok(doubts)
+        } else {
+            Err(Error::new(Code::UndoFailed, wrong.join("; ")))
+        }
+    }
+}
+
+/// Whether a place holds anything but what it is to hold.
+fn is_stale(disk: &dyn Disk, one: &Delivery, record: &Record) -> bool {
+    delivery::look(disk, one, record).part != delivery::wanted(one)
+}
+
+/// Units that were asked to reload, and what became of it.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    reloaded: Vec<String>,
+    /// Those that could not, and why.
+    refused: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// That some could not.
+    fn error(&self) -> Option<Error> {
+        let (first, _) = self.refused.first()?;
+        let all = self.refused.iter();
+        let all: Vec<String> = all
+            .map(|(unit, why)| format!("{unit} cannot be reloaded: {why}"))
+            .collect();
+        let help = format!("look at `systemctl status {first}`");
+        Some(Error::new(Code::ApplyFailed, all.join("; ")).suggest(help))
     }
 }
 

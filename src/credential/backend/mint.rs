@@ -105,6 +105,10 @@ impl Store {
         if let Some(held) = self.not_now(&asking) {
             return Outcome::Held { reason: held };
         }
+        // What cannot be delivered is not made: the value before it may end with it.
+        if let Err(error) = self.can_deliver(&asking.credential, |_| true).await {
+            return Outcome::failed(told(&error));
+        }
         if let Some(lost) = record.intent.clone()
             && let Err(outcome) = self.look_into(&asking, &lost).await
         {
