@@ -24,7 +24,7 @@ use crate::{
 
 use super::{issuer::Controls, record::Record};
 
-pub use observe::facts;
+pub use observe::{Known, look};
 pub use sweep::{purge_replaced, sweep_deliveries, sweep_store};
 
 /// Notes in the record of a credential that someone asks for a new value, or does not any more. Only under

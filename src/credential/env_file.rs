@@ -126,18 +126,18 @@ fn shell(bytes: &[u8]) -> Option<Reading> {
         Comment,
     }
     let next = |at, byte: u8| match (at, byte) {
+        (At::Begin | At::Blank | At::Word | At::Comment, b'\n')
+        | (At::Begin, b' ' | b'\t' | b'\r') => At::Begin,
         // No shell takes a `;` there: it is a comment of systemd's.
-        (At::Begin, b';') | (At::Begin | At::Blank, b'#') => At::Comment,
-        (At::Begin | At::Blank | At::Word | At::Comment, b'\n') => At::Begin,
-        (At::Comment, _) => At::Comment,
-        (At::Begin, b' ' | b'\t' | b'\r') => At::Begin,
+        (At::Begin, b';') | (At::Begin | At::Blank, b'#') | (At::Comment, _) => At::Comment,
         (At::Blank | At::Word, b' ' | b'\t' | b';' | b'&' | b'|' | b'(' | b')') => At::Blank,
         (At::Begin | At::Blank | At::Word, b'\\') => At::Escape,
         (At::Begin | At::Blank | At::Word, b'\'') => At::Single,
         (At::Begin | At::Blank | At::Word, b'"') => At::Double,
         (At::Double, b'\\') => At::DoubleEscape,
-        (At::Single, b'\'') | (At::Double, b'"') => At::Word,
-        (At::Begin | At::Blank | At::Word | At::Escape, _) => At::Word,
+        (At::Begin | At::Blank | At::Word | At::Escape, _)
+        | (At::Single, b'\'')
+        | (At::Double, b'"') => At::Word,
         (At::Single, _) => At::Single,
         (At::Double | At::DoubleEscape, _) => At::Double,
     };
@@ -312,7 +312,11 @@ mod tests {
             ("A=1 \\\n 2\n", "A=1 \\\n 2\nTOKEN=new\n", "A=1 \\\n 2\n"),
             // An apostrophe that only a shell would take for a quote, and no shell reads the file.
             ("A=it's\n", "A=it's\nTOKEN=new\n", "A=it's\n"),
-            ("# don't\nA=1\n", "# don't\nA=1\nTOKEN=new\n", "# don't\nA=1\n"),
+            (
+                "# don't\nA=1\n",
+                "# don't\nA=1\nTOKEN=new\n",
+                "# don't\nA=1\n",
+            ),
         ] {
             assert_eq!(text(before.as_bytes(), Some("new")), Ok(set.to_owned()));
             assert_eq!(text(before.as_bytes(), None), Ok(unset.to_owned()));

@@ -11,8 +11,8 @@ use crate::{
 use super::{
     definition::{Credential, Delivery, Source},
     drift::is_held_by_the_host,
-    facts::{Due, Facts, Standing, away, told_by},
-    finding::Status,
+    facts::{Due, Facts, Standing, ends, when},
+    finding::{Expiry, Provenance, Status},
     image::{DUE, NEW_VALUE, SOURCE},
     issuer,
     key::Fingerprint,
@@ -213,12 +213,20 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
     }
     if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
         told.notes = standing_in_use(facts, credential, case.now);
+        if let Some(first) = told.notes.first_mut() {
+            *first = format!("the value in use: {first}");
+        }
     }
     let both = (before.as_ref(), after.as_ref());
     told.notes
         .extend(notes(sources, case, both, coming.as_ref()));
     if let Some(due) = facts.as_ref().and_then(|facts| facts.due) {
-        told.notes.insert(0, due.as_str().to_owned());
+        let has_ended = |facts: &Facts| facts.expiry.is_some_and(|one| one.at <= case.now);
+        let why = match due {
+            Due::Ends if facts.as_ref().is_some_and(has_ended) => "it has ended",
+            due => due.as_str(),
+        };
+        told.notes.insert(0, why.to_owned());
     }
     Ok(told)
 }
@@ -429,17 +437,13 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
     let mut told = Vec::new();
     let status = facts.finding.as_ref().map(|finding| finding.status);
     let status = status.filter(|status| *status != Status::NotImplemented);
-    let ends = facts.expiry.map(|expiry| {
-        let (at, from) = (expiry.at, told_by(expiry.from));
-        format!("ends {at} ({}, says {from})", away(now, at))
-    });
+    let status = status.map(|status| status.told().to_owned());
     let both: Vec<String> = status
-        .map(|status| status.to_string())
         .into_iter()
-        .chain(ends)
+        .chain(facts.expiry.map(|expiry| ends(now, expiry)))
         .collect();
     if !both.is_empty() {
-        told.push(format!("the value in use: {}", both.join(", ")));
+        told.push(both.join(", "));
     }
     if let Some(finding) = &facts.finding {
         let missing = finding.missing(&credential.scopes);
@@ -454,11 +458,11 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
             ));
         }
     }
+    if let Some(at) = facts.revoke_at.filter(|at| *at > now) {
+        told.push(format!("the value before it is revoked {}", when(now, at)));
+    }
     if let Some(at) = facts.renew_at.filter(|at| *at > now) {
-        told.push(format!(
-            "the next value is obtained {at} ({})",
-            away(now, at)
-        ));
+        told.push(format!("the next value is obtained {}", when(now, at)));
     }
     told
 }
@@ -485,9 +489,11 @@ fn notes(
         }
         return notes;
     };
+    let is_made = facts(case.found).is_some_and(|facts| facts.due == Some(Due::Pending));
     if let Some(Coming::New(_)) = coming
         && let Some(issuer) = &after.issuer
         && issuer.both_live()
+        && !is_made
     {
         notes.push(format!(
             "its issuer makes a new value; an old one is revoked {} later",
@@ -558,12 +564,19 @@ pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
         | Status::NotImplemented
         | Status::Error => (Code::TokenRejected, "its issuer refuses it".to_owned()),
     };
+    let is_declared = |expiry: Expiry| expiry.from == Provenance::Declared;
+    let says_end = status == Status::Expired && facts.expiry.is_some_and(is_declared);
+    let end = if says_end {
+        " and its end in `expiry.at`"
+    } else {
+        ""
+    };
     Ok(Some(Hold {
         address: case.address.clone(),
         reason,
         lift: Lift::ByHand {
             how: format!(
-                "a new token in {}, then `lorectl apply`",
+                "a new token in {}{end}, then `lorectl apply`",
                 credential.source.told()
             ),
         },
@@ -587,10 +600,8 @@ fn too_early(
     Some(Hold {
         address: case.address.clone(),
         reason: format!(
-            "it ends {} ({}, says {}), before the next run of {} ({})",
-            expiry.at,
-            away(case.now, expiry.at),
-            told_by(expiry.from),
+            "it {}, before the next run of {} ({})",
+            ends(case.now, expiry),
             first.service,
             first.at
         ),
@@ -605,32 +616,45 @@ fn too_early(
 }
 
 /// What the reader of any plan should know of a credential to which nothing is done.
-pub fn warning(case: &Case<'_>) -> Result<Option<String>> {
+pub fn warnings(case: &Case<'_>) -> Result<Vec<String>> {
     let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let credential: Credential = definition.read()?;
     if facts.finding.as_ref().is_some_and(issuer::takes_any) {
-        return Ok(Some(format!(
+        return Ok(vec![format!(
             "{}: {}, so nobody can tell whether this one is live",
             case.address,
             issuer::TAKES_ANY
-        )));
+        )]);
     }
-    if facts.standing(&credential, case.now) != Standing::Expiring || facts.renew_at.is_some() {
-        return Ok(None);
-    }
-    Ok(facts.expiry.map(|expiry| {
-        format!(
-            "{}: it ends {} ({}, says {}); put a new token into {}",
+    let mut warnings = Vec::new();
+    let missing = facts.missing_scopes(&credential);
+    if !missing.is_empty() && case.action == Action::NoOp {
+        warnings.push(format!(
+            "{}: it lacks scopes: {}; {}",
             case.address,
-            expiry.at,
-            away(case.now, expiry.at),
-            told_by(expiry.from),
+            missing.join(", "),
+            GIVE_SCOPES
+        ));
+    }
+    let ends_soon = facts.standing(&credential, case.now) == Standing::Expiring;
+    if let Some(expiry) = facts
+        .expiry
+        .filter(|_| ends_soon && facts.renew_at.is_none())
+    {
+        warnings.push(format!(
+            "{}: it {}; put a new token into {}",
+            case.address,
+            ends(case.now, expiry),
             credential.source.told()
-        )
-    }))
+        ));
+    }
+    Ok(warnings)
 }
+
+/// What helps a token that may do too little.
+pub const GIVE_SCOPES: &str = "have its issuer give it these, or ask for fewer in `scopes`";
 
 /// Whether a new value is due, as its part says.
 pub fn is_due(found: &Found) -> bool {

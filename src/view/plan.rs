@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     id::{Address, Kind, Timestamp},
-    resource::{Action, Hold, Lift, Plan, Refusal},
+    resource::{Action, ActionReason, Hold, Lift, Plan, Refusal},
 };
 
 /// How much is shown.
@@ -160,7 +160,9 @@ fn name_column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
 fn watched(canvas: &mut Canvas<'_>, plan: &Plan) {
     let unchanged = plan.changes.iter().filter(|change| {
         let kind = change.address.kind == Kind::Credential;
-        kind && change.action == Action::NoOp && !change.notes.is_empty()
+        // Who plans for some wants to read of these.
+        let is_asked_for = change.reason != ActionReason::NotTargeted;
+        kind && is_asked_for && change.action == Action::NoOp && !change.notes.is_empty()
     });
     let unchanged: Vec<(String, &[String])> = unchanged
         .map(|change| (change.address.to_string(), change.notes.as_slice()))

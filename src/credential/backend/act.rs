@@ -19,12 +19,13 @@ use super::{
     super::{
         definition::{Credential, Delivery, Source, Target},
         delivery::{self, Before},
-        facts::{Due, Facts, Noted},
-        finding::{Finding, Status},
+        facts::{self, Due, Facts, Noted},
+        finding::{Finding, Provenance, Status},
         image, issuer,
         key::Key,
         mint::Issuer,
-        record::Record,
+        plan::GIVE_SCOPES,
+        record::{Generation, Record},
         source::{self, Look, Obtained},
     },
     Store,
@@ -200,8 +201,7 @@ impl Store {
                 .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
             if credential.source.renews() || !same {
                 issuer::check_format(&credential, &value).map_err(|why| {
-                    let message = format!("{}: {why}", step.address);
-                    Error::new(Code::TokenInvalid, message)
+                    Error::new(Code::TokenInvalid, why)
                         .suggest("look whether it is the token of that provider")
                 })?;
             }
@@ -209,11 +209,8 @@ impl Store {
                 // What gives the same again gives nothing new.
                 let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
                 if facts.due.is_some_and(Due::wants_value) {
-                    let message = format!(
-                        "{}: {} gives the value that is in use already",
-                        step.address,
-                        credential.source.told()
-                    );
+                    let told = credential.source.told();
+                    let message = format!("{told} gives the value that is in use already");
                     return Err(Error::new(Code::CredentialMissing, message)
                         .suggest("have its issuer make another")
                         .into());
@@ -226,8 +223,7 @@ impl Store {
         }
         record.definition = step.definition.clone();
         let Some(current) = record.current() else {
-            let message = format!("{}: there is no value", step.address);
-            return Err(Error::new(Code::CredentialMissing, message).into());
+            return Err(Error::new(Code::CredentialMissing, "there is no value").into());
         };
         for one in &credential.deliver {
             delivery::check_value(one, current.value.value())?;
@@ -240,7 +236,10 @@ impl Store {
         let noted = if fresh || otherwise {
             let value = current.value.value().clone();
             let finding = self.probe(&credential, &value).await?;
-            judge(step, &finding, &credential)?;
+            judge(&finding, &credential)?;
+            if fresh {
+                refuse_ended(&finding, &credential, current, now)?;
+            }
             Some(Noted::next(None, current.number, &credential, finding))
         } else {
             None
@@ -274,7 +273,7 @@ impl Store {
                 if !needed {
                     return Ok(None);
                 }
-                let message = format!("credential.{}: its issuer made no value", credential.name);
+                let message = "its issuer made no value";
                 Err(Stop::Failed(Error::new(Code::CredentialMissing, message)))
             }
             Look::Unasked => {
@@ -707,15 +706,32 @@ pub(super) fn told(error: &Error) -> String {
     }
 }
 
+/// Refuses a new value that the spec says has ended: the end of the one before stands there still.
+fn refuse_ended(
+    finding: &Finding,
+    credential: &Credential,
+    value: &Generation,
+    now: Timestamp,
+) -> Result<(), Stop> {
+    match facts::expiry(credential, Some(value), Some(finding)) {
+        Some(expiry) if expiry.from == Provenance::Declared && expiry.at <= now => {
+            let message = format!("the new token {}", facts::ends(now, expiry));
+            Err(Error::new(Code::TokenExpired, message)
+                .suggest("say in `expiry.at` when the new one ends")
+                .into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether a value may be stored, given what its issuer says.
-fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), Stop> {
-    let address = &step.address;
+fn judge(finding: &Finding, credential: &Credential) -> Result<(), Stop> {
     let why = finding
         .detail
         .as_ref()
         .map_or_else(String::new, |why| format!(": {why}"));
     let refused = |code, what: &str, help: &str| {
-        let message = format!("{address}: {what}{why}");
+        let message = format!("{what}{why}");
         Err(Stop::Failed(Error::new(code, message).suggest(help)))
     };
     let anew = "have its issuer make another, and put that where it comes from";
@@ -723,18 +739,18 @@ fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), 
         Status::Live | Status::NotImplemented => Ok(()),
         Status::LiveUnderScoped => {
             let missing = finding.missing(&credential.scopes).join(", ");
-            let what = format!("the token lacks scopes: {missing}");
-            refused(
-                Code::TokenUnderScoped,
-                &what,
-                "give it these, or ask for fewer in `scopes`",
-            )
+            let message = format!("the token lacks scopes: {missing}");
+            let error = Error::new(Code::TokenUnderScoped, message);
+            Err(error.suggest(GIVE_SCOPES).into())
         }
         Status::Expired => refused(Code::TokenExpired, "the token has expired", anew),
         Status::Revoked => refused(Code::TokenRevoked, "the token was revoked", anew),
         Status::Rejected => refused(Code::TokenRejected, "its issuer refuses the token", anew),
         Status::Throttled => Err(Stop::Held(match finding.retry_at {
-            Some(at) => format!("its issuer asks to be left alone until {at}"),
+            Some(at) => format!(
+                "its issuer asks to be left alone until {}",
+                facts::to_second(at)
+            ),
             None => "its issuer asks to be left alone for now".to_owned(),
         })),
         Status::Error => Err(Stop::Held(format!(

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use crate::{
     credential::{
         definition::Credential,
-        issuer,
+        facts, issuer,
         key::Key,
         mint::{
             self, CarriedOut, Doomed, Issuer, Loss, MintFault, Minted, Revocation, Wire,
@@ -151,7 +151,8 @@ impl Store {
         let (health, _) = records.read(asking.issuer.endpoint());
         if let Admission::Shut { until } = health.admission(name, now) {
             return Some(format!(
-                "its issuer failed of late, and is not asked before {until}"
+                "its issuer failed of late, and is not asked before {}",
+                facts::to_second(until)
             ));
         }
         let noted = crate::credential::facts::Noted::read(records.disk, &self.layout, name)?;

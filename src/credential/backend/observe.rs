@@ -11,7 +11,7 @@ use crate::{
     id::{Address, Kind, ProjectName, ResourceName, Timestamp},
     layout::Layout,
     resource::{
-        Found, Image, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray, UnknownCode,
+        Applied, Found, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray, UnknownCode,
     },
 };
 
@@ -53,16 +53,32 @@ impl Observe for Store {
     }
 }
 
-/// What is known of a credential from its own files alone.
+/// What is known of a credential from its own files and deliveries alone.
+pub struct Known {
+    /// What was applied last.
+    pub credential: Credential,
+    /// What is known of its value.
+    pub facts: Facts,
+    /// Whether the file of the value is there, which runs read.
+    pub is_stored: bool,
+    /// What of its store and its deliveries is not as applied; a sentence each.
+    pub differs: Vec<String>,
+    /// What else should be known of them: who else could read it, and what is in the way.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the files of one that was applied.
 ///
 /// # Errors
 /// As [`Record::read`] and [`Key::read`].
-pub fn facts(
+pub fn look(
     disk: &dyn Disk,
     layout: &Layout,
-    name: &ResourceName,
+    address: &Address,
+    applied: &Applied,
     now: Timestamp,
-) -> Result<Option<(Credential, Facts)>> {
+) -> Result<Option<Known>> {
+    let name = &address.name;
     let Some(record) = Record::read(disk, layout, name)? else {
         return Ok(None);
     };
@@ -71,7 +87,53 @@ pub fn facts(
     let noted = Noted::read(disk, layout, name);
     let fingerprint = fingerprint(key.as_ref(), &record);
     let facts = Facts::of(&credential, &record, noted.as_ref(), fingerprint, now);
-    Ok(Some((credential, facts)))
+    let found = held(disk, layout, &credential, &record);
+    let is_stored = found.image.get(VALUE.as_str()).is_some();
+    let drift = drift::drift(address, applied, Some(&Seen::Ours(found)));
+    Ok(Some(Known {
+        credential,
+        facts,
+        is_stored,
+        differs: drift.iter().flat_map(drift::told).collect(),
+        notes: drift.map(|drift| drift.notes).unwrap_or_default(),
+    }))
+}
+
+/// What of a credential the host holds: the parts of its image that are its files.
+fn held(disk: &dyn Disk, layout: &Layout, credential: &Credential, record: &Record) -> Found {
+    let mut found = Found::default();
+    let image = &mut found.image;
+    image.set(image::DEFINITION, image::definition(&record.definition));
+    if let Some(text) = value(disk, layout, &credential.name, record) {
+        image.set(VALUE, Part::Text(text));
+    }
+    for one in &record.delivered {
+        let there = delivery::look(disk, one, record);
+        if let Some(text) = there.part {
+            image.set(image::part(one), Part::Text(text));
+        }
+        found.notes.extend(there.note);
+    }
+    found
+}
+
+/// How the file of the value is; `None` where it is not there.
+fn value(disk: &dyn Disk, layout: &Layout, name: &ResourceName, record: &Record) -> Option<String> {
+    let limit = super::super::value::LONGEST as u64 * 2;
+    let file = match disk.read(&layout.secret_value(name), limit) {
+        Ok(Some(file)) => file,
+        Ok(None) => return None,
+        Err(error) => return Some(format!("cannot be read: {error}")),
+    };
+    let own = disk.identity().uid;
+    let current = record.current();
+    Some(if !current.is_some_and(|one| one.value.is(&file.bytes)) {
+        "another value".to_owned()
+    } else if file.mode != 0o600 || file.owner.uid != own {
+        format!("{:04o} {}:{}", file.mode, file.owner.uid, file.owner.gid)
+    } else {
+        STORED.to_owned()
+    })
 }
 
 fn fingerprint(key: Option<&Key>, record: &Record) -> Option<super::super::key::Fingerprint> {
@@ -101,7 +163,12 @@ impl Store {
             && let Some((target, (theirs, project))) = (wanted.deliver.iter())
                 .find_map(|one| Some((&one.to, others.rival(disk, &one.to)?)))
         {
-            let reason = format!("the project `{project}` delivers to {target} too");
+            let same = if theirs == target {
+                String::new()
+            } else {
+                format!(", which it calls {theirs}")
+            };
+            let reason = format!("the project `{project}` delivers to {target} too{same}");
             return Some(Seen::Foreign { reason });
         }
         let mut record = match Record::read(disk, &self.layout, name) {
@@ -126,58 +193,19 @@ impl Store {
         let noted = Noted::read(disk, &self.layout, name);
         let print = fingerprint(key, &record);
         let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
-        let image = self.image(&credential, &record, &facts);
-        let told = serde_json::to_value(&facts).ok().map(Box::new);
-        Some(Seen::Ours(Found {
-            image,
-            told,
-            ..Found::default()
-        }))
-    }
-
-    fn image(&self, credential: &Credential, record: &Record, facts: &Facts) -> Image {
-        let disk = self.disk.as_ref();
-        let mut image = Image::empty();
-        image.set(image::DEFINITION, image::definition(&record.definition));
-        if let Some(text) = self.value(&credential.name, record) {
-            image.set(VALUE, Part::Text(text));
-        }
-        let source = match source::look(disk, credential) {
+        let mut found = held(disk, &self.layout, &credential, &record);
+        let image = &mut found.image;
+        let source = match source::look(disk, &credential) {
             Look::Value(value) if !record.has_seen(&value) => image::NEW_VALUE,
             // One that is gone, or holds what is no value, takes nothing back.
             Look::Value(_) | Look::Nothing(_) | Look::Unasked => TAKEN_IN,
         };
         image.set(SOURCE, Part::Text(source.to_owned()));
-        for one in &record.delivered {
-            let there = delivery::look(disk, one, record);
-            if let Some(text) = there.part {
-                image.set(image::part(one), Part::Text(text));
-            }
-        }
         if let Some(due) = facts.due {
             image.set(DUE, Part::Text(due.as_str().to_owned()));
         }
-        image
-    }
-
-    /// How the file of the value is; `None` where it is not there.
-    fn value(&self, name: &ResourceName, record: &Record) -> Option<String> {
-        let disk = self.disk.as_ref();
-        let limit = super::super::value::LONGEST as u64 * 2;
-        let file = match disk.read(&self.layout.secret_value(name), limit) {
-            Ok(Some(file)) => file,
-            Ok(None) => return None,
-            Err(error) => return Some(format!("cannot be read: {error}")),
-        };
-        let own = disk.identity().uid;
-        let current = record.current();
-        Some(if !current.is_some_and(|one| one.value.is(&file.bytes)) {
-            "another value".to_owned()
-        } else if file.mode != 0o600 || file.owner.uid != own {
-            format!("{:04o} {}:{}", file.mode, file.owner.uid, file.owner.gid)
-        } else {
-            STORED.to_owned()
-        })
+        found.told = serde_json::to_value(&facts).ok().map(Box::new);
+        Some(Seen::Ours(found))
     }
 
     /// What is in the store under names that nobody asks for.
