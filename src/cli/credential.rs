@@ -146,7 +146,7 @@ fn why(known: Option<&Known>, now: Timestamp) -> Option<String> {
         "`lorectl apply` obtains another".to_owned()
     } else {
         format!(
-            "put a new token into {}, then `lorectl apply`",
+            "put a new one into {}, then `lorectl apply`",
             applied.source.told()
         )
     };

@@ -78,7 +78,7 @@ pub fn check(
             let message = if credential.renews() {
                 ends
             } else {
-                format!("{ends}; put a new token into {source}")
+                format!("{ends}; put a new one into {source}")
             };
             Check::new("expiring", Verdict::Warn, message, action)
         }

@@ -644,7 +644,7 @@ pub fn warnings(case: &Case<'_>) -> Result<Vec<String>> {
         .filter(|_| ends_soon && facts.renew_at.is_none())
     {
         warnings.push(format!(
-            "{}: it {}; put a new token into {}",
+            "{}: it {}; put a new one into {}",
             case.address,
             ends(case.now, expiry),
             credential.source.told()

@@ -150,6 +150,10 @@ fn a_plan_says_when_the_value_before_is_revoked() {
     );
     let planned = at("plan --offline", "2026-02-03T01:10:00.789Z").exits(0);
     super::snapshot("credential-stays", &planned.stdout);
+    // One of which nothing is known is of interest to who asks for all.
+    let known = "nobody is asked about it, and no end is known";
+    assert!(!planned.stdout.contains(known));
+    at("plan --offline -v", "2026-02-03T01:10:00Z").says(known);
     at("credential list --json", "2026-02-03T01:10:00Z")
         .says("\"revoke_at\":\"2026-02-03T02:00:00.456Z\"");
     // One that has ended does not end soon.
