@@ -103,6 +103,26 @@ fn reader(host: &Host) {
     // One that does not run reads what is there when it starts.
     host.apply();
     holds("second");
+    // What was made for one that cannot reload is ended again, and nothing is left of it.
+    host.systemctl(&["start", &unit]);
+    host.write(&broken, "");
+    let body = "{\"access_token\":\"made\",\"token_type\":\"Bearer\",\"expires_in\":36000}";
+    let json = "Content-Type: application/json\r\n";
+    let server = Listener::issuer([Answer::With(200, json, body.to_owned())]);
+    let (url, made) = (server.url(""), host.dir.join("made"));
+    let text = fs::read_to_string(host.dir.join("lore.toml")).unwrap();
+    host.write(
+        &host.dir.join("lore.toml"),
+        format!(
+            "{text}[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"app\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"{}\", then = {{ reload = \"{unit}\" }} }}]\n",
+            made.display()
+        ),
+    );
+    let failed = host.lorectl(&["apply", "--yes"]).exits(1);
+    assert!(!failed.stdout.contains("Not put back"), "{}", failed.stdout);
+    let what: Vec<String> = server.seen().into_iter().map(|seen| seen.what).collect();
+    assert_eq!(what, ["POST /token", "POST /revoke"]);
+    assert!(!made.exists() && !host.root().join("secrets/api").exists());
     host.systemctl(&["stop", &unit]);
     fs::remove_file(&file).unwrap();
     host.systemctl(&["daemon-reload"]);

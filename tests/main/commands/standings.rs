@@ -198,7 +198,7 @@ fn what_was_asked_for_and_not_approved_is_not_done_later() {
 fn asked_and_ended(world: &World) {
     let shown = world.path().join("shown");
     let script = format!(
-        "script -qfc \"$LORECTL credential rotate app\" {0} </dev/null >/dev/null 2>&1 & n=0; until grep -q 'Rotate it' {0} 2>/dev/null; do n=$((n + 1)); [ $n -lt 600 ] || exit 9; sleep 0.1; done; kill -9 $(pgrep -P $!); kill -9 $!; wait; true",
+        "mkfifo {0}.in && exec 3<>{0}.in; script -qfc 'exec $LORECTL credential rotate app' {0} <&3 >/dev/null 2>&1 & n=0; until grep -q 'Rotate it' {0} 2>/dev/null; do n=$((n + 1)); [ $n -lt 600 ] || exit 9; sleep 0.1; done; kill -9 $(pgrep -P $!) || exit 8; kill -9 $!; wait; true",
         shown.display()
     );
     world.shell(&script).run().exits(0);
