@@ -257,13 +257,17 @@ impl Error {
         use std::io::ErrorKind;
         let kind = source.kind();
         let code = match kind {
-            ErrorKind::PermissionDenied => Code::NotPermitted,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::NotPermitted,
             _ => Code::Io,
         };
         let error = Self::new(code, format!("cannot {doing} {}", path.display())).because(source);
         match kind {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => error.suggest(format!(
                 "make room on the file system of {} and run the command again; what was there before is whole",
+                path.parent().unwrap_or(path).display()
+            )),
+            ErrorKind::ReadOnlyFilesystem => error.suggest(format!(
+                "`findmnt -T {}` shows the mount that is read-only; `mount -o remount,rw` makes it writable",
                 path.parent().unwrap_or(path).display()
             )),
             _ => error,

@@ -16,7 +16,7 @@ use crate::{
         signals::Interrupts,
     },
     error::{Code, Error, Result},
-    id::ProjectName,
+    id::{Kind, ProjectName, ResourceName},
     layout::Layout,
     observe::{Situation, Wish},
     plan::{
@@ -37,6 +37,7 @@ use super::{
     plan::{held, show, show_before},
     project::{Project, readers},
     reconcile::Mending,
+    status::memory,
     tidings,
 };
 
@@ -61,6 +62,9 @@ pub(super) struct Order<'a> {
     pub(super) on_failure: OnFailure,
     /// What it is called in `history`.
     pub(super) command: String,
+    /// The credential of which a new value is asked for. The wish is in its record only from when it is
+    /// approved until it is carried out, so that a refusal leaves nothing of it.
+    pub(super) asked: Option<ResourceName>,
 }
 
 /// Applies the spec.
@@ -81,6 +85,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Done> {
             OnFailureArg::Stop => OnFailure::Stop,
         },
         command: called(args),
+        asked: None,
     };
     let wish = |project: &Project<'_>| project.wish(&spec);
     let approved = match approval {
@@ -125,6 +130,7 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
             "destroy"
         }
         .to_owned(),
+        asked: None,
     };
     let wish = |project: &Project<'_>| {
         let left = if args.purge {
@@ -138,7 +144,28 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
         })
     };
     let approved = args.yes.then_some(Approved::Beforehand);
-    order.carry_out(&wish, approved, "Destroy this?").await
+    let done = order.carry_out(&wish, approved, "Destroy this?").await?;
+    if args.purge && done == Done::Fine {
+        purge_replaced(context, &context.layout(order.project.clone()))?;
+    }
+    Ok(done)
+}
+
+/// Removes what the deliveries of credentials have replaced that are no more.
+fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
+    let disk = context.disk.as_ref();
+    let root = layout.root();
+    let stat = disk.stat(&root);
+    if (stat.map_err(|error| Error::io("look at", &root, error))?).is_none() {
+        return Ok(());
+    }
+    let holder = Holder::this_process(context.now());
+    let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
+    let memory = memory(context, layout)?;
+    let credentials = memory.state.resources.keys();
+    let credentials = credentials.filter(|address| address.kind == Kind::Credential);
+    let kept = credentials.map(|address| address.name.clone()).collect();
+    credential::purge_replaced(disk, layout, &kept)
 }
 
 /// Reads a plan file as an approval.
@@ -242,13 +269,28 @@ impl Order<'_> {
                 &situation.memory.unfinished.purged,
             )?;
         }
+        self.set_asked(true)?;
         let executed = self.execute(&backends, &situation, &plan, run, &approved);
-        let (done, posted) = executed.await?;
+        let executed = executed.await;
+        if !matches!(executed, Ok((Done::Fine, _))) {
+            // The next apply is not to do it unasked, nor to fail with it.
+            self.set_asked(false)?;
+        }
+        let (done, posted) = executed?;
         // Whoever hears of it is not waited for by the next apply.
         drop((backends, lock));
         let layout = self.context.layout(self.project.clone());
         tidings::deliver(self.context, &layout, posted).await;
         Ok(done)
+    }
+
+    /// Notes that a new value is asked for, or is not any more. Only under the project's lock.
+    fn set_asked(&self, asked: bool) -> Result<()> {
+        let Some(name) = &self.asked else {
+            return Ok(());
+        };
+        let layout = self.context.layout(self.project.clone());
+        credential::set_asked(self.context.disk.as_ref(), &layout, name, asked)
     }
 
     /// Whether nothing of the project is here yet.
@@ -290,6 +332,7 @@ impl Order<'_> {
     ) -> Result<(Backends, Situation, Plan)> {
         let mut project = Project::open(self.context, self.project.clone())?;
         project.asks_issuers = true;
+        project.asked.clone_from(&self.asked);
         let wish = wish(&project)?;
         let backends = project.backends(&wish)?;
         let (situation, mut plan) = project

@@ -20,7 +20,7 @@ use crate::{
     layout::Layout,
     service::backend,
     spec::{self, Spec},
-    state::{identity, place},
+    state::{identity, place, store},
     view::{
         View,
         apply::Verbosity,
@@ -126,6 +126,7 @@ impl Context {
             layout,
             disk: Rc::clone(&self.disk),
             clock: self.clock,
+            asked: None,
         }
     }
 
@@ -165,7 +166,16 @@ impl Context {
             // A spec that is missing or being edited does not keep anyone from looking at the host.
             Err(_) => {}
         }
-        let mut projects = place::list_projects(self.disk.as_ref(), &self.state_dir)?;
+        let disk = self.disk.as_ref();
+        let mut projects = place::list_projects(disk, &self.state_dir)?;
+        if projects.len() > 1 {
+            // One that holds nothing any more is in nobody's way.
+            let all = projects.clone();
+            projects.retain(|project| !store::is_empty(disk, &self.layout(project.clone())));
+            if projects.is_empty() {
+                projects = all;
+            }
+        }
         if projects.len() > 1 || projects.is_empty() {
             let place = self.state_dir.display();
             let message = if projects.is_empty() {

@@ -7,25 +7,23 @@ use secrecy::ExposeSecret;
 use crate::{
     apply::execute::OnFailure,
     credential::{
-        backend,
+        backend::{self, Known},
         definition::Credential,
-        facts::{Facts, Noted, Standing, away, told_by},
-        finding::Status,
+        facts::{self, Facts, Noted, Standing, ends, told_by},
+        finding::{Expiry, Finding, Status},
         issuer::{self, Controls, Means},
         notify::tell,
+        plan::GIVE_SCOPES,
         record::Record,
         value::{self, LONGEST},
     },
-    effect::{
-        environment,
-        http::Http,
-        lock::{Holder, ProjectLock},
-    },
+    effect::{environment, http::Http},
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
     notify::outbox::file::Stored,
     plan::Options,
+    resource::Applied,
     view::{
         credential::{List, Row, Validated},
         state::State,
@@ -68,8 +66,8 @@ fn list(context: &Context) -> Result<Done> {
             continue;
         }
         let applied: Credential = record.definition.read()?;
-        let known = backend::facts(context.disk.as_ref(), &layout, &address.name, now)?;
-        let facts = known.as_ref().map(|(_, facts)| facts);
+        let known = backend::look(context.disk.as_ref(), &layout, address, record, now)?;
+        let facts = known.as_ref().map(|known| &known.facts);
         let finding = facts.and_then(|facts| facts.finding.as_ref());
         let expiry = facts.and_then(|facts| facts.expiry);
         let told = |applied: &Credential| {
@@ -81,7 +79,7 @@ fn list(context: &Context) -> Result<Done> {
         };
         list.credentials.push(Row {
             name: address.name.to_string(),
-            state: state(facts, &applied, now),
+            state: state(known.as_ref(), now),
             provider: applied.provider.clone(),
             source: applied.source.told(),
             fingerprint: facts
@@ -92,9 +90,18 @@ fn list(context: &Context) -> Result<Done> {
             probed_at: finding.map(|finding| finding.probed_at),
             expires_at: expiry.map(|expiry| expiry.at),
             expiry_from: expiry.map(|expiry| expiry.from.as_str().to_owned()),
+            missing_scopes: scopes(facts, |finding| finding.missing(&applied.scopes)),
+            excess_scopes: scopes(facts, |finding| {
+                if applied.scopes.is_empty() {
+                    Vec::new()
+                } else {
+                    finding.excess(&applied.scopes)
+                }
+            }),
             renew_at: facts.and_then(|facts| facts.renew_at),
+            revoke_at: facts.and_then(|facts| facts.revoke_at),
             delivered: told(&applied),
-            why: why(facts, &applied, now),
+            why: why(known.as_ref(), now),
             undelivered: match tell::read(context.disk.as_ref(), &layout, &address.name) {
                 Stored::Good(outbox) => tidings::undelivered(&outbox, &applied.notify),
                 // The doctor says so.
@@ -105,34 +112,68 @@ fn list(context: &Context) -> Result<Done> {
     context.show(&list)
 }
 
-fn state(facts: Option<&Facts>, applied: &Credential, now: Timestamp) -> State {
-    match facts.map(|facts| facts.standing(applied, now)) {
-        None | Some(Standing::Missing) => State::Missing,
-        Some(Standing::Provisioned) => State::Provisioned,
-        Some(Standing::Expiring) => State::Expiring,
-        Some(Standing::Dead(_)) => State::Dead,
+/// Scopes of what its issuer last said.
+fn scopes<'f>(
+    facts: Option<&'f Facts>,
+    pick: impl FnOnce(&'f Finding) -> Vec<&'f str>,
+) -> Vec<String> {
+    let finding = facts.and_then(|facts| facts.finding.as_ref());
+    let picked = finding.map(pick).unwrap_or_default();
+    picked.into_iter().map(ToOwned::to_owned).collect()
+}
+
+fn state(known: Option<&Known>, now: Timestamp) -> State {
+    let Some(known) = known.filter(|known| known.is_stored) else {
+        return State::Missing;
+    };
+    match known.facts.standing(&known.credential, now) {
+        Standing::Missing => State::Missing,
+        Standing::Dead(_) => State::Dead,
+        Standing::Provisioned | Standing::Expiring | Standing::UnderScoped
+            if !known.differs.is_empty() || !known.notes.is_empty() =>
+        {
+            State::Drifted
+        }
+        Standing::Provisioned => State::Provisioned,
+        Standing::Expiring => State::Expiring,
+        Standing::UnderScoped => State::UnderScoped,
     }
 }
 
 /// What should be known of a credential that is not simply provisioned.
-fn why(facts: Option<&Facts>, applied: &Credential, now: Timestamp) -> Option<String> {
-    let facts = facts?;
+fn why(known: Option<&Known>, now: Timestamp) -> Option<String> {
+    let Some(known) = known else {
+        let gone = "its record is gone from the store; `lorectl apply` makes it anew";
+        return Some(gone.to_owned());
+    };
+    let (facts, applied) = (&known.facts, &known.credential);
+    let mut told = Vec::new();
+    if !known.differs.is_empty() {
+        let differs = known.differs.join("; ");
+        told.push(format!("{differs}; `lorectl apply` puts it right"));
+    }
+    told.extend(known.notes.iter().cloned());
     let help = if applied.renews() {
         "`lorectl apply` obtains another".to_owned()
     } else {
         format!(
-            "put a new token into {}, then `lorectl apply`",
+            "put a new one into {}, then `lorectl apply`",
             applied.source.told()
         )
     };
     match facts.standing(applied, now) {
-        Standing::Provisioned | Standing::Missing => None,
-        Standing::Expiring => facts.expiry.map(|expiry| {
-            let (at, from) = (expiry.at, told_by(expiry.from));
-            format!("ends {at} ({}, says {from}); {help}", away(now, at))
-        }),
-        Standing::Dead(status) => Some(format!("{status}; {help}")),
+        Standing::Provisioned | Standing::Missing => {}
+        Standing::Expiring => {
+            let ends = facts.expiry.map(|expiry| ends(now, expiry));
+            told.extend(ends.map(|ends| format!("{ends}; {help}")));
+        }
+        Standing::UnderScoped => {
+            let missing = facts.missing_scopes(applied).join(", ");
+            told.push(format!("lacks scopes: {missing}; {GIVE_SCOPES}"));
+        }
+        Standing::Dead(status) => told.push(format!("{}; {help}", status.told())),
     }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// A credential's line of `lorectl status`.
@@ -140,24 +181,18 @@ pub(super) fn row(
     context: &Context,
     layout: &Layout,
     address: &Address,
+    applied: &Applied,
     now: Timestamp,
 ) -> Result<StatusRow> {
-    let known = backend::facts(context.disk.as_ref(), layout, &address.name, now)?;
-    let (state, next, why) = match &known {
-        None => (State::Missing, None, None),
-        Some((credential, facts)) => (
-            state(Some(facts), credential, now),
-            facts.renew_at,
-            why(Some(facts), credential, now),
-        ),
-    };
+    let known = backend::look(context.disk.as_ref(), layout, address, applied, now)?;
+    let known = known.as_ref();
     Ok(StatusRow {
         address: address.clone(),
-        state,
-        next_run: next,
+        state: state(known, now),
+        next_run: known.and_then(|known| known.facts.renew_at),
         last_run: None,
         held: None,
-        why,
+        why: why(known, now),
     })
 }
 
@@ -233,17 +268,22 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
             &credential,
             finding.clone(),
         );
-        noted.write(disk, &layout, name)?;
+        // Who asks is to hear the answer, also where nothing can be kept.
+        let _ = noted.write(disk, &layout, name);
     }
     let owned = |list: Vec<&str>| list.into_iter().map(ToOwned::to_owned).collect();
+    let generation = current.filter(|one| one.value.is(value.expose_secret().as_bytes()));
+    let expiry = facts::expiry(&credential, generation, Some(&finding));
+    let (status, detail) = judged(&credential, &finding, expiry, now);
     context.show(&Validated {
         name: name.to_string(),
         value: if value_stdin { "candidate" } else { "stored" }.to_owned(),
         provider: credential.provider.clone(),
-        status: finding.status.to_string(),
-        detail: finding.detail.clone(),
-        expires_at: finding.expiry.map(|expiry| expiry.at),
-        expiry_from: finding.expiry.map(|expiry| expiry.from.as_str().to_owned()),
+        status: status.to_string(),
+        detail,
+        expires_at: expiry.map(|expiry| expiry.at),
+        expiry_from: expiry.map(|expiry| expiry.from.as_str().to_owned()),
+        told_by: expiry.map(|expiry| told_by(expiry.from)),
         scopes: (finding.scopes.as_ref()).map(|scopes| scopes.iter().cloned().collect()),
         missing_scopes: owned(finding.missing(&credential.scopes)),
         excess_scopes: if credential.scopes.is_empty() {
@@ -255,7 +295,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         retry_at: finding.retry_at,
         probed_at: finding.probed_at,
     })?;
-    Ok(match finding.status {
+    Ok(match status {
         Status::Live | Status::NotImplemented => Done::Fine,
         Status::LiveUnderScoped => Done::As(Code::TokenUnderScoped),
         Status::Expired => Done::As(Code::TokenExpired),
@@ -264,6 +304,36 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         Status::Throttled => Done::As(Code::IssuerThrottled),
         Status::Error => Done::As(Code::IssuerUnavailable),
     })
+}
+
+/// What is to be said of a value: what its issuer says, but that it is dead when its end has passed,
+/// whoever tells that end.
+fn judged(
+    credential: &Credential,
+    finding: &Finding,
+    expiry: Option<Expiry>,
+    now: Timestamp,
+) -> (Status, Option<String>) {
+    let asks_nobody = finding.status == Status::NotImplemented && !issuer::tells(credential);
+    match expiry {
+        Some(expiry) if expiry.at <= now && !finding.status.is_dead() => {
+            let takes = if finding.status.is_live() {
+                "; its issuer still takes it"
+            } else {
+                ""
+            };
+            let why = format!(
+                "{} says that its end has passed{takes}",
+                told_by(expiry.from)
+            );
+            (Status::Expired, Some(why))
+        }
+        Some(_) | None if asks_nobody && finding.detail.is_none() => {
+            let why = "it has no `provider`, so there is nobody to ask";
+            (finding.status, Some(why.to_owned()))
+        }
+        Some(_) | None => (finding.status, finding.detail.clone()),
+    }
 }
 
 /// Obtains a new value now and delivers it, as an apply of what was applied.
@@ -280,7 +350,6 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
         return Err(Error::new(Code::Usage, message)
             .suggest(format!("put a new token into {told}, then `lorectl apply`")));
     }
-    set_asked(context, &layout, name, true)?;
     let order = Order {
         context,
         project,
@@ -290,26 +359,9 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
         },
         on_failure: OnFailure::Rollback,
         command: format!("credential rotate {name}"),
+        asked: Some(name.clone()),
     };
     let wish = |project: &Project<'_>| Ok(project.as_applied());
     let approved = yes.then_some(Approved::Beforehand);
-    let done = order.carry_out(&wish, approved, "Rotate it?").await;
-    if !matches!(done, Ok(Done::Fine)) {
-        // Nobody approved it, or it failed: the next apply is not to do it unasked, nor to fail with it.
-        set_asked(context, &layout, name, false)?;
-    }
-    done
-}
-
-/// Has the next apply obtain a new value, or not.
-fn set_asked(context: &Context, layout: &Layout, name: &ResourceName, asked: bool) -> Result<()> {
-    let disk = context.disk.as_ref();
-    let holder = Holder::this_process(context.now());
-    let _lock = ProjectLock::acquire(&layout.lock_file(), &holder)?;
-    let Some(mut record) = Record::read(disk, layout, name)? else {
-        // The next apply makes it anew anyway.
-        return Ok(());
-    };
-    record.asked = asked;
-    record.write(disk, layout, name)
+    order.carry_out(&wish, approved, "Rotate it?").await
 }

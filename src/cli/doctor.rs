@@ -149,6 +149,9 @@ impl Doctor<'_> {
                 Ok(Some(_)) => {}
                 Err(error) => wrong.push((format!("{}: {error}", dir.display()), false)),
             }
+            if let Err(error) = lock::writable(&dir) {
+                return self.wrong(name, Verdict::Fail, &error);
+            }
         }
         if wrong.is_empty() {
             return self.add(Check::pass(name));
@@ -469,9 +472,9 @@ impl Doctor<'_> {
     /// How each credential stands, from what is stored and what its issuer last said.
     fn credentials(&mut self, memory: &Memory) {
         let (disk, now) = (self.context.disk.as_ref(), self.context.now());
-        let all = memory.state.resources.keys();
-        for address in all.filter(|address| address.kind == Kind::Credential) {
-            let check = credential::doctor::check(disk, &self.layout, &address.name, now);
+        let all = memory.state.resources.iter();
+        for (address, applied) in all.filter(|(address, _)| address.kind == Kind::Credential) {
+            let check = credential::doctor::check(disk, &self.layout, address, applied, now);
             if check.status != Verdict::Pass || self.page.verbose {
                 let finding = Finding::of(Some(address.to_string()), check);
                 self.page.checks.push(finding);

@@ -65,6 +65,8 @@ pub struct Project<'a> {
     glimpses: RefCell<BTreeMap<Address, Glimpse>>,
     /// Whether issuers are asked how the values in use stand, before a plan.
     pub asks_issuers: bool,
+    /// A credential of which someone asks for a new value.
+    pub asked: Option<ResourceName>,
     /// What a snapshot says of the host, where it is not this one.
     elsewhere: Option<Elsewhere>,
 }
@@ -106,6 +108,7 @@ impl<'a> Project<'a> {
             programs: Programs::new(context.disk.as_ref()),
             glimpses: RefCell::default(),
             asks_issuers: false,
+            asked: None,
             elsewhere: None,
         })
     }
@@ -279,7 +282,9 @@ impl<'a> Project<'a> {
     }
 
     fn open_backend(&self, id: &BackendId) -> Result<Box<dyn Act>> {
-        backend::open(id, &self.context.host(self.layout.clone()))
+        let mut host = self.context.host(self.layout.clone());
+        host.asked.clone_from(&self.asked);
+        backend::open(id, &host)
     }
 
     /// Looks at the host, through readers alone, and plans.

@@ -51,6 +51,7 @@ pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
         context,
         project,
         options: Options::default(),
+        asked: None,
         on_failure: OnFailure::Rollback,
         command: "reconcile".to_owned(),
     };

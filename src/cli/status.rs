@@ -53,7 +53,7 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
     }
     for (address, record) in chosen {
         if address.kind == Kind::Credential {
-            let row = super::credential::row(context, &layout, address, now)?;
+            let row = super::credential::row(context, &layout, address, record, now)?;
             page.resources.push(row);
             continue;
         }

@@ -17,16 +17,34 @@ use crate::{
         http::Http,
         user::Account,
     },
-    id::{Address, Timestamp},
+    error::Result,
+    id::{Address, ResourceName, Timestamp},
     layout::Layout,
     resource::StepId,
 };
 
-use super::issuer::Controls;
+use super::{issuer::Controls, record::Record};
 
-pub use observe::facts;
+pub use observe::{Known, facts, look};
 pub use refresh::{Refreshed, Renewal};
-pub use sweep::{sweep_deliveries, sweep_store};
+pub use sweep::{purge_replaced, sweep_deliveries, sweep_store};
+
+/// Notes in the record of a credential that someone asks for a new value, or does not any more. Only under
+/// the project's lock.
+///
+/// # Errors
+/// As [`Record::read`] and [`Record::write`].
+pub fn set_asked(disk: &dyn Disk, layout: &Layout, name: &ResourceName, asked: bool) -> Result<()> {
+    let Some(mut record) = Record::read(disk, layout, name)? else {
+        // What has none is made anew anyway.
+        return Ok(());
+    };
+    if record.asked == asked {
+        return Ok(());
+    }
+    record.asked = asked;
+    record.write(disk, layout, name)
+}
 
 /// The backend of credentials.
 pub struct Store {
@@ -39,6 +57,8 @@ pub struct Store {
     manager: Manager,
     /// How it was before each step of this apply, so that an undo puts back every byte.
     before: RefCell<BTreeMap<(Address, StepId), act::Memento>>,
+    /// A credential of which someone asks for a new value, as long as its record does not say so.
+    asked: RefCell<Option<ResourceName>>,
 }
 
 impl Store {
@@ -61,6 +81,16 @@ impl Store {
             controls: Controls::default(),
             manager: Manager::new(whose),
             before: RefCell::default(),
+            asked: RefCell::default(),
+        }
+    }
+
+    /// The same where someone asks for a new value of a credential: it plans as if its record said so.
+    #[must_use]
+    pub fn asked(self, name: Option<ResourceName>) -> Self {
+        Self {
+            asked: RefCell::new(name),
+            ..self
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     definition::{Delivery, Target},
+    env_file::{self, Ambiguous},
     image::{self, CURRENT},
     record::Record,
     way,
@@ -20,26 +21,78 @@ use super::{
 /// The largest file of variables that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The characters of a value that every reader of a file of variables takes as they are.
-fn plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-_.~+/=:,@%".contains(c)
+/// What is found of a delivery.
+#[derive(Debug, Default)]
+pub struct There {
+    /// In the words of its part; `None` where nothing is.
+    pub part: Option<String>,
+    /// What an apply leaves as it is, and should be known.
+    pub note: Option<String>,
 }
 
-/// What there is of a delivery, in the words of its part; `None` where nothing is.
-pub fn look(disk: &dyn Disk, delivery: &Delivery, record: &Record) -> Option<String> {
+/// What stands at a place and is no file, in words. It is not ours, and nothing is done to it.
+const fn obstacle(kind: EntryKind) -> Option<&'static str> {
+    match kind {
+        EntryKind::File => None,
+        EntryKind::Link => Some("a symbolic link"),
+        EntryKind::Dir => Some("a directory"),
+        EntryKind::Special => Some("a device or a pipe"),
+    }
+}
+
+/// What everyone may do with a file of that mode that only some should, if anything.
+fn open_to_all(mode: u32) -> Option<String> {
+    let what = match (mode & 0o004 != 0, mode & 0o002 != 0) {
+        (true, _) => "read",
+        (false, true) => "written",
+        (false, false) => return None,
+    };
+    Some(format!("can be {what} by everyone ({mode:04o})"))
+}
+
+/// What there is of a delivery.
+pub fn look(disk: &dyn Disk, delivery: &Delivery, record: &Record) -> There {
     let path = delivery.to.path();
+    let unread = |error: std::io::Error| There {
+        part: Some(format!("cannot be read: {error}")),
+        note: None,
+    };
+    match disk.stat(path) {
+        Ok(None) => return There::default(),
+        Ok(Some(stat)) => {
+            if let Some(what) = obstacle(stat.kind) {
+                return There {
+                    part: Some(what.to_owned()),
+                    note: Some(format!(
+                        "{what} stands at {}, which lorectl did not make: it is left alone and never followed",
+                        path.display()
+                    )),
+                };
+            }
+        }
+        Err(error) => return unread(error),
+    }
     let file = match disk.read(path, LARGEST) {
         Ok(Some(file)) => file,
-        Ok(None) => return None,
-        Err(error) => return Some(format!("cannot be read: {error}")),
+        Ok(None) => return There::default(),
+        Err(error) => return unread(error),
     };
     let found = match &delivery.to {
         Target::File(_) => record.find(&file.bytes),
-        Target::EnvFile { name, .. } => {
-            let (at, value) = line(&file.bytes, name)?;
-            debug_assert!(at < file.bytes.len());
-            record.find(value)
-        }
+        Target::EnvFile { name, .. } => match env_file::values(&file.bytes, name) {
+            Ok(values) => match values.as_slice() {
+                [] => return There::default(),
+                [value] => record.find(value),
+                // Which of them counts is the reader's choice.
+                [_, _, ..] => None,
+            },
+            Err(why) => {
+                return There {
+                    part: Some(format!("cannot be told: {why}")),
+                    note: None,
+                };
+            }
+        },
     };
     let is_current = |number| record.current().is_some_and(|one| one.number == number);
     let content = match found {
@@ -49,7 +102,17 @@ pub fn look(disk: &dyn Disk, delivery: &Delivery, record: &Record) -> Option<Str
     };
     let mode = delivery.mode.map(|_| file.mode);
     let owner = delivery.owner.map(|_| file.owner);
-    Some(image::delivered(&content, mode, owner))
+    // Its mode is not ours to change, and the value in it is ours.
+    let open = open_to_all(file.mode).filter(|_| delivery.mode.is_none() && found.is_some());
+    There {
+        part: Some(image::delivered(&content, mode, owner)),
+        note: open.map(|open| {
+            let shown = path.display();
+            format!(
+                "{shown} holds its value and {open}: `chmod o= {shown}`, or give the delivery a `mode`; no other value is put there"
+            )
+        }),
+    }
 }
 
 /// What a delivery is to be, in the same words.
@@ -58,97 +121,60 @@ pub fn wanted(delivery: &Delivery) -> Option<String> {
     Some(image::delivered(CURRENT, delivery.mode, delivery.owner))
 }
 
-/// Where the first line that sets a variable begins, and what it sets it to.
-fn line<'b>(bytes: &'b [u8], name: &str) -> Option<(usize, &'b [u8])> {
-    let mut at = 0;
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if let Some(value) = set_by(line, name) {
-            return Some((at, value));
-        }
-        at += line.len();
-    }
-    None
-}
-
-/// What a line sets a variable to, without quotes around it.
-fn set_by<'l>(line: &'l [u8], name: &str) -> Option<&'l [u8]> {
-    let line = line.trim_ascii();
-    let line = line
-        .strip_prefix(b"export ")
-        .unwrap_or(line)
-        .trim_ascii_start();
-    let value = line.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-    let quoted = |quote: &[u8]| value.strip_prefix(quote)?.strip_suffix(quote);
-    Some(quoted(b"\"").or_else(|| quoted(b"'")).unwrap_or(value))
-}
-
-/// A file of variables with one of them set, or taken out; what else is in it stays.
-fn with(bytes: &[u8], name: &str, value: Option<&SecretString>) -> Vec<u8> {
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let there = lines.find(|line| set_by(line, name).is_some());
-    // Who reads the file reads it as before: a shell that exports, a line's end as the others'.
-    let export = there.is_some_and(|line| line.trim_ascii_start().starts_with(b"export "));
-    let end = match there.or(bytes.split_inclusive(|byte| *byte == b'\n').next()) {
-        Some(line) if line.ends_with(b"\r\n") => "\r\n",
-        Some(_) | None => "\n",
-    };
-    let before = if export { "export " } else { "" };
-    let own = value.map(|value| format!("{before}{name}={}{end}", value.expose_secret()));
-    in_place_of(bytes, name, own.map(String::into_bytes))
-}
-
-/// A file of variables with these bytes in the place of the lines that set one.
-fn in_place_of(bytes: &[u8], name: &str, mut own: Option<Vec<u8>>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 256);
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if set_by(line, name).is_some() {
-            out.extend(own.take().unwrap_or_default());
-        } else {
-            out.extend_from_slice(line);
-        }
-    }
-    if let Some(own) = own {
-        if !out.is_empty() && !out.ends_with(b"\n") {
-            out.push(b'\n');
-        }
-        out.extend(own);
-    }
-    out
-}
-
 /// What was at a place before a step, to be put back.
-pub struct Before {
-    file: Option<ReadFile>,
+pub struct Before(Was);
+
+/// What stands at a place.
+enum Was {
+    Nothing,
+    File(ReadFile),
+    /// Something that is no file, and so not ours.
+    Other,
 }
 
 impl Drop for Before {
     fn drop(&mut self) {
-        if let Some(file) = &mut self.file {
+        if let Was::File(file) = &mut self.0 {
             file.bytes.zeroize();
         }
     }
+}
+
+fn refused(target: &Target, code: Code, what: impl std::fmt::Display) -> Error {
+    Error::new(code, format!("cannot deliver to {target}: {what}"))
+}
+
+/// That a file of variables cannot be edited, for who reads the error.
+fn unclear(path: &Path, why: Ambiguous) -> Error {
+    let shown = path.display();
+    Error::new(Code::Conflict, format!("{shown} is not edited: {why}")).suggest(format!(
+        "have each variable of {shown} in a line of its own, or deliver to a `file`"
+    ))
+}
+
+/// Refuses a value that the readers of a place would take in different ways.
+///
+/// # Errors
+/// `SPEC_INVALID` for that.
+pub fn check_value(delivery: &Delivery, value: &SecretString) -> Result<()> {
+    if let Target::EnvFile { .. } = delivery.to
+        && !value.expose_secret().chars().all(env_file::plain)
+    {
+        let what =
+            "the value holds characters that the readers of such files take in different ways";
+        return Err(refused(&delivery.to, Code::SpecInvalid, what)
+            .suggest("deliver it to a `file` of its own"));
+    }
+    Ok(())
 }
 
 /// Refuses a place to which nothing may be written, before anything is.
 ///
 /// # Errors
 /// What stands in the way.
-pub fn check(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Result<()> {
+pub fn check(disk: &dyn Disk, delivery: &Delivery) -> Result<()> {
     let path = delivery.to.path();
-    let refused = |code, what: String| {
-        Err(Error::new(
-            code,
-            format!("cannot deliver to {}: {what}", delivery.to),
-        ))
-    };
-    if let Target::EnvFile { .. } = delivery.to
-        && !value.expose_secret().chars().all(plain)
-    {
-        let what =
-            "the value holds characters that the readers of such files take in different ways";
-        return refused(Code::SpecInvalid, what.to_owned())
-            .map_err(|error: Error| error.suggest("deliver it to a `file` of its own"));
-    }
+    let refused = |code, what: String| Err(refused(&delivery.to, code, what));
     way::check(disk, path)?;
     let dir = path.parent().unwrap_or(Path::new("/"));
     let stat = disk
@@ -176,23 +202,22 @@ pub fn check(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Resu
     let there = disk
         .stat(path)
         .map_err(|error| Error::io("look at", path, error))?;
-    if let (Some(stat), None) = (there, delivery.mode)
-        && stat.mode & 0o007 != 0
+    let Some(stat) = there else { return Ok(()) };
+    if let Some(what) = obstacle(stat.kind) {
+        return refused(Code::Conflict, format!("it is {what}"));
+    }
+    if delivery.mode.is_none()
+        && let Some(open) = open_to_all(stat.mode)
     {
-        let what = format!("it can be read by everyone ({:04o})", stat.mode);
-        return refused(Code::Conflict, what).map_err(|error| {
-            error.suggest(format!(
-                "`chmod o= {}`, or give it a `mode`",
-                path.display()
-            ))
-        });
+        let help = format!("`chmod o= {}`, or give it a `mode`", path.display());
+        return refused(Code::Conflict, format!("it {open}")).map_err(|error| error.suggest(help));
     }
-    match there.map(|stat| stat.kind) {
-        None | Some(EntryKind::File) => Ok(()),
-        Some(EntryKind::Dir) => refused(Code::Conflict, "it is a directory".to_owned()),
-        Some(EntryKind::Link) => refused(Code::Conflict, "it is a symbolic link".to_owned()),
-        Some(EntryKind::Special) => refused(Code::Conflict, "it is a device or a pipe".to_owned()),
+    if let Target::EnvFile { name, .. } = &delivery.to
+        && let Some(file) = (disk.read(path, LARGEST)).map_err(|e| Error::io("read", path, e))?
+    {
+        env_file::takes(&file.bytes, name).map_err(|why| unclear(path, why))?;
     }
+    Ok(())
 }
 
 /// Who else may change the entries of a directory, if someone may.
@@ -211,25 +236,29 @@ fn unsafe_dir(own: Owner, owner: Option<Owner>, dir: &Stat) -> Option<&'static s
 /// What the disk says.
 pub fn before(disk: &dyn Disk, target: &Target) -> Result<Before> {
     let path = target.path();
+    let stat = disk.stat(path);
+    let stat = stat.map_err(|error| Error::io("look at", path, error))?;
+    if stat.is_some_and(|stat| obstacle(stat.kind).is_some()) {
+        return Ok(Before(Was::Other));
+    }
     let read = disk.read(path, LARGEST);
     let file = read.map_err(|error| Error::io("read", path, error))?;
-    Ok(Before { file })
+    Ok(Before(file.map_or(Was::Nothing, Was::File)))
 }
 
 impl Before {
-    /// Whether nothing was there, or nothing that a delivery replaces.
-    fn value(&self, target: &Target) -> Option<&[u8]> {
-        let file = self.file.as_ref()?;
-        match target {
-            Target::File(_) => Some(&file.bytes),
-            Target::EnvFile { name, .. } => Some(line(&file.bytes, name)?.1),
-        }
-    }
-
     /// The bytes that a delivery replaces and that no generation of ours is.
-    pub fn foreign(&self, target: &Target, record: &Record) -> Option<&[u8]> {
-        self.value(target)
-            .filter(|bytes| record.find(bytes).is_none())
+    pub fn foreign(&self, target: &Target, record: &Record) -> Vec<&[u8]> {
+        let Was::File(file) = &self.0 else {
+            return Vec::new();
+        };
+        let mut all = match target {
+            Target::File(_) => vec![file.bytes.as_slice()],
+            // Of what cannot be told, nothing is replaced.
+            Target::EnvFile { name, .. } => env_file::values(&file.bytes, name).unwrap_or_default(),
+        };
+        all.retain(|bytes| record.find(bytes).is_none());
+        all
     }
 }
 
@@ -255,7 +284,8 @@ pub fn put(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Result
             let owner = delivery.owner.or(file.as_ref().map(|file| file.owner));
             let mode = delivery.mode.or(file.as_ref().map(|file| file.mode));
             let old = file.map(|file| file.bytes).unwrap_or_default();
-            let mut bytes = with(&old, name, Some(value));
+            let edited = env_file::with(&old, name, Some(value));
+            let mut bytes = edited.map_err(|why| unclear(path, why))?;
             let mode = mode.unwrap_or(super::spec::MODE);
             let written = disk.write(path, &bytes, mode, owner, Durability::Now);
             bytes.zeroize();
@@ -264,13 +294,19 @@ pub fn put(disk: &dyn Disk, delivery: &Delivery, value: &SecretString) -> Result
     }
 }
 
-/// Takes a delivery away: the file, or its line and, where that was all, the file.
+/// Takes a delivery away: the file, or its line and, where that was all, the file. What is no file is
+/// not what was delivered, and stays.
 ///
 /// # Errors
 /// What the disk says.
 pub fn take_away(disk: &dyn Disk, target: &Target) -> Result<()> {
     let path = target.path();
     way::check(disk, path)?;
+    let stat = disk.stat(path);
+    let stat = stat.map_err(|error| Error::io("look at", path, error))?;
+    if stat.is_some_and(|stat| obstacle(stat.kind).is_some()) {
+        return Ok(());
+    }
     match target {
         Target::File(_) => disk
             .remove(path)
@@ -281,7 +317,8 @@ pub fn take_away(disk: &dyn Disk, target: &Target) -> Result<()> {
             let Some(file) = read.map_err(|error| Error::io("read", path, error))? else {
                 return Ok(());
             };
-            let bytes = with(&file.bytes, name, None);
+            let bytes = env_file::with(&file.bytes, name, None);
+            let bytes = bytes.map_err(|why| unclear(path, why))?;
             if bytes == file.bytes {
                 return Ok(());
             }
@@ -303,13 +340,19 @@ pub fn put_back(disk: &dyn Disk, target: &Target, before: &Before) -> Result<boo
     let path = target.path();
     let same =
         |a: &ReadFile, b: &ReadFile| (&a.bytes, a.mode, a.owner) == (&b.bytes, b.mode, b.owner);
-    match (&self::before(disk, target)?.file, &before.file) {
-        (None, None) => return Ok(false),
-        (Some(there), Some(was)) if same(there, was) => return Ok(false),
-        (Some(_) | None, _) => {}
-    }
-    let Some(file) = &before.file else {
-        return take_away(disk, target).map(|()| true);
+    let file = match (&self::before(disk, target)?.0, &before.0) {
+        // Nothing was written to what is no file; and where one is by now, what was written is gone.
+        (_, Was::Other) | (Was::Nothing | Was::Other, Was::Nothing) => return Ok(false),
+        (Was::File(there), Was::File(was)) if same(there, was) => return Ok(false),
+        (Was::File(_), Was::Nothing) => return take_away(disk, target).map(|()| true),
+        (Was::Other, Was::File(_)) => {
+            let message = format!(
+                "cannot put back {}: something that is no file was put there since",
+                path.display()
+            );
+            return Err(Error::new(Code::Conflict, message));
+        }
+        (Was::Nothing | Was::File(_), Was::File(was)) => was,
     };
     way::check(disk, path)?;
     let mut bytes = match target {
@@ -318,17 +361,15 @@ pub fn put_back(disk: &dyn Disk, target: &Target, before: &Before) -> Result<boo
             let read = disk.read(path, LARGEST);
             let there = read.map_err(|error| Error::io("read", path, error))?;
             let there = there.map_or_else(|| file.bytes.clone(), |there| there.bytes);
-            let others = |bytes: &[u8]| with(bytes, name, None);
-            if others(&there) == others(&file.bytes) {
+            let failed = |why| unclear(path, why);
+            let others = |bytes: &[u8]| env_file::with(bytes, name, None).map_err(failed);
+            if others(&there)? == others(&file.bytes)? {
                 file.bytes.clone()
             } else {
                 // Others have changed their own lines since: of the old bytes, only ours go back.
-                let old = file.bytes.split_inclusive(|byte| *byte == b'\n');
-                let old: Vec<u8> = (old.filter(|line| set_by(line, name).is_some()))
-                    .flatten()
-                    .copied()
-                    .collect();
-                in_place_of(&there, name, (!old.is_empty()).then_some(old))
+                let old = env_file::own_lines(&file.bytes, name).map_err(failed)?;
+                env_file::in_place_of(&there, name, (!old.is_empty()).then_some(old))
+                    .map_err(failed)?
             }
         }
     };
@@ -343,37 +384,6 @@ pub fn put_back(disk: &dyn Disk, target: &Target, before: &Before) -> Result<boo
 mod tests {
     use super::*;
     use crate::effect::disk::RealDisk;
-
-    fn text(bytes: &[u8], value: Option<&str>) -> String {
-        let value = value.map(|value| SecretString::from(value.to_owned()));
-        String::from_utf8(with(bytes, "TOKEN", value.as_ref())).unwrap()
-    }
-
-    #[test]
-    fn one_line_is_ours_and_the_rest_is_kept() {
-        for (before, set, unset) in [
-            ("", "TOKEN=new\n", ""),
-            ("A=1", "A=1\nTOKEN=new\n", "A=1"),
-            ("# x\nA=1\n", "# x\nA=1\nTOKEN=new\n", "# x\nA=1\n"),
-            (
-                "A=1\nTOKEN=old\nB=2\n",
-                "A=1\nTOKEN=new\nB=2\n",
-                "A=1\nB=2\n",
-            ),
-            ("export TOKEN='old'\nB=2", "export TOKEN=new\nB=2", "B=2"),
-            ("A=1\r\nTOKEN=a\r\n", "A=1\r\nTOKEN=new\r\n", "A=1\r\n"),
-            ("A=1\r\n", "A=1\r\nTOKEN=new\r\n", "A=1\r\n"),
-            ("TOKEN=a\nTOKEN=b\n", "TOKEN=new\n", ""),
-            (
-                "TOKENS=x\nMY_TOKEN=y\n#TOKEN=z\n",
-                "TOKENS=x\nMY_TOKEN=y\n#TOKEN=z\nTOKEN=new\n",
-                "TOKENS=x\nMY_TOKEN=y\n#TOKEN=z\n",
-            ),
-        ] {
-            assert_eq!(text(before.as_bytes(), Some("new")), set);
-            assert_eq!(text(before.as_bytes(), None), unset);
-        }
-    }
 
     #[test]
     fn what_is_put_back_is_what_was_there_to_the_byte() {

@@ -2,18 +2,20 @@
 
 use crate::{
     effect::disk::Disk,
-    id::{ResourceName, Timestamp},
+    id::{Address, ResourceName, Timestamp},
     layout::Layout,
     notify::outbox::file::Stored,
+    resource::Applied,
     service::doctor::{Check, Verdict, notify::failed},
 };
 
 use super::{
-    backend,
+    backend::{self, Known},
     definition::Credential,
-    facts::{Standing, away, told_by},
+    facts::{Standing, ends},
     issuer,
     notify::tell,
+    plan::GIVE_SCOPES,
     record::Record,
 };
 
@@ -48,9 +50,17 @@ pub fn untold(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Vec<Chec
     }
 }
 
-/// How a credential stands: `provisioned`, `expiring`, `missing`, `format-invalid` or `dead`.
-pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timestamp) -> Check {
-    let known = match backend::facts(disk, layout, name, now) {
+/// How a credential stands: `provisioned`, `expiring`, `under-scoped`, `drifted`, `missing`,
+/// `format-invalid` or `dead`.
+pub fn check(
+    disk: &dyn Disk,
+    layout: &Layout,
+    address: &Address,
+    applied: &Applied,
+    now: Timestamp,
+) -> Check {
+    let name = &address.name;
+    let known = match backend::look(disk, layout, address, applied, now) {
         Ok(known) => known,
         Err(error) => {
             let help = error.suggestion.iter().map(|help| format!("; {help}"));
@@ -58,7 +68,14 @@ pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timesta
             return Check::new("record", Verdict::Fail, message, "");
         }
     };
-    let Some((credential, facts)) = known else {
+    let Some(Known {
+        credential,
+        facts,
+        is_stored: true,
+        differs,
+        notes,
+    }) = known
+    else {
         let message = "it was applied, and its value is gone from the store".to_owned();
         return Check::new("missing", Verdict::Fail, message, APPLY);
     };
@@ -72,29 +89,37 @@ pub fn check(disk: &dyn Disk, layout: &Layout, name: &ResourceName, now: Timesta
         let message = format!("{why}; put a token of its provider into {source}");
         return Check::new("format-invalid", Verdict::Fail, message, action);
     }
-    match facts.standing(&credential, now) {
+    let standing = facts.standing(&credential, now);
+    match standing {
+        Standing::Provisioned | Standing::Expiring | Standing::UnderScoped
+            if !differs.is_empty() || !notes.is_empty() =>
+        {
+            let action = if differs.is_empty() { "" } else { APPLY };
+            let all: Vec<String> = differs.into_iter().chain(notes).collect();
+            Check::new("drifted", Verdict::Warn, all.join("; "), action)
+        }
         Standing::Provisioned => Check::pass("provisioned"),
+        Standing::UnderScoped => {
+            let missing = facts.missing_scopes(&credential).join(", ");
+            let message = format!("it lacks scopes: {missing}; {GIVE_SCOPES}");
+            Check::new("under-scoped", Verdict::Warn, message, "")
+        }
         Standing::Missing => {
             let message = format!("it has no value; put one into {source}");
             Check::new("missing", Verdict::Fail, message, action)
         }
         Standing::Expiring => {
-            let ends = facts.expiry.map_or_else(String::new, |expiry| {
-                format!(
-                    "it ends {} ({}, says {})",
-                    expiry.at,
-                    away(now, expiry.at),
-                    told_by(expiry.from)
-                )
-            });
+            let ends = (facts.expiry)
+                .map_or_else(String::new, |expiry| format!("it {}", ends(now, expiry)));
             let message = if credential.renews() {
                 ends
             } else {
-                format!("{ends}; put a new token into {source}")
+                format!("{ends}; put a new one into {source}")
             };
             Check::new("expiring", Verdict::Warn, message, action)
         }
         Standing::Dead(status) => {
+            let status = status.told();
             let message = format!("{status}; a new token is to come from {source}");
             Check::new("dead", Verdict::Fail, message, action)
         }

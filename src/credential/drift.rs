@@ -41,6 +41,23 @@ pub fn drift(address: &Address, applied: &Applied, seen: Option<&Seen>) -> Optio
     })
 }
 
+/// What differs and is not ignored: a sentence each.
+pub fn told(drift: &Drift) -> Vec<String> {
+    let fields = drift.fields.iter().filter(|field| !field.ignored);
+    let told = fields.map(|field| {
+        let what = match field.field.split_once("deliver ") {
+            Some((_, place)) => place.to_owned(),
+            None if field.field == VALUE.as_str() => "its value in the store".to_owned(),
+            None => format!("its {}", field.field),
+        };
+        match &field.observed {
+            None => format!("{what} is gone"),
+            Some(_) => format!("{what} is not as applied"),
+        }
+    });
+    told.collect()
+}
+
 /// Whether a part is what the host holds, rather than what is to come.
 pub fn is_held_by_the_host(part: &PartName) -> bool {
     *part != SOURCE && *part != DUE

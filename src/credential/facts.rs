@@ -35,6 +35,9 @@ pub struct Facts {
     /// When a new value is to be obtained, UTC, where its source can be asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_at: Option<Timestamp>,
+    /// When an old value is to be revoked, UTC, where one still lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_at: Option<Timestamp>,
     /// Why one is to be obtained now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
@@ -280,6 +283,7 @@ impl Facts {
             obtained_at: current.map(|one| one.obtained_at),
             expiry,
             renew_at,
+            revoke_at: record.next_to_end(now),
             due,
             finding: finding.cloned(),
         }
@@ -308,6 +312,12 @@ impl Facts {
         })
     }
 
+    /// The scopes that are asked for and that its issuer does not list.
+    pub fn missing_scopes<'w>(&self, credential: &'w Credential) -> Vec<&'w str> {
+        let finding = self.finding.as_ref();
+        finding.map_or_else(Vec::new, |finding| finding.missing(&credential.scopes))
+    }
+
     /// How it stands, in one of the words that a list and a doctor have.
     pub fn standing(&self, credential: &Credential, now: Timestamp) -> Standing {
         let now = self.by_issuer(now);
@@ -319,13 +329,13 @@ impl Facts {
         {
             return Standing::Dead(status);
         }
+        // What is renewed in time is no news.
+        let is_renewed = self.renew_at.is_some_and(|at| now < at);
+        let warned_of = now.plus_seconds(credential.warn.signed());
         match self.expiry {
             Some(expiry) if expiry.at <= now => Standing::Dead(Status::Expired),
-            // What is renewed in time is no news.
-            Some(_) if self.renew_at.is_some_and(|at| now < at) => Standing::Provisioned,
-            Some(expiry) if expiry.at <= now.plus_seconds(credential.warn.signed()) => {
-                Standing::Expiring
-            }
+            Some(expiry) if !is_renewed && expiry.at <= warned_of => Standing::Expiring,
+            Some(_) | None if !self.missing_scopes(credential).is_empty() => Standing::UnderScoped,
             Some(_) | None => Standing::Provisioned,
         }
     }
@@ -338,10 +348,30 @@ pub enum Standing {
     Provisioned,
     /// It ends soon.
     Expiring,
+    /// Its issuer takes it, and it may do less than is asked for.
+    UnderScoped,
     /// There is none.
     Missing,
     /// It is not taken any more.
     Dead(Status),
+}
+
+/// An instant to the second, and how far away it is.
+pub fn when(now: Timestamp, at: Timestamp) -> String {
+    format!("{} ({})", to_second(at), away(now, at))
+}
+
+/// That a value ends, or has ended, when that is, and who says so: `ends … (in 9 days, says the spec)`.
+pub fn ends(now: Timestamp, expiry: Expiry) -> String {
+    let verb = if expiry.at <= now { "ended" } else { "ends" };
+    let (at, away) = (to_second(expiry.at), away(now, expiry.at));
+    format!("{verb} {at} ({away}, says {})", told_by(expiry.from))
+}
+
+/// What a reader needs of an instant.
+pub fn to_second(at: Timestamp) -> Timestamp {
+    let millis = at.millis();
+    Timestamp::from_millis(millis - millis.rem_euclid(1000))
 }
 
 /// How far away an instant is, in the largest unit that tells it.

@@ -43,6 +43,20 @@ impl Status {
         }
     }
 
+    /// In words, for a reader.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::LiveUnderScoped => "live, but under-scoped",
+            Self::NotImplemented => "not implemented",
+            Self::Live
+            | Self::Expired
+            | Self::Revoked
+            | Self::Rejected
+            | Self::Throttled
+            | Self::Error => self.as_str(),
+        }
+    }
+
     /// Whether the issuer will never take the token again.
     pub const fn is_dead(self) -> bool {
         match self {

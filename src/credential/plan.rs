@@ -13,8 +13,8 @@ use crate::{
 use super::{
     definition::{Credential, Delivery, Source, StoreKind},
     drift::is_held_by_the_host,
-    facts::{Due, Facts, Standing, away, told_by},
-    finding::Status,
+    facts::{Due, Facts, Standing, ends, when},
+    finding::{Expiry, Provenance, Status},
     image::{DUE, NEW_VALUE, SOURCE},
     issuer,
     key::Fingerprint,
@@ -56,6 +56,8 @@ pub struct Case<'a> {
     pub meta: (Option<&'a Meta>, Option<&'a Meta>),
     /// What is done.
     pub action: Action,
+    /// Whether a removal leaves nothing.
+    pub purge: bool,
     /// The instant of planning.
     pub now: Timestamp,
 }
@@ -218,12 +220,20 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
     }
     if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
         told.notes = standing_in_use(facts, credential, case.now);
+        if let Some(first) = told.notes.first_mut() {
+            *first = format!("the value in use: {first}");
+        }
     }
     let both = (before.as_ref(), after.as_ref());
     told.notes
         .extend(notes(sources, case, both, coming.as_ref()));
     if let Some(due) = facts.as_ref().and_then(|facts| facts.due) {
-        told.notes.insert(0, due.as_str().to_owned());
+        let has_ended = |facts: &Facts| facts.expiry.is_some_and(|one| one.at <= case.now);
+        let why = match due {
+            Due::Ends if facts.as_ref().is_some_and(has_ended) => "it has ended",
+            due => due.as_str(),
+        };
+        told.notes.insert(0, why.to_owned());
     }
     Ok(told)
 }
@@ -442,17 +452,13 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
     let mut told = Vec::new();
     let status = facts.finding.as_ref().map(|finding| finding.status);
     let status = status.filter(|status| *status != Status::NotImplemented);
-    let ends = facts.expiry.map(|expiry| {
-        let (at, from) = (expiry.at, told_by(expiry.from));
-        format!("ends {at} ({}, says {from})", away(now, at))
-    });
+    let status = status.map(|status| status.told().to_owned());
     let both: Vec<String> = status
-        .map(|status| status.to_string())
         .into_iter()
-        .chain(ends)
+        .chain(facts.expiry.map(|expiry| ends(now, expiry)))
         .collect();
     if !both.is_empty() {
-        told.push(format!("the value in use: {}", both.join(", ")));
+        told.push(both.join(", "));
     }
     if let Some(finding) = &facts.finding {
         let missing = finding.missing(&credential.scopes);
@@ -467,11 +473,11 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
             ));
         }
     }
+    if let Some(at) = facts.revoke_at.filter(|at| *at > now) {
+        told.push(format!("the value before it is revoked {}", when(now, at)));
+    }
     if let Some(at) = facts.renew_at.filter(|at| *at > now) {
-        told.push(format!(
-            "the next value is obtained {at} ({})",
-            away(now, at)
-        ));
+        told.push(format!("the next value is obtained {}", when(now, at)));
     }
     told
 }
@@ -492,6 +498,9 @@ fn notes(
             notes.push(format!(
                 "its value and its deliveries are removed; {revoked}"
             ));
+            if case.purge {
+                notes.push("what its deliveries replaced is deleted from `backups/`".to_owned());
+            }
         }
         return notes;
     };
@@ -500,9 +509,11 @@ fn notes(
             "the store holds it encrypted; where it is delivered it is clear text".to_owned(),
         );
     }
+    let is_made = facts(case.found).is_some_and(|facts| facts.due == Some(Due::Pending));
     if let Some(Coming::New(_)) = coming
         && let Some(issuer) = &after.issuer
         && issuer.both_live()
+        && !is_made
     {
         notes.push(format!(
             "its issuer makes a new value; an old one is revoked {} later",
@@ -573,12 +584,19 @@ pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
         | Status::NotImplemented
         | Status::Error => (Code::TokenRejected, "its issuer refuses it".to_owned()),
     };
+    let is_declared = |expiry: Expiry| expiry.from == Provenance::Declared;
+    let says_end = status == Status::Expired && facts.expiry.is_some_and(is_declared);
+    let end = if says_end {
+        " and its end in `expiry.at`"
+    } else {
+        ""
+    };
     Ok(Some(Hold {
         address: case.address.clone(),
         reason,
         lift: Lift::ByHand {
             how: format!(
-                "a new token in {}, then `lorectl apply`",
+                "a new token in {}{end}, then `lorectl apply`",
                 credential.source.told()
             ),
         },
@@ -602,10 +620,8 @@ fn too_early(
     Some(Hold {
         address: case.address.clone(),
         reason: format!(
-            "it ends {} ({}, says {}), before the next run of {} ({})",
-            expiry.at,
-            away(case.now, expiry.at),
-            told_by(expiry.from),
+            "it {}, before the next run of {} ({})",
+            ends(case.now, expiry),
             first.service,
             first.at
         ),
@@ -620,38 +636,51 @@ fn too_early(
 }
 
 /// What the reader of any plan should know of a credential to which nothing is done.
-pub fn warning(case: &Case<'_>) -> Result<Option<String>> {
+pub fn warnings(case: &Case<'_>) -> Result<Vec<String>> {
     let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let credential: Credential = definition.read()?;
     if facts.finding.as_ref().is_some_and(issuer::takes_any) {
-        return Ok(Some(format!(
+        return Ok(vec![format!(
             "{}: {}, so nobody can tell whether this one is live",
             case.address,
             issuer::TAKES_ANY
-        )));
+        )]);
     }
+    let mut warnings = Vec::new();
     if let Some(apart) = facts.skewed() {
-        return Ok(Some(format!(
+        warnings.push(format!(
             "{}: its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's",
             case.address, apart.issuer, apart.ours
-        )));
+        ));
     }
-    if facts.standing(&credential, case.now) != Standing::Expiring || facts.renew_at.is_some() {
-        return Ok(None);
-    }
-    Ok(facts.expiry.map(|expiry| {
-        format!(
-            "{}: it ends {} ({}, says {}); put a new token into {}",
+    let missing = facts.missing_scopes(&credential);
+    if !missing.is_empty() && case.action == Action::NoOp {
+        warnings.push(format!(
+            "{}: it lacks scopes: {}; {}",
             case.address,
-            expiry.at,
-            away(case.now, expiry.at),
-            told_by(expiry.from),
+            missing.join(", "),
+            GIVE_SCOPES
+        ));
+    }
+    let ends_soon = facts.standing(&credential, case.now) == Standing::Expiring;
+    if let Some(expiry) = facts
+        .expiry
+        .filter(|_| ends_soon && facts.renew_at.is_none())
+    {
+        warnings.push(format!(
+            "{}: it {}; put a new one into {}",
+            case.address,
+            ends(case.now, expiry),
             credential.source.told()
-        )
-    }))
+        ));
+    }
+    Ok(warnings)
 }
+
+/// What helps a token that may do too little.
+pub const GIVE_SCOPES: &str = "have its issuer give it these, or ask for fewer in `scopes`";
 
 /// Whether a new value is due, as its part says.
 pub fn is_due(found: &Found) -> bool {

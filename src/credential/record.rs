@@ -387,6 +387,16 @@ impl Record {
         })
     }
 
+    /// When the first of the old values that still live is to be ended, UTC.
+    pub fn next_to_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let live = |one: &&Generation| one.expires_at.is_none_or(|end| now < end);
+        let until = |one: &Generation| match one.phase {
+            Phase::Retiring { until } => Some(until),
+            Phase::Current | Phase::Pending => None,
+        };
+        self.generations.iter().filter(live).filter_map(until).min()
+    }
+
     /// Forgets the old values that have ended by themselves: there is nothing left to end.
     pub fn forget_ended(&mut self, now: Timestamp) {
         self.generations.retain(|one| match one.phase {

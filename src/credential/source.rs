@@ -48,20 +48,13 @@ pub struct Obtained {
 }
 
 fn missing(credential: &Credential, why: &str, help: String) -> Error {
-    let message = format!(
-        "credential.{}: {} {why}",
-        credential.name,
-        credential.source.told()
-    );
+    let message = format!("{} {why}", credential.source.told());
     Error::new(Code::CredentialMissing, message).suggest(help)
 }
 
 fn malformed(credential: &Credential, why: Malformed) -> Error {
-    let message = format!(
-        "credential.{}: what {} holds cannot be used: {why}",
-        credential.name,
-        credential.source.told()
-    );
+    let told = credential.source.told();
+    let message = format!("what {told} holds cannot be used: {why}");
     Error::new(Code::TokenInvalid, message)
         .suggest("put the token there, alone and as its issuer gave it")
 }
@@ -169,14 +162,8 @@ pub async fn obtain(
             Look::Unasked => Err(Error::new(Code::Internal, "a source that nobody can ask")),
         };
     };
-    let failed = |code, what: String| {
-        let message = format!(
-            "credential.{}: {} {what}",
-            credential.name,
-            credential.source.told()
-        );
-        Error::new(code, message)
-    };
+    let failed =
+        |code, what: String| Error::new(code, format!("{} {what}", credential.source.told()));
     let program = argv.first().map_or(Path::new("/"), Path::new);
     if let Some(why) = foreign_program(disk, program) {
         let error = failed(

@@ -184,6 +184,12 @@ pub trait Disk: Sync {
         Ok(Some(resolved))
     }
 
+    /// What tells a directory from every other one of the host, whatever it is called: its device and its
+    /// inode, links followed. `None` where there is none, or it cannot be told.
+    fn directory_id(&self, _path: &Path) -> io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
+
     /// Removes a file or link; false when there was none.
     fn remove(&self, path: &Path) -> io::Result<bool>;
 
@@ -375,6 +381,15 @@ fn open_file(path: &Path) -> io::Result<Option<(File, fs::Metadata)>> {
 }
 
 impl Disk for RealDisk {
+    fn directory_id(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => Ok(Some((meta.dev(), meta.ino()))),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn digest(&self, path: &Path) -> io::Result<Option<Digest>> {
         let Some((mut file, _)) = open_file(path)? else {
             return Ok(None);

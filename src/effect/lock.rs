@@ -19,7 +19,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::OFlag,
-    unistd::{self, Uid, User},
+    unistd::{self, AccessFlags, Uid, User},
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,11 +50,20 @@ enum Claim {
     Replaced,
 }
 
+/// What a lock file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// To be locked, or to be read.
+    Lock,
+    /// To be written, too.
+    Write,
+}
+
 /// Opens a lock file without following a link and without waiting at a pipe.
 ///
 /// Where the file is someone else's and may only be read, a read-only descriptor serves: flock(2)
 /// asks for no particular mode.
-fn open(path: &Path, create: Option<u32>) -> io::Result<File> {
+fn open(path: &Path, create: Option<u32>, wants: Wants) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new()
         .read(true)
@@ -66,10 +75,11 @@ fn open(path: &Path, create: Option<u32>) -> io::Result<File> {
     let file = match opened {
         // Another's file, or one that a hardened unit sees on a read-only mount.
         Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-            ) =>
+            if wants == Wants::Lock
+                && matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
         {
             OpenOptions::new()
                 .read(true)
@@ -103,7 +113,7 @@ impl Lock {
     /// # Errors
     /// A link, pipe or device in its place, or what the system says.
     pub fn try_take(path: &Path, mode: u32) -> io::Result<Option<Self>> {
-        Self::attempt(path, Some(mode))
+        Self::attempt(path, Some(mode), Wants::Lock)
     }
 
     /// Takes the lock if nobody holds it; the file must be there.
@@ -111,7 +121,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::try_take`], and when the file is missing.
     pub fn try_take_existing(path: &Path) -> io::Result<Option<Self>> {
-        Self::attempt(path, None)
+        Self::attempt(path, None, Wants::Lock)
     }
 
     /// Takes the lock of a directory, waiting at most `patience`; `None` when it was held all the
@@ -139,10 +149,10 @@ impl Lock {
         }
     }
 
-    fn attempt(path: &Path, create: Option<u32>) -> io::Result<Option<Self>> {
+    fn attempt(path: &Path, create: Option<u32>, wants: Wants) -> io::Result<Option<Self>> {
         // Whoever purges a service removes its lock file; the loop ends with the second such removal.
         for _ in 0..3 {
-            match Self::claim(open(path, create)?, path)? {
+            match Self::claim(open(path, create, wants)?, path)? {
                 Claim::Taken(lock) => return Ok(Some(lock)),
                 Claim::Held => return Ok(None),
                 Claim::Replaced => {}
@@ -209,7 +219,7 @@ impl Drop for Lock {
 /// # Errors
 /// A link, pipe or device in its place, or what the system says.
 pub fn is_held(path: &Path) -> io::Result<bool> {
-    let file = match open(path, None) {
+    let file = match open(path, None, Wants::Lock) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -300,7 +310,11 @@ impl ProjectLock {
     /// # Errors
     /// `LOCK_HELD` with who, since when and from where; else as reading and writing fails.
     pub fn acquire(path: &Path, who: &Holder) -> Result<Self> {
-        let taken = Lock::try_take(path, 0o600).map_err(|e| Error::io("lock", path, e))?;
+        if let Some(dir) = path.parent() {
+            writable(dir)?;
+        }
+        let taken = Lock::attempt(path, Some(0o600), Wants::Write);
+        let taken = taken.map_err(|e| Error::io("lock", path, e))?;
         let Some(lock) = taken else {
             return Err(held(path));
         };
@@ -320,13 +334,38 @@ impl Drop for ProjectLock {
     }
 }
 
+/// Refuses a directory in which nothing can be made or replaced, whoever asks.
+///
+/// # Errors
+/// `NOT_PERMITTED` with why, and what helps; what else is wrong with it is said by who writes there.
+pub fn writable(dir: &Path) -> Result<()> {
+    let shown = dir.display();
+    let refused = |why: &str, help: String| {
+        let message = format!("the state directory {shown} {why}");
+        Err(Error::new(Code::NotPermitted, message).suggest(help))
+    };
+    match unistd::eaccess(dir, AccessFlags::W_OK) {
+        Err(Errno::EROFS) => refused(
+            "is on a file system that is mounted read-only",
+            format!(
+                "`findmnt -T {shown}` shows the mount; `mount -o remount,rw` makes it writable, or `--state-dir` names another place"
+            ),
+        ),
+        Err(Errno::EPERM) => refused(
+            "is immutable",
+            format!("`lsattr -d {shown}` shows it; `chattr -i {shown}` lifts it"),
+        ),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Who holds the lock, as far as its file tells.
 ///
 /// # Errors
 /// What the system says, and a link, pipe or device in its place.
 pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
     let mut text = Vec::new();
-    open(path, None)?
+    open(path, None, Wants::Lock)?
         .take(HOLDER_LIMIT)
         .read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).ok())
@@ -384,7 +423,7 @@ mod tests {
     fn a_lock_that_was_replaced_meanwhile_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let opened = || open(&path, Some(0o600)).unwrap();
+        let opened = || open(&path, Some(0o600), Wants::Lock).unwrap();
         // What a waiter has open when it is stopped, and what has become of it when it goes on.
         let before = opened();
         std::fs::write(dir.path().join("new"), "").unwrap();

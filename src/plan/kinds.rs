@@ -138,16 +138,12 @@ impl Kinds<'_> {
 
     /// What stands in the way of a resource besides, and what a reader should know of it, given
     /// what the next runs need.
-    pub fn outlook(
-        &self,
-        case: &Case<'_>,
-        needs: &Needs,
-    ) -> Result<(Option<Hold>, Option<String>)> {
+    pub fn outlook(&self, case: &Case<'_>, needs: &Needs) -> Result<(Option<Hold>, Vec<String>)> {
         match case.address.kind {
             Kind::Credential => credential::outlook(case, needs.of_credential(&case.address.name)),
-            Kind::Service | Kind::Deployment => Ok((None, None)),
+            Kind::Service | Kind::Deployment => Ok((None, Vec::new())),
             #[cfg(test)]
-            Kind::Toy => Ok((None, None)),
+            Kind::Toy => Ok((None, Vec::new())),
         }
     }
 }

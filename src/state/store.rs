@@ -1,6 +1,6 @@
 //! Reading the state, and replacing it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     effect::disk::{Disk, Durability},
@@ -39,6 +39,15 @@ pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<State>> {
     let state = format::decode(&bytes).map_err(|error| refusal(&path, error))?;
     check_project(&path, &state.project, layout.project())?;
     Ok(Some(state))
+}
+
+/// Whether a project holds nothing any more: no resource, and nothing that a removed one left. What
+/// cannot be read is not taken for nothing.
+pub fn is_empty(disk: &dyn Disk, layout: &Layout) -> bool {
+    let left = [layout.services(), layout.secrets()];
+    let is_left = |dir: &PathBuf| disk.list(dir).is_ok_and(|entries| entries.is_empty());
+    left.iter().all(is_left)
+        && read(disk, layout).is_ok_and(|state| state.is_some_and(|one| one.resources.is_empty()))
 }
 
 /// The state of a project, which must be of this lineage.

@@ -32,7 +32,7 @@ pub struct List {
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// `provisioned`, `expiring`, `dead`, `missing`, or that the host differs.
+    /// `provisioned`, `expiring`, `under_scoped`, `dead`, `missing`, or `drifted`: that the host differs.
     pub state: State,
     /// Who issued it.
     pub provider: Option<String>,
@@ -52,9 +52,16 @@ pub struct Row {
     pub expires_at: Option<Timestamp>,
     /// Where that is known from: `header`, `body`, `jwt`, `certificate`, `declared`.
     pub expiry_from: Option<String>,
+    /// Scopes that are asked for and that its issuer does not list.
+    pub missing_scopes: Vec<String>,
+    /// Scopes that its issuer lists and that are not asked for.
+    pub excess_scopes: Vec<String>,
     /// When its next value is obtained, UTC.
     #[schemars(with = "Option<String>")]
     pub renew_at: Option<Timestamp>,
+    /// When the value before it is revoked, UTC, where that one still lives.
+    #[schemars(with = "Option<String>")]
+    pub revoke_at: Option<Timestamp>,
     /// Where it is delivered.
     pub delivered: Vec<String>,
     /// What else should be known.
@@ -205,6 +212,9 @@ pub struct Validated {
     pub expires_at: Option<Timestamp>,
     /// Where that is known from.
     pub expiry_from: Option<String>,
+    /// The same for a reader.
+    #[serde(skip)]
+    pub told_by: Option<&'static str>,
     /// What it may do, where the issuer lists it.
     pub scopes: Option<Vec<String>>,
     /// What is asked for and not there.
@@ -233,7 +243,14 @@ impl super::View for Validated {
         let line = Line::new()
             .put(Paint::Strong, name)
             .plain(format!(", the {} value: ", self.value))
-            .put(paint, self.status.replace('_', " "));
+            .put(
+                paint,
+                if self.status == "live_under_scoped" {
+                    "live, but under-scoped".to_owned()
+                } else {
+                    self.status.replace('_', " ")
+                },
+            );
         canvas.line(&line, 4);
         let mut row = |name: &str, value: String| {
             let line = Line::indented(4).put(Paint::Dim, name).pad_to(16);
@@ -246,9 +263,14 @@ impl super::View for Validated {
             row("account", account.clone());
         }
         if let Some(at) = self.expires_at {
-            let from = self.expiry_from.as_deref().unwrap_or_default();
+            let verb = if at <= self.probed_at {
+                "ended"
+            } else {
+                "ends"
+            };
+            let from = self.told_by.map(|from| format!(", says {from}"));
             let when = time::when(self.probed_at, at);
-            row("ends", format!("{when} ({from})"));
+            row(verb, format!("{when}{}", from.unwrap_or_default()));
         }
         if let Some(scopes) = &self.scopes {
             row("scopes", scopes.join(", "));

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     id::{Address, Kind, Timestamp},
-    resource::{Action, Hold, Lift, Plan, Refusal},
+    resource::{Action, ActionReason, Hold, Lift, Plan, Refusal},
 };
 
 /// How much is shown.
@@ -100,7 +100,7 @@ fn write_with<'a>(
             change::draw(&mut canvas, &page, block, context.detail);
             out.write_all(canvas.take().as_bytes())?;
         }
-        watched(&mut canvas, plan);
+        watched(&mut canvas, plan, context.detail);
         change::draw_left_alone(&mut canvas, &page, context.detail);
         if context.detail == Detail::Full {
             steps(&mut canvas, plan);
@@ -157,13 +157,21 @@ fn name_column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
 }
 
 /// What is known of credentials to which nothing is done.
-fn watched(canvas: &mut Canvas<'_>, plan: &Plan) {
+fn watched(canvas: &mut Canvas<'_>, plan: &Plan, detail: Detail) {
     let unchanged = plan.changes.iter().filter(|change| {
         let kind = change.address.kind == Kind::Credential;
-        kind && change.action == Action::NoOp && !change.notes.is_empty()
+        // Who plans for some wants to read of these.
+        let is_asked_for = change.reason != ActionReason::NotTargeted;
+        let tells = detail == Detail::Full || !change.notes.is_empty();
+        kind && is_asked_for && change.action == Action::NoOp && tells
     });
+    let nothing = ["nobody is asked about it, and no end is known".to_owned()];
     let unchanged: Vec<(String, &[String])> = unchanged
-        .map(|change| (change.address.to_string(), change.notes.as_slice()))
+        .map(|change| {
+            let notes = change.notes.as_slice();
+            let notes = if notes.is_empty() { &nothing } else { notes };
+            (change.address.to_string(), notes)
+        })
         .collect();
     if unchanged.is_empty() {
         return;

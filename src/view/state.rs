@@ -39,6 +39,8 @@ pub enum State {
     HalfOpen,
     /// It ends soon.
     Expiring,
+    /// It may do less than is asked for.
+    UnderScoped,
     /// What is to be done to it is held.
     Held,
     /// An optional stage of the last run failed.
@@ -70,6 +72,7 @@ impl State {
             Self::Backoff => "backoff",
             Self::HalfOpen => "half-open",
             Self::Expiring => "expiring",
+            Self::UnderScoped => "under-scoped",
             Self::Held => "held",
             Self::Degraded => "degraded",
             Self::Running => "running",
@@ -85,9 +88,12 @@ impl State {
         match self {
             Self::Failed | Self::Paused | Self::Missing | Self::Dead | Self::Conflict => Paint::Bad,
             Self::Unknown | Self::RunningStale => Paint::Grave,
-            Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded | Self::Expiring => {
-                Paint::Warning
-            }
+            Self::Drifted
+            | Self::Backoff
+            | Self::HalfOpen
+            | Self::Degraded
+            | Self::Expiring
+            | Self::UnderScoped => Paint::Warning,
             Self::Held => Paint::Held,
             Self::Running | Self::Idle | Self::Provisioned => Paint::Good,
             Self::New | Self::NotInstalled => Paint::Dim,
@@ -102,7 +108,12 @@ impl State {
                 glyphs.failed
             }
             Self::Unknown | Self::RunningStale => "?",
-            Self::Drifted | Self::Backoff | Self::HalfOpen | Self::Degraded | Self::Expiring => "!",
+            Self::Drifted
+            | Self::Backoff
+            | Self::HalfOpen
+            | Self::Degraded
+            | Self::Expiring
+            | Self::UnderScoped => "!",
             Self::Held | Self::New | Self::NotInstalled => glyphs.dot,
             Self::Running => glyphs.running,
             Self::Idle | Self::Provisioned => glyphs.done,
@@ -123,7 +134,8 @@ impl State {
             | Self::Backoff
             | Self::HalfOpen
             | Self::Degraded
-            | Self::Expiring => true,
+            | Self::Expiring
+            | Self::UnderScoped => true,
             Self::Held
             | Self::Running
             | Self::New

@@ -21,6 +21,7 @@ pub const BOTH: &[Test] = &[
     ("secret_urls_come_from_credentials", urls),
     ("tokens_are_renewed_before_a_run", renewed),
     ("worker_lays_values_out_for_the_job", worker),
+    ("reader_that_cannot_reload_keeps_what_it_had", reader),
 ];
 
 /// On the manager of another user.
@@ -29,6 +30,104 @@ pub const OTHER: &[Test] = &[("stored_values_are_not_for_the_managers_of_others"
 /// Values that are searched for.
 pub const CANARY: &str = "canary-4d1e/first+value-of-a-token";
 pub const SECOND: &str = "canary-8b07/second+value-of-a-token";
+
+/// A program that reads what is delivered, and cannot reload: it goes on, or ends of it.
+fn reader(host: &Host) {
+    // What root delivers is read by units of the system's manager.
+    if host.manager == Manager::Other {
+        return;
+    }
+    let (token, unit) = (
+        host.dir.join("delivered"),
+        format!("reader-{}.service", host.project),
+    );
+    let (broken, deadly) = (host.dir.join("broken"), host.dir.join("deadly"));
+    let reload = host.script(
+        "reload",
+        &format!(
+            "test -e {0} && kill -9 $MAINPID\ntest ! -e {1} || exit 1\necho reloaded >>{2}",
+            deadly.display(),
+            broken.display(),
+            host.dir.join("reloads").display()
+        ),
+    );
+    let file = host.units.join(&unit);
+    host.make_dir(&host.units);
+    host.write(
+        &file,
+        format!(
+            "[Service]\nExecStart=/bin/sleep infinity\nExecReload={}\n",
+            reload.display()
+        ),
+    );
+    host.systemctl(&["daemon-reload"]);
+    host.systemctl(&["start", &unit]);
+    let source = provide(host, "token", "first");
+    spec(
+        host,
+        &format!(
+            "[credentials.app]\nsource = {{ file = \"{}\" }}\ndeliver = [{{ file = \"{}\", then = {{ reload = \"{unit}\" }} }}]\n",
+            source.display(),
+            token.display()
+        ),
+    );
+    let holds = |value: &str| assert_eq!(fs::read_to_string(&token).unwrap(), value);
+    host.apply();
+    holds("first");
+    assert_eq!(
+        fs::read_to_string(host.dir.join("reloads")).unwrap(),
+        "reloaded\n"
+    );
+    // It cannot reload, neither the new value nor the old one: the file is as before, and so is it.
+    host.write(&broken, "");
+    provide(host, "token", "second");
+    let failed = host.lorectl(&["apply", "--yes"]).exits(1);
+    let said: Vec<&str> = failed.stdout.split_whitespace().collect();
+    let said = said.join(" ");
+    for part in [
+        format!("{unit} cannot be reloaded"),
+        "so it cannot be told which of the two values it holds".to_owned(),
+        format!("`systemctl restart {unit}`"),
+    ] {
+        assert!(said.contains(&part), "{said}");
+    }
+    holds("first");
+    assert_eq!(host.property(&unit, "ActiveState"), "active");
+    host.lorectl(&["drift", "--detailed-exitcode"]).exits(0);
+    // One that ends of it is not as before.
+    host.write(&deadly, "");
+    let worse = host.lorectl(&["apply", "--yes"]).exits(4);
+    assert!(worse.stdout.contains("Not put back"), "{}", worse.stdout);
+    holds("first");
+    fs::remove_file(&deadly).unwrap();
+    fs::remove_file(&broken).unwrap();
+    // One that does not run reads what is there when it starts.
+    host.apply();
+    holds("second");
+    // What was made for one that cannot reload is ended again, and nothing is left of it.
+    host.systemctl(&["start", &unit]);
+    host.write(&broken, "");
+    let body = "{\"access_token\":\"made\",\"token_type\":\"Bearer\",\"expires_in\":36000}";
+    let json = "Content-Type: application/json\r\n";
+    let server = Listener::issuer([Answer::With(200, json, body.to_owned())]);
+    let (url, made) = (server.url(""), host.dir.join("made"));
+    let text = fs::read_to_string(host.dir.join("lore.toml")).unwrap();
+    host.write(
+        &host.dir.join("lore.toml"),
+        format!(
+            "{text}[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"app\", revoke_url = \"{url}/revoke\" }} }}\ndeliver = [{{ file = \"{}\", then = {{ reload = \"{unit}\" }} }}]\n",
+            made.display()
+        ),
+    );
+    let failed = host.lorectl(&["apply", "--yes"]).exits(1);
+    assert!(!failed.stdout.contains("Not put back"), "{}", failed.stdout);
+    let what: Vec<String> = server.seen().into_iter().map(|seen| seen.what).collect();
+    assert_eq!(what, ["POST /token", "POST /revoke"]);
+    assert!(!made.exists() && !host.root().join("secrets/api").exists());
+    host.systemctl(&["stop", &unit]);
+    fs::remove_file(&file).unwrap();
+    host.systemctl(&["daemon-reload"]);
+}
 
 /// What a service of the manager needs beside its schedule.
 pub fn own(host: &Host) -> &'static str {

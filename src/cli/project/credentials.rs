@@ -4,12 +4,13 @@ use std::{borrow::Cow, path::PathBuf};
 
 use crate::{
     credential::{
-        definition::{Credential, STORE, StoreKind},
+        definition::{Credential, STORE, StoreKind, Target},
         image,
         key::Key,
         plan::{Glimpse, Sources},
         source::{self, Look},
         spec::{self as credential, DeclaredCredential},
+        spot::Claims,
         watch,
     },
     effect::{
@@ -44,14 +45,42 @@ impl Project<'_> {
             (false, None) => Key::read(self.context.disk.as_ref(), &self.layout)?,
             (true, _) | (_, Some(_)) => None,
         };
+        let mut claims = Claims::default();
         for declared in selection.here {
             match self.wish_credential(spec, declared, key.as_ref())? {
-                Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
+                Ok(desired) => {
+                    if self.elsewhere.is_none() {
+                        let found = self.rivals(&desired, &mut claims)?;
+                        let own = |problem| (declared.address(), declared.declared(), problem);
+                        problems.extend(found.into_iter().map(own));
+                    }
+                    wish.desired.insert(desired.address.clone(), desired);
+                }
                 Err(found) => {
                     let own = |problem| (declared.address(), declared.declared(), problem);
                     problems.extend(found.into_iter().map(own));
                 }
             }
+        }
+        Ok(problems)
+    }
+
+    /// The deliveries of a credential to what an earlier one delivers to by another name: behind a link,
+    /// or on a mount.
+    fn rivals(&self, desired: &Desired, claims: &mut Claims<Address>) -> Result<Vec<Problem>> {
+        let disk = self.context.disk.as_ref();
+        let credential: Credential = desired.definition.read()?;
+        let mut problems = Vec::new();
+        for (index, one) in credential.deliver.into_iter().enumerate() {
+            if let Some((other, whose)) = claims.rival(disk, &one.to) {
+                let key = match &one.to {
+                    Target::File(_) => "file",
+                    Target::EnvFile { .. } => "env_file",
+                };
+                let message = format!("`{whose}` is delivered there, to {other}");
+                problems.push(Problem::at(format!("/deliver/{index}/{key}"), message));
+            }
+            claims.add(disk, one.to, desired.address.clone());
         }
         Ok(problems)
     }

@@ -87,6 +87,7 @@ impl<'a> Project<'a> {
             programs: Programs::of_another_host(),
             glimpses: RefCell::default(),
             asks_issuers: false,
+            asked: None,
             elsewhere: Some(Elsewhere { machine, origin }),
         };
         (project, snapshot)

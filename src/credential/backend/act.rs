@@ -1,11 +1,15 @@
 //! Obtaining, storing, delivering and removing.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, path::Path, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use crate::{
-    effect::{dbus::Active, disk::Durability, lock::Lock},
+    effect::{
+        dbus::Active,
+        disk::{Disk, Durability},
+        lock::Lock,
+    },
     error::{Code, Error, Result},
     id::{ResourceName, Timestamp},
     resource::{Act, Outcome, Progress, Step},
@@ -15,13 +19,14 @@ use super::{
     super::{
         definition::{Credential, Delivery, Source, StoreKind, Target},
         delivery::{self, Before},
-        facts::{Due, Facts, Noted},
-        finding::{Finding, Status},
+        facts::{self, Due, Facts, Noted},
+        finding::{Finding, Provenance, Status},
         image,
         issuer::{self, Means},
         key::Key,
         mint::Issuer,
-        record::Record,
+        plan::GIVE_SCOPES,
+        record::{Generation, Record},
         seal::{self, FILE_LIMIT},
         source::{self, Look, Obtained},
     },
@@ -63,6 +68,8 @@ impl From<Error> for Stop {
 #[async_trait::async_trait(?Send)]
 impl Act for Store {
     async fn act(&self, batch: &[Step], progress: &Progress<'_>) -> Vec<Outcome> {
+        // By now its record says it.
+        self.asked.replace(None);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let mut firsts = Firsts::default();
         for (at, step) in batch.iter().enumerate() {
@@ -131,8 +138,8 @@ impl Store {
             Ok(memento) => memento,
             Err(error) => return Made::Told(Outcome::failed(told(&error))),
         };
-        let name = &step.address.name;
-        let error = match self.write(&prepared, &memento).await {
+        let mut asked = Asked::default();
+        let error = match self.write(&prepared, &memento, &mut asked).await {
             Ok(None) => {
                 self.keep(step, memento);
                 return Made::Told(Outcome::Done);
@@ -140,12 +147,27 @@ impl Store {
             Ok(Some(first)) => return Made::Waits(Box::new((first, memento))),
             Err(error) => error,
         };
-        let mut left = Vec::new();
-        if let Err(worse) = self.restore(name, &memento).await {
-            left.push(worse.chain());
+        Made::Told(self.failed(step, &error, &memento, &asked).await)
+    }
+
+    /// Puts back what a step that failed has done, and says what became of it.
+    pub(super) async fn failed(
+        &self,
+        step: &Step,
+        error: &Error,
+        memento: &Memento,
+        asked: &Asked,
+    ) -> Outcome {
+        let restored = self.restore(&step.address.name, memento, Some(asked)).await;
+        let (doubts, left) = match restored {
+            Ok(doubts) => (doubts, Vec::new()),
+            Err(worse) => (Vec::new(), vec![worse.chain()]),
+        };
+        let mut message = told(error);
+        for doubt in doubts {
+            message = format!("{message}; {doubt}");
         }
-        let message = told(&error);
-        Made::Told(Outcome::Failed { message, left })
+        Outcome::Failed { message, left }
     }
 
     pub(super) fn keep(&self, step: &Step, memento: Memento) {
@@ -193,8 +215,7 @@ impl Store {
                 .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
             if credential.source.renews() || !same {
                 issuer::check_format(&credential, &value).map_err(|why| {
-                    let message = format!("{}: {why}", step.address);
-                    Error::new(Code::TokenInvalid, message)
+                    Error::new(Code::TokenInvalid, why)
                         .suggest("look whether it is the token of that provider")
                 })?;
             }
@@ -202,11 +223,8 @@ impl Store {
                 // What gives the same again gives nothing new.
                 let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
                 if facts.due.is_some_and(Due::wants_value) {
-                    let message = format!(
-                        "{}: {} gives the value that is in use already",
-                        step.address,
-                        credential.source.told()
-                    );
+                    let told = credential.source.told();
+                    let message = format!("{told} gives the value that is in use already");
                     return Err(Error::new(Code::CredentialMissing, message)
                         .suggest("have its issuer make another")
                         .into());
@@ -219,17 +237,23 @@ impl Store {
         }
         record.definition = step.definition.clone();
         let Some(current) = record.current() else {
-            let message = format!("{}: there is no value", step.address);
-            return Err(Error::new(Code::CredentialMissing, message).into());
+            return Err(Error::new(Code::CredentialMissing, "there is no value").into());
         };
-        self.check_places(&credential, current.value.value())?;
+        for one in &credential.deliver {
+            delivery::check_value(one, current.value.value())?;
+        }
+        let changes = |one: &Delivery| is_stale(disk, one, &record);
+        self.can_deliver(&credential, changes).await?;
         let otherwise = before
             .as_ref()
             .is_none_or(|before| asks(before) != asks(&credential));
         let noted = if fresh || otherwise {
             let value = current.value.value().clone();
             let finding = self.probe(&credential, &value).await?;
-            judge(step, &finding, &credential)?;
+            judge(&finding, &credential)?;
+            if fresh {
+                refuse_ended(&finding, &credential, current, now)?;
+            }
             Some(Noted::next(None, current.number, &credential, finding))
         } else {
             None
@@ -242,22 +266,6 @@ impl Store {
             record,
             noted,
         })
-    }
-
-    /// Whether a value can be delivered where it is to be.
-    fn check_places(&self, credential: &Credential, value: &SecretString) -> Result<()> {
-        for one in &credential.deliver {
-            if one.to.path().starts_with(self.layout.state_dir()) {
-                let message = format!(
-                    "cannot deliver to {}: lorectl keeps its own files there",
-                    one.to
-                );
-                let error = Error::new(Code::Conflict, message);
-                return Err(error.suggest("name a place of the application's own"));
-            }
-            delivery::check(self.disk.as_ref(), one, value)?;
-        }
-        Ok(())
     }
 
     /// A value, where the source has another or one is needed; `None` where the one in use stays.
@@ -282,7 +290,7 @@ impl Store {
                 if !needed {
                     return Ok(None);
                 }
-                let message = format!("credential.{}: its issuer made no value", credential.name);
+                let message = "its issuer made no value";
                 Err(Stop::Failed(Error::new(Code::CredentialMissing, message)))
             }
             Look::Unasked => {
@@ -340,7 +348,12 @@ impl Store {
 
     /// Stores, delivers, and has whoever reads it read it anew. A first value that is delivered nowhere
     /// is only made ready.
-    async fn write(&self, prepared: &Prepared, memento: &Memento) -> Result<Option<First>> {
+    async fn write(
+        &self,
+        prepared: &Prepared,
+        memento: &Memento,
+        asked: &mut Asked,
+    ) -> Result<Option<First>> {
         let disk = self.disk.as_ref();
         let Prepared {
             credential,
@@ -360,7 +373,7 @@ impl Store {
         // What a delivery replaces and nobody else has is kept first.
         for (one, before) in &memento.places {
             let known = memento.record.as_ref().unwrap_or(record);
-            if let Some(foreign) = before.foreign(&one.to, known) {
+            for foreign in before.foreign(&one.to, known) {
                 self.keep_foreign(credential, foreign)?;
             }
         }
@@ -371,8 +384,8 @@ impl Store {
                 announced.delivered.push(one.clone());
             }
         }
-        let stale = |one: &&Delivery| delivery::look(disk, one, record) != delivery::wanted(one);
-        let stale: Vec<&Delivery> = credential.deliver.iter().filter(stale).collect();
+        let stale = credential.deliver.iter();
+        let stale: Vec<&Delivery> = stale.filter(|one| is_stale(disk, one, record)).collect();
         let units = stale.iter().filter_map(|one| one.reload.clone());
         announced.reload.extend(units);
         announced.reload.sort_unstable();
@@ -389,7 +402,7 @@ impl Store {
         for one in stale {
             let _alone = alone(&one.to).await?;
             // One that was not as its record said may have been cut short.
-            let is_cut = |old: &Record| delivery::look(disk, one, old) != delivery::wanted(one);
+            let is_cut = |old: &Record| is_stale(disk, one, old);
             if memento.record.as_ref().is_some_and(is_cut) {
                 sweep::sweep_place(disk, one.to.path())?;
             }
@@ -407,7 +420,10 @@ impl Store {
         // While it is named there, a unit that was not told is told by the next apply.
         let reload = std::mem::take(&mut announced.reload);
         let is_told = reload.is_empty() && announced.delivered == credential.deliver;
-        self.reload(reload).await?;
+        *asked = self.reload(reload).await?;
+        if let Some(error) = asked.error() {
+            return Err(error);
+        }
         if !is_told {
             announced.delivered.clone_from(&credential.deliver);
             announced.write(disk, &self.layout, name)?;
@@ -462,36 +478,79 @@ impl Store {
         let dir = self.layout.backups();
         let failed = |error| Error::io("write", &dir, error);
         let token = crate::effect::random::token().map_err(failed)?;
-        let file = format!("credential.{}-{token}", credential.name);
-        let path = dir.join(&file);
+        let path = sweep::replaced(&self.layout, &credential.name, &token);
         // It may be a token of old.
         let bytes = match credential.store {
             StoreKind::File => Cow::Borrowed(bytes),
-            StoreKind::SystemdCreds => Cow::Owned(seal::foreign_file(&file, bytes)?),
+            StoreKind::SystemdCreds => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                Cow::Owned(seal::foreign_file(&file, bytes)?)
+            }
         };
         let written = (self.disk).write(&path, &bytes, 0o600, None, Durability::Now);
         written.map_err(|error| Error::io("write", &path, error))
     }
 
     /// Has units that are active reload.
-    async fn reload(&self, mut units: Vec<String>) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the manager does not answer; what a unit says is in what is returned.
+    async fn reload(&self, mut units: Vec<String>) -> Result<Asked> {
         units.sort_unstable();
         units.dedup();
+        let mut asked = Asked::default();
         if units.is_empty() {
-            return Ok(());
+            return Ok(asked);
         }
-        let states = self.manager.states(&units).await?;
-        let active = units.into_iter().zip(states);
         // What does not run reads the new value when it starts.
-        let active = active.filter(|(_, state)| state.active == Active::Active);
-        let units: Vec<String> = active.map(|(unit, _)| unit).collect();
+        let units = self.active(&units).await?;
         let results = self.manager.reload_units(&units).await?;
-        for (unit, result) in units.iter().zip(results) {
-            if let Err(why) = result {
-                let message = format!("{unit} cannot be reloaded: {why}");
-                return Err(Error::new(Code::ApplyFailed, message)
-                    .suggest(format!("look at `systemctl status {unit}`")));
+        for (unit, result) in units.into_iter().zip(results) {
+            match result {
+                Ok(()) => asked.reloaded.push(unit),
+                Err(why) => asked.refused.push((unit, why)),
             }
+        }
+        Ok(asked)
+    }
+
+    /// Those of some units that run.
+    async fn active(&self, units: &[String]) -> Result<Vec<String>> {
+        let states = self.manager.states(units).await?;
+        let active = units.iter().zip(states);
+        let active = active.filter(|(_, state)| state.active == Active::Active);
+        Ok(active.map(|(unit, _)| unit.clone()).collect())
+    }
+
+    /// Refuses a credential that cannot be delivered, before anything is asked for or written: a place,
+    /// or a manager that is to have a unit reload and does not answer.
+    pub(super) async fn can_deliver(
+        &self,
+        credential: &Credential,
+        is_changed: impl Fn(&Delivery) -> bool,
+    ) -> Result<()> {
+        let disk = self.disk.as_ref();
+        let real = |path: &Path| {
+            let resolved = disk.resolve(path).ok().flatten();
+            resolved.unwrap_or_else(|| path.to_owned())
+        };
+        let own = real(self.layout.state_dir());
+        for one in &credential.deliver {
+            let dir = one.to.path().parent().map(real).unwrap_or_default();
+            if dir.starts_with(&own) {
+                let message = format!(
+                    "cannot deliver to {}: lorectl keeps its own files there",
+                    one.to
+                );
+                let error = Error::new(Code::Conflict, message);
+                return Err(error.suggest("name a place of the application's own"));
+            }
+            delivery::check(disk, one)?;
+        }
+        let all = credential.deliver.iter().filter(|one| is_changed(one));
+        let units: Vec<String> = all.filter_map(|one| one.reload.clone()).collect();
+        if !units.is_empty() {
+            self.active(&units).await?;
         }
         Ok(())
     }
@@ -517,12 +576,8 @@ impl Store {
                 Outcome::Done
             }
             Err(error) => {
-                let mut left = Vec::new();
-                if let Err(worse) = self.restore(name, &memento).await {
-                    left.push(worse.chain());
-                }
-                let message = told(&error);
-                Outcome::Failed { message, left }
+                let asked = Asked::default();
+                self.failed(step, &error, &memento, &asked).await
             }
         }
     }
@@ -531,7 +586,7 @@ impl Store {
         for (one, before) in &memento.places {
             // What someone else has put there since is theirs.
             let theirs = (memento.record.as_ref())
-                .is_some_and(|record| before.foreign(&one.to, record).is_some());
+                .is_some_and(|record| !before.foreign(&one.to, record).is_empty());
             if !theirs {
                 let _alone = alone(&one.to).await?;
                 delivery::take_away(self.disk.as_ref(), &one.to)?;
@@ -561,13 +616,24 @@ impl Store {
         let Some(memento) = memento else {
             return Outcome::failed("how it was before is not known any more");
         };
-        match self.restore(&step.address.name, &memento).await {
-            Ok(()) => Outcome::Done,
+        match self.restore(&step.address.name, &memento, None).await {
+            Ok(_) => Outcome::Done,
             Err(error) => Outcome::failed(told(&error)),
         }
     }
 
-    pub(super) async fn restore(&self, name: &ResourceName, memento: &Memento) -> Result<()> {
+    /// Puts back every byte, and has those read it who have read what was there in between: whom a step
+    /// that failed has asked, or, without one, every unit of a place that was another. What is as before
+    /// as far as can be told, and may not be, is returned; a sentence each.
+    ///
+    /// # Errors
+    /// What is not as before.
+    async fn restore(
+        &self,
+        name: &ResourceName,
+        memento: &Memento,
+        asked: Option<&Asked>,
+    ) -> Result<Vec<String>> {
         let disk = self.disk.as_ref();
         let mut reload = Vec::new();
         for (one, before) in &memento.places {
@@ -576,23 +642,94 @@ impl Store {
                 reload.extend(one.reload.clone());
             }
         }
-        let Some(record) = &memento.record else {
+        if let Some(record) = &memento.record {
+            self.directories(name)?;
+            let mut record = record.clone();
+            if record.current().is_some() {
+                let file = self.file(name, &mut record, memento.file.as_deref())?;
+                self.store(name, &file)?;
+            } else {
+                let path = self.layout.secret_value(name);
+                let removed = disk.remove(&path);
+                removed.map_err(|error| Error::io("remove", &path, error))?;
+            }
+            record.write(disk, &self.layout, name)?;
+            if let Some(noted) = &memento.noted {
+                noted.write(disk, &self.layout, name)?;
+            }
+        } else {
             let dir = self.layout.secret(name);
             let removed = disk.remove_tree(&dir);
             removed.map_err(|error| Error::io("remove", &dir, error))?;
-            return self.reload(reload).await;
-        };
-        self.directories(name)?;
-        let mut record = record.clone();
-        if record.current().is_some() {
-            let file = self.file(name, &mut record, memento.file.as_deref())?;
-            self.store(name, &file)?;
         }
-        record.write(disk, &self.layout, name)?;
-        if let Some(noted) = &memento.noted {
-            noted.write(disk, &self.layout, name)?;
+        match asked {
+            // The new value was read; the old one is to be.
+            None => {
+                let again = self.reload(reload).await?;
+                again.error().map_or(Ok(Vec::new()), Err)
+            }
+            Some(asked) => self.reload_again(asked).await,
         }
-        self.reload(reload).await
+    }
+
+    /// Has those read what was put back whom a step that failed had asked to reload.
+    async fn reload_again(&self, asked: &Asked) -> Result<Vec<String>> {
+        let refused = asked.refused.iter().map(|(unit, _)| unit);
+        let units: Vec<String> = asked.reloaded.iter().chain(refused).cloned().collect();
+        if units.is_empty() {
+            return Ok(Vec::new());
+        }
+        let again = self.reload(units.clone()).await?;
+        // One that ends of it may do so only now.
+        let up = self.active(&units).await?;
+        let (mut doubts, mut wrong) = (Vec::new(), Vec::new());
+        for unit in units {
+            let is_refused = again.refused.iter().any(|(one, _)| *one == unit);
+            if !up.contains(&unit) {
+                wrong.push(format!(
+                    "{unit} ran, and does not since it was asked to reload"
+                ));
+            } else if is_refused && asked.reloaded.contains(&unit) {
+                wrong.push(format!(
+                    "{unit} has read the new value, and cannot be reloaded again"
+                ));
+            } else if is_refused {
+                doubts.push(format!(
+                    "what was delivered is put back; {unit} runs as before and was asked to reload once more, which failed too, so it cannot be told which of the two values it holds: `systemctl restart {unit}` gives it the one that is there"
+                ));
+            }
+        }
+        if wrong.is_empty() {
+            Ok(doubts)
+        } else {
+            Err(Error::new(Code::UndoFailed, wrong.join("; ")))
+        }
+    }
+}
+
+/// Whether a place holds anything but what it is to hold.
+fn is_stale(disk: &dyn Disk, one: &Delivery, record: &Record) -> bool {
+    delivery::look(disk, one, record).part != delivery::wanted(one)
+}
+
+/// Units that were asked to reload, and what became of it.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    reloaded: Vec<String>,
+    /// Those that could not, and why.
+    refused: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// That some could not.
+    fn error(&self) -> Option<Error> {
+        let (first, _) = self.refused.first()?;
+        let all = self.refused.iter();
+        let all: Vec<String> = all
+            .map(|(unit, why)| format!("{unit} cannot be reloaded: {why}"))
+            .collect();
+        let help = format!("look at `systemctl status {first}`");
+        Some(Error::new(Code::ApplyFailed, all.join("; ")).suggest(help))
     }
 }
 
@@ -651,26 +788,39 @@ fn still_lives(
     let Some(expiry) = facts.expiry.filter(|_| facts.due == Some(Due::Ends)) else {
         return Ok(());
     };
-    let message = format!(
-        "credential.{}: {} gives a value that ended at {}",
-        credential.name,
-        credential.source.told(),
-        expiry.at
-    );
+    let source = credential.source.told();
+    let message = format!("{source} gives a value that ended at {}", expiry.at);
     let error = Error::new(Code::TokenExpired, message);
     let help = format!("have it give one that lives; this host's clock says {now}");
     Err(error.suggest(help))
 }
 
+/// Refuses a new value that the spec says has ended: the end of the one before stands there still.
+fn refuse_ended(
+    finding: &Finding,
+    credential: &Credential,
+    value: &Generation,
+    now: Timestamp,
+) -> Result<(), Stop> {
+    match facts::expiry(credential, Some(value), Some(finding)) {
+        Some(expiry) if expiry.from == Provenance::Declared && expiry.at <= now => {
+            let message = format!("the new token {}", facts::ends(now, expiry));
+            Err(Error::new(Code::TokenExpired, message)
+                .suggest("say in `expiry.at` when the new one ends")
+                .into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether a value may be stored, given what its issuer says.
-fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), Stop> {
-    let address = &step.address;
+fn judge(finding: &Finding, credential: &Credential) -> Result<(), Stop> {
     let why = finding
         .detail
         .as_ref()
         .map_or_else(String::new, |why| format!(": {why}"));
     let refused = |code, what: &str, help: &str| {
-        let message = format!("{address}: {what}{why}");
+        let message = format!("{what}{why}");
         Err(Stop::Failed(Error::new(code, message).suggest(help)))
     };
     let anew = "have its issuer make another, and put that where it comes from";
@@ -683,17 +833,16 @@ fn judge(step: &Step, finding: &Finding, credential: &Credential) -> Result<(), 
             } else {
                 format!("the token lacks scopes: {missing}")
             };
-            refused(
-                Code::TokenUnderScoped,
-                &what,
-                "give it these, or ask for fewer in `scopes`",
-            )
+            refused(Code::TokenUnderScoped, &what, GIVE_SCOPES)
         }
         Status::Expired => refused(Code::TokenExpired, "the token has expired", anew),
         Status::Revoked => refused(Code::TokenRevoked, "the token was revoked", anew),
         Status::Rejected => refused(Code::TokenRejected, "its issuer refuses the token", anew),
         Status::Throttled => Err(Stop::Held(match finding.retry_at {
-            Some(at) => format!("its issuer asks to be left alone until {at}"),
+            Some(at) => format!(
+                "its issuer asks to be left alone until {}",
+                facts::to_second(at)
+            ),
             None => "its issuer asks to be left alone for now".to_owned(),
         })),
         Status::Error => Err(Stop::Held(format!(

@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     Store,
-    act::{Memento, told},
+    act::{Asked, Memento},
 };
 
 /// How many values wait for their storing at most: so much of an apply is lost with the power.
@@ -82,7 +82,7 @@ impl Store {
         let written = self.disk.write_all(&files);
         let written = written.map_err(|error| {
             let dir = self.layout.secrets();
-            told(&Error::io("write in", &dir, error))
+            Error::io("write in", &dir, error)
         });
         for (at, _, memento) in firsts {
             let (Some(step), Some(place)) = (batch.get(at), outcomes.get_mut(at)) else {
@@ -93,12 +93,9 @@ impl Store {
                     self.keep(step, memento);
                     Outcome::Done
                 }
-                Err(message) => {
-                    let undone = self.restore(&step.address.name, &memento).await;
-                    Outcome::Failed {
-                        message: message.clone(),
-                        left: undone.err().iter().map(Error::chain).collect(),
-                    }
+                Err(error) => {
+                    let asked = Asked::default();
+                    self.failed(step, error, &memento, &asked).await
                 }
             };
             progress(step.id, &outcome);

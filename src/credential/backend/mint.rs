@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use crate::{
     credential::{
         definition::Credential,
-        facts::{Facts, Noted},
+        facts::{self, Facts, Noted},
         issuer::{self, Means},
         key::Key,
         mint::{
@@ -208,6 +208,10 @@ impl Store {
         if let Some(held) = self.not_now(&asking, &record).await {
             return Outcome::Held { reason: held };
         }
+        // What cannot be delivered is not made: the value before it may end with it.
+        if let Err(error) = self.can_deliver(&asking.credential, |_| true).await {
+            return Outcome::failed(told(&error));
+        }
         if let Some(lost) = record.intent.clone()
             && let Err(outcome) = self.look_into(&asking, &lost).await
         {
@@ -331,7 +335,8 @@ impl Store {
         match admission {
             Admission::Open => None,
             Admission::Shut { until } => Some(format!(
-                "its issuer failed of late, and is not asked before {until}"
+                "its issuer failed of late, and is not asked before {}",
+                facts::to_second(until)
             )),
         }
     }

@@ -11,20 +11,21 @@ use crate::{
     id::{Address, Kind, ProjectName, ResourceName, Timestamp},
     layout::Layout,
     resource::{
-        Found, Image, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray, UnknownCode,
+        Applied, Found, Observe, Observed, Part, Scope, ScopeEntry, Seen, Stray, UnknownCode,
     },
 };
 
 use super::{
     super::{
-        definition::{Credential, STORE, StoreKind, Target},
-        delivery,
+        definition::{Credential, STORE, StoreKind},
+        delivery, drift,
         facts::{Facts, Noted},
         image::{self, DUE, SOURCE, STORED, TAKEN_IN, VALUE},
         key::Key,
         record::{Outline, Record},
         seal::FILE_LIMIT,
         source::{self, Look},
+        spot::Claims,
     },
     Store,
 };
@@ -53,16 +54,67 @@ impl Observe for Store {
     }
 }
 
-/// What is known of a credential from its own files alone.
+/// What is known of a credential from its own files and deliveries alone.
+pub struct Known {
+    /// What was applied last.
+    pub credential: Credential,
+    /// What is known of its value.
+    pub facts: Facts,
+    /// Whether the file of the value is there, which runs read.
+    pub is_stored: bool,
+    /// What of its store and its deliveries is not as applied; a sentence each.
+    pub differs: Vec<String>,
+    /// What else should be known of them: who else could read it, and what is in the way.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the files of one that was applied.
 ///
 /// # Errors
 /// As [`Record::read`] and [`Key::read`].
+pub fn look(
+    disk: &dyn Disk,
+    layout: &Layout,
+    address: &Address,
+    applied: &Applied,
+    now: Timestamp,
+) -> Result<Option<Known>> {
+    let Some((record, credential, facts)) = read(disk, layout, &address.name, now)? else {
+        return Ok(None);
+    };
+    let found = held(disk, layout, &credential, &record, (&facts, now));
+    let is_stored = found.image.get(VALUE.as_str()).is_some();
+    let drift = drift::drift(address, applied, Some(&Seen::Ours(found)));
+    Ok(Some(Known {
+        credential,
+        facts,
+        is_stored,
+        differs: drift.iter().flat_map(drift::told).collect(),
+        notes: drift.map(|drift| drift.notes).unwrap_or_default(),
+    }))
+}
+
+/// What is known of a credential from its record alone.
+///
+/// # Errors
+/// As [`look`].
 pub fn facts(
     disk: &dyn Disk,
     layout: &Layout,
     name: &ResourceName,
     now: Timestamp,
 ) -> Result<Option<(Credential, Facts)>> {
+    let known = read(disk, layout, name, now)?;
+    Ok(known.map(|(_, credential, facts)| (credential, facts)))
+}
+
+/// The same with the record, which holds the values.
+pub(super) fn read(
+    disk: &dyn Disk,
+    layout: &Layout,
+    name: &ResourceName,
+    now: Timestamp,
+) -> Result<Option<(Record, Credential, Facts)>> {
     let Some(record) = Record::read(disk, layout, name)? else {
         return Ok(None);
     };
@@ -71,7 +123,67 @@ pub fn facts(
     let noted = Noted::read(disk, layout, name);
     let fingerprint = fingerprint(key.as_ref(), &record);
     let facts = Facts::of(&credential, &record, noted.as_ref(), fingerprint, now);
-    Ok(Some((credential, facts)))
+    Ok(Some((record, credential, facts)))
+}
+
+/// What of a credential the host holds: the parts of its image that are its files.
+fn held(
+    disk: &dyn Disk,
+    layout: &Layout,
+    credential: &Credential,
+    record: &Record,
+    (facts, now): (&Facts, Timestamp),
+) -> Found {
+    let mut found = Found::default();
+    let image = &mut found.image;
+    image.set(image::DEFINITION, image::definition(&record.definition));
+    // One that does not serve is kept from runs, where it could be renewed for them.
+    let is_withheld = credential.renews_for_runs() && !facts.serves(now);
+    if let Some(text) = value(disk, layout, credential, record, is_withheld) {
+        image.set(VALUE, Part::Text(text));
+    }
+    for one in &record.delivered {
+        let there = delivery::look(disk, one, record);
+        if let Some(text) = there.part {
+            image.set(image::part(one), Part::Text(text));
+        }
+        found.notes.extend(there.note);
+    }
+    found
+}
+
+/// How the file of the value is; `None` where it is not there.
+fn value(
+    disk: &dyn Disk,
+    layout: &Layout,
+    credential: &Credential,
+    record: &Record,
+    is_withheld: bool,
+) -> Option<String> {
+    let file = match disk.read(&layout.secret_value(&credential.name), FILE_LIMIT) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            let is_withheld = is_withheld && credential.store == StoreKind::SystemdCreds;
+            return is_withheld.then(|| STORED.to_owned());
+        }
+        Err(error) => return Some(format!("cannot be read: {error}")),
+    };
+    let own = disk.identity().uid;
+    let is_current = match credential.store {
+        StoreKind::File => {
+            let current = record.current();
+            current.is_some_and(|one| one.value.is(&file.bytes))
+                || is_withheld && file.bytes.is_empty()
+        }
+        StoreKind::SystemdCreds => record.is_stored_as(&file.bytes),
+    };
+    Some(if !is_current {
+        "another value".to_owned()
+    } else if file.mode != 0o600 || file.owner.uid != own {
+        format!("{:04o} {}:{}", file.mode, file.owner.uid, file.owner.gid)
+    } else {
+        STORED.to_owned()
+    })
 }
 
 fn fingerprint(key: Option<&Key>, record: &Record) -> Option<super::super::key::Fingerprint> {
@@ -83,7 +195,7 @@ impl Store {
         &self,
         entry: &ScopeEntry<'_>,
         key: Option<&Key>,
-        others: &BTreeMap<Target, ProjectName>,
+        others: &Claims<ProjectName>,
     ) -> Option<Seen> {
         let disk = self.disk.as_ref();
         let name = &entry.address.name;
@@ -99,13 +211,18 @@ impl Store {
             },
         };
         if let Ok(wanted) = entry.definition.read::<Credential>()
-            && let Some((target, project)) =
-                (wanted.deliver.iter()).find_map(|one| Some((&one.to, others.get(&one.to)?)))
+            && let Some((target, (theirs, project))) = (wanted.deliver.iter())
+                .find_map(|one| Some((&one.to, others.rival(disk, &one.to)?)))
         {
-            let reason = format!("the project `{project}` delivers to {target} too");
+            let same = if theirs == target {
+                String::new()
+            } else {
+                format!(", which it calls {theirs}")
+            };
+            let reason = format!("the project `{project}` delivers to {target} too{same}");
             return Some(Seen::Foreign { reason });
         }
-        let record = match Record::read(disk, &self.layout, name) {
+        let mut record = match Record::read(disk, &self.layout, name) {
             Ok(Some(record)) => record,
             Ok(None) => return None,
             Err(error) => return Some(unknown(&error)),
@@ -123,72 +240,24 @@ impl Store {
             );
             return Some(Seen::Foreign { reason });
         }
+        record.asked |= self.asked.borrow().as_ref() == Some(name);
         let noted = Noted::read(disk, &self.layout, name);
         let print = fingerprint(key, &record);
         let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
-        let image = self.image(&credential, &record, &facts);
-        let told = serde_json::to_value(&facts).ok().map(Box::new);
-        Some(Seen::Ours(Found {
-            image,
-            told,
-            ..Found::default()
-        }))
-    }
-
-    fn image(&self, credential: &Credential, record: &Record, facts: &Facts) -> Image {
-        let disk = self.disk.as_ref();
-        let mut image = Image::empty();
-        image.set(image::DEFINITION, image::definition(&record.definition));
-        if let Some(text) = self.value(credential, record, facts) {
-            image.set(VALUE, Part::Text(text));
-        }
-        let source = match source::look(disk, credential) {
+        let here = (&facts, self.now());
+        let mut found = held(disk, &self.layout, &credential, &record, here);
+        let image = &mut found.image;
+        let source = match source::look(disk, &credential) {
             Look::Value(value) if !record.has_seen(&value) => image::NEW_VALUE,
             // One that is gone, or holds what is no value, takes nothing back.
             Look::Value(_) | Look::Nothing(_) | Look::Unasked => TAKEN_IN,
         };
         image.set(SOURCE, Part::Text(source.to_owned()));
-        for one in &record.delivered {
-            if let Some(text) = delivery::look(disk, one, record) {
-                image.set(image::part(one), Part::Text(text));
-            }
-        }
         if let Some(due) = facts.due {
             image.set(DUE, Part::Text(due.as_str().to_owned()));
         }
-        image
-    }
-
-    /// How the file of the value is; `None` where it is not there.
-    fn value(&self, credential: &Credential, record: &Record, facts: &Facts) -> Option<String> {
-        let disk = self.disk.as_ref();
-        let path = self.layout.secret_value(&credential.name);
-        // One that does not serve is kept from runs, where it could be renewed for them.
-        let is_withheld = credential.renews_for_runs() && !facts.serves(self.now());
-        let file = match disk.read(&path, FILE_LIMIT) {
-            Ok(Some(file)) => file,
-            Ok(None) => {
-                let is_withheld = is_withheld && credential.store == StoreKind::SystemdCreds;
-                return is_withheld.then(|| STORED.to_owned());
-            }
-            Err(error) => return Some(format!("cannot be read: {error}")),
-        };
-        let own = disk.identity().uid;
-        let is_current = match credential.store {
-            StoreKind::File => {
-                let current = record.current();
-                current.is_some_and(|one| one.value.is(&file.bytes))
-                    || is_withheld && file.bytes.is_empty()
-            }
-            StoreKind::SystemdCreds => record.is_stored_as(&file.bytes),
-        };
-        Some(if !is_current {
-            "another value".to_owned()
-        } else if file.mode != 0o600 || file.owner.uid != own {
-            format!("{:04o} {}:{}", file.mode, file.owner.uid, file.owner.gid)
-        } else {
-            STORED.to_owned()
-        })
+        found.told = serde_json::to_value(&facts).ok().map(Box::new);
+        Some(Seen::Ours(found))
     }
 
     /// What is in the store under names that nobody asks for.
@@ -218,8 +287,8 @@ impl Store {
 }
 
 /// What other projects of the state directory deliver, and where.
-fn others(disk: &dyn Disk, layout: &Layout) -> BTreeMap<Target, ProjectName> {
-    let mut found = BTreeMap::new();
+fn others(disk: &dyn Disk, layout: &Layout) -> Claims<ProjectName> {
+    let mut found = Claims::default();
     let projects = disk.list(layout.state_dir()).unwrap_or_default();
     for (project, _) in projects {
         let Ok(project) = project.parse::<ProjectName>() else {
@@ -234,8 +303,9 @@ fn others(disk: &dyn Disk, layout: &Layout) -> BTreeMap<Target, ProjectName> {
                 continue;
             };
             if let Ok(Some(record)) = Outline::read(disk, &other, &name) {
-                let targets = record.delivered.into_iter().map(|one| one.to);
-                found.extend(targets.map(|target| (target, project.clone())));
+                for one in record.delivered {
+                    found.add(disk, one.to, project.clone());
+                }
             }
         }
     }

@@ -6,9 +6,8 @@
 use crate::{
     credential::{
         definition::{Credential, STORE, Source, StoreKind},
-        facts::{Due, Facts, Noted, away},
+        facts::{Due, Facts, ends},
         image,
-        key::Key,
         mint::{
             MintFault,
             flight::{self, Failure, How, PATIENCE},
@@ -21,7 +20,7 @@ use crate::{
     resource::{Definition, Disruption, Outcome, Step, StepId, Undo, Verb},
 };
 
-use super::{Store, act::Made, mint::Pending};
+use super::{Store, act::Made, mint::Pending, observe};
 
 /// How a value that serves was come by.
 #[derive(Debug)]
@@ -145,18 +144,12 @@ impl Store {
     }
 
     fn known(&self, name: &ResourceName) -> Result<Known> {
-        let disk = self.disk.as_ref();
-        let address = Address::new(Kind::Credential, name.clone());
-        let Some(record) = Record::read(disk, &self.layout, name)? else {
-            let message = format!("{address} was not applied here");
+        let read = observe::read(self.disk.as_ref(), &self.layout, name, self.now())?;
+        let Some((record, credential, facts)) = read else {
+            let message = format!("credential.{name} was not applied here");
             return Err(Error::new(Code::NoSuchResource, message)
                 .suggest("`lorectl credential list` shows those that were"));
         };
-        let credential: Credential = record.definition.read()?;
-        let noted = Noted::read(disk, &self.layout, name);
-        let key = Key::read(disk, &self.layout)?;
-        let print = key.and_then(|key| Some(key.fingerprint(record.current()?.value.value())));
-        let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
         Ok(Known {
             record,
             credential,
@@ -275,7 +268,8 @@ impl Store {
             // Only a first value waits for others, and this is none: its record is there.
             Made::Waits(_) => (Code::Internal, "it was not stored".to_owned()),
         };
-        Err(Error::new(code, message))
+        let name = &credential.name;
+        Err(Error::new(code, format!("credential.{name}: {message}")))
     }
 
     /// Ends the old values whose time has come, as far as that can be done now; else the next apply or
@@ -357,14 +351,13 @@ fn lifeless(known: &Known, now: Timestamp) -> Error {
     } = known;
     let name = &credential.name;
     let (code, what) = match facts.expiry {
-        Some(expiry) if facts.generation != 0 && expiry.at <= now => {
-            let message = format!("it ended {} ({})", expiry.at, away(now, expiry.at));
-            (Code::TokenExpired, message)
+        Some(expiry) if facts.generation != 0 && expiry.at <= facts.by_issuer(now) => {
+            (Code::TokenExpired, format!("it {}", ends(now, expiry)))
         }
-        Some(_) | None if facts.generation != 0 => (
-            Code::TokenRejected,
-            "its issuer does not take it any more".to_owned(),
-        ),
+        Some(_) | None if facts.generation != 0 => {
+            let what = "its issuer does not take it any more";
+            (Code::TokenRejected, what.to_owned())
+        }
         Some(_) | None => (Code::CredentialMissing, "it has no value".to_owned()),
     };
     Error::new(code, format!("credential.{name}: {what}")).suggest(format!(

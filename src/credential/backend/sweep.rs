@@ -69,6 +69,38 @@ pub(super) fn sweep_place(disk: &dyn Disk, path: &Path) -> Result<()> {
         .map_err(failed)
 }
 
+/// How the files in `backups/` begin that hold what a credential's deliveries replaced.
+const REPLACED: &str = "credential.";
+
+/// The file in `backups/` for what a credential's delivery replaces.
+pub(super) fn replaced(layout: &Layout, name: &ResourceName, token: &str) -> PathBuf {
+    layout.backups().join(format!("{REPLACED}{name}-{token}"))
+}
+
+/// Removes from `backups/` what was replaced by deliveries of other credentials than these. Only under
+/// the project's lock.
+///
+/// # Errors
+/// What the disk says.
+pub fn purge_replaced(
+    disk: &dyn Disk,
+    layout: &Layout,
+    kept: &BTreeSet<ResourceName>,
+) -> Result<()> {
+    let dir = layout.backups();
+    let listed = disk.list(&dir);
+    for (file, _) in listed.map_err(|error| Error::io("list", &dir, error))? {
+        let name = file.strip_prefix(REPLACED);
+        let name = name.and_then(|rest| rest.rsplit_once('-')?.0.parse().ok());
+        if name.is_some_and(|name: ResourceName| !kept.contains(&name)) {
+            let path = dir.join(&file);
+            let removed = disk.remove(&path);
+            removed.map_err(|error| Error::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
 fn failed((path, error): (PathBuf, std::io::Error)) -> Error {
     Error::io("sweep", &path, error)
 }

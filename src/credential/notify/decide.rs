@@ -23,6 +23,8 @@ pub enum State {
     Provisioned,
     /// It ends soon.
     Expiring,
+    /// It is live, and lacks a scope that is asked for.
+    UnderScoped,
     /// There is none.
     Missing,
     /// It is not taken any more.
@@ -34,6 +36,7 @@ impl From<Standing> for State {
         match standing {
             Standing::Provisioned => Self::Provisioned,
             Standing::Expiring => Self::Expiring,
+            Standing::UnderScoped => Self::UnderScoped,
             Standing::Missing => Self::Missing,
             Standing::Dead(_) => Self::Dead,
         }
@@ -250,7 +253,9 @@ fn error(look: &Look<'_>, standing: Standing, wrong: &[Wrong]) -> Option<(Option
     // One that signs its own renewal cannot when it is dead.
     let renews = match standing {
         Standing::Dead(_) => look.credential.source.renews(),
-        Standing::Provisioned | Standing::Expiring | Standing::Missing => look.credential.renews(),
+        Standing::Provisioned | Standing::Expiring | Standing::UnderScoped | Standing::Missing => {
+            look.credential.renews()
+        }
     };
     let help = if renews {
         "`lorectl apply` obtains another"

@@ -28,16 +28,17 @@ fn told_case<'a>(case: &Case<'a>) -> plan::Case<'a> {
             case.desired.map(|desired| &desired.meta),
         ),
         action: case.action,
+        purge: case.purge,
         now: case.now,
     }
 }
 
 /// What stands in the way of a credential besides, and what a reader should know of it.
-pub fn outlook(case: &Case<'_>, runs: &[NextRun]) -> Result<(Option<Hold>, Option<String>)> {
+pub fn outlook(case: &Case<'_>, runs: &[NextRun]) -> Result<(Option<Hold>, Vec<String>)> {
     let case = &told_case(case);
     Ok(match plan::hold(case, runs)? {
-        Some(hold) => (Some(hold), None),
-        None => (None, plan::warning(case)?),
+        Some(hold) => (Some(hold), Vec::new()),
+        None => (None, plan::warnings(case)?),
     })
 }
 

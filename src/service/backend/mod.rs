@@ -20,7 +20,7 @@ use crate::{
         user::{self, Account},
     },
     error::{Code, Error, Result},
-    id::BackendId,
+    id::{BackendId, ResourceName},
     layout::Layout,
     resource::Act,
     service::{
@@ -45,6 +45,8 @@ pub struct Host {
     pub disk: Rc<dyn Disk>,
     /// The time, for the status that a new service begins with.
     pub clock: SystemClock,
+    /// A credential of which someone asks for a new value.
+    pub asked: Option<ResourceName>,
 }
 
 /// Opens the backend of that name. It connects to nothing before it is used.
@@ -54,7 +56,7 @@ pub struct Host {
 pub fn open(id: &BackendId, host: &Host) -> Result<Box<dyn Act>> {
     if *id == STORE {
         let store = Store::new(&host.account, host.layout.clone(), &host.disk, host.clock);
-        return Ok(Box::new(store));
+        return Ok(Box::new(store.asked(host.asked.clone())));
     }
     let inner = open_scheduler(id, host)?;
     let (layout, disk) = (host.layout.clone(), &host.disk);

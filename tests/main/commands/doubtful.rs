@@ -79,8 +79,7 @@ fn what_is_wrong_with_a_token_is_said() {
         fs::set_permissions(&input, fs::Permissions::from_mode(0o600)).unwrap();
         chown(&input, Some(65_533), None).unwrap();
         let ran = world.run("apply -y").exits(1);
-        let text = told(&ran, "");
-        assert!(text.contains("user id 65533"), "{text}");
+        told(&ran.says("user id 65533"), "");
     }
     world.spec("[credentials.app]\nsource = { command = [\"./mint\"], timeout = \"1s\" }\n");
     for (what, script) in [

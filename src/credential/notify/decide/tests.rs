@@ -74,6 +74,7 @@ impl World {
                 obtained_at: Some(start()),
                 expiry: None,
                 renew_at: None,
+                revoke_at: None,
                 due: None,
                 finding: None,
             },
