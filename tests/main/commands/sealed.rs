@@ -402,6 +402,15 @@ fn a_lost_key_is_told_and_a_lost_state_rebuilt() {
         .exits(65)
         .complains("STATE_CORRUPT");
     refused.says("seal.cred is gone");
+    // Nor does another credential make another seal in its place.
+    let spec = read(&host.world.spec_dir().join("lore.toml"));
+    let next = "\n[credentials.next]\nstore = \"systemd-creds\"\nsource = { env = \"TOKEN\" }\n";
+    host.world.file("lore.toml", format!("{spec}{next}"));
+    host.lore("apply -y --target credential.next", CANARY)
+        .exits(1)
+        .says("seal.cred is gone");
+    assert!(!seal.exists() && !host.stored("next", "").exists());
+    host.world.file("lore.toml", &spec);
     fs::rename(&aside, &seal).unwrap();
     for gone in ["state.json", "backups", "journal"] {
         let path = host.world.state().join(gone);
