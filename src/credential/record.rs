@@ -172,12 +172,28 @@ impl Record {
     /// # Errors
     /// `STATE_CORRUPT`, `STATE_NEWER`, or what the disk says; as [`Seal::read`]. Never empty for damaged.
     pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
+        Self::read_with(disk, layout, name, &mut None)
+    }
+
+    /// The same for who reads many: the seal is read for the first that is sealed, and left there.
+    ///
+    /// # Errors
+    /// As [`Record::read`].
+    pub fn read_with(
+        disk: &dyn Disk,
+        layout: &Layout,
+        name: &ResourceName,
+        seal: &mut Option<Seal>,
+    ) -> Result<Option<Self>> {
         let Some(mut record) = decoded::<Self>(disk, layout, name)? else {
             return Ok(None);
         };
         if record.schema_version == SEALED {
-            let seal = Seal::read(disk, layout)?;
-            record.open(&seal, layout, name)?;
+            let seal = match seal {
+                Some(seal) => seal,
+                None => seal.insert(Seal::read(disk, layout)?),
+            };
+            record.open(seal, layout, name)?;
         }
         Ok(Some(record))
     }

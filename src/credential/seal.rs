@@ -34,6 +34,9 @@ const LARGEST: u64 = 64 << 10;
 /// The largest file of a value, in bytes: base64 of the longest one, and some thousand with a TPM.
 pub const FILE_LIMIT: u64 = LONGEST as u64 * 2;
 
+/// What is wrong with a seal that is not there.
+const GONE: &str = "is gone, without which nobody reads the values that are sealed with it";
+
 /// What is sealed, so that no other use of the key makes the same.
 const DOMAIN: &str = "lorectl/credential/record";
 
@@ -68,19 +71,20 @@ impl Seal {
     /// `STATE_CORRUPT` where it is gone or is not opened on this host, with what to remove;
     /// `BACKEND_UNAVAILABLE` where there is no systemd-creds; what the disk says.
     pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Self> {
-        Self::find(disk, layout)?.ok_or_else(|| {
-            let what = "is gone, without which nobody reads the values that are sealed with it";
-            lost(disk, layout, what)
-        })
+        Self::find(disk, layout)?.ok_or_else(|| lost(disk, layout, GONE))
     }
 
-    /// The project's seal, made where there is none: then under the project's lock.
+    /// The project's seal, made where nothing is sealed yet: then under the project's lock.
     ///
     /// # Errors
     /// As [`Seal::read`]; and where systemd-creds has no key to encrypt with.
     pub fn make(disk: &dyn Disk, layout: &Layout) -> Result<Self> {
         if let Some(seal) = Self::find(disk, layout)? {
             return Ok(seal);
+        }
+        // Another one in its place would keep it from being brought back.
+        if !sealed(disk, layout).is_empty() {
+            return Err(lost(disk, layout, GONE));
         }
         let bytes: [u8; KEY] = random::bytes()
             .map_err(|error| Error::new(Code::Io, "cannot draw a key").because(error))?;

@@ -265,9 +265,9 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
             "make it a service of `systemd-system` with the same `user`, or apply it as that user";
         return Err(vec![Problem::at("/scheduler", message).suggest(help)]);
     }
-    let mut uses = declared.uses().into_iter();
+    let mut references = declared.uses().into_iter();
     if service.scheduler != Scheduler::SystemdSystem
-        && let Some((at, name)) = uses.find(|(_, name)| service.sealed.contains(*name))
+        && let Some((at, name)) = references.find(|(_, name)| service.sealed.contains(*name))
     {
         let message = format!(
             "`{name}` is encrypted for the system's manager, and `{}` cannot open it",

@@ -369,7 +369,7 @@ impl Store {
         };
         // The record names every place before one is written, so that none is forgotten.
         let mut announced = record.clone();
-        let file = self.file(name, &mut announced, memento.file.as_deref())?;
+        let file = file(name, &mut announced, memento.file.as_deref())?;
         // What a delivery replaces and nobody else has is kept first.
         for (one, before) in &memento.places {
             let known = memento.record.as_ref().unwrap_or(record);
@@ -438,30 +438,6 @@ impl Store {
             made.map_err(|error| Error::io("make", &dir, error))?;
         }
         Ok(())
-    }
-
-    /// The file of the value in use, which the record then knows; `there` is what is on the disk.
-    fn file(
-        &self,
-        name: &ResourceName,
-        record: &mut Record,
-        there: Option<&[u8]>,
-    ) -> Result<Zeroizing<Vec<u8>>> {
-        let value = record.current().map(|one| one.value.value());
-        let Some(value) = value else {
-            return Err(Error::new(Code::Internal, "there is no value to store"));
-        };
-        if !record.is_sealed()? {
-            let bytes = Zeroizing::new(value.expose_secret().as_bytes().to_vec());
-            record.set_stored_as(None);
-            return Ok(bytes);
-        }
-        let bytes = match there.filter(|there| record.is_stored_as(there)) {
-            Some(there) => there.to_vec(),
-            None => seal::value_file(name, value)?,
-        };
-        record.set_stored_as(Some(&bytes));
-        Ok(Zeroizing::new(bytes))
     }
 
     pub(super) fn store(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
@@ -646,7 +622,7 @@ impl Store {
             self.directories(name)?;
             let mut record = record.clone();
             if record.current().is_some() {
-                let file = self.file(name, &mut record, memento.file.as_deref())?;
+                let file = file(name, &mut record, memento.file.as_deref())?;
                 self.store(name, &file)?;
             } else {
                 let path = self.layout.secret_value(name);
@@ -731,6 +707,29 @@ impl Asked {
         let help = format!("look at `systemctl status {first}`");
         Some(Error::new(Code::ApplyFailed, all.join("; ")).suggest(help))
     }
+}
+
+/// The file of the value in use, which the record then knows; `there` is what is on the disk.
+fn file(
+    name: &ResourceName,
+    record: &mut Record,
+    there: Option<&[u8]>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let value = record.current().map(|one| one.value.value());
+    let Some(value) = value else {
+        return Err(Error::new(Code::Internal, "there is no value to store"));
+    };
+    if !record.is_sealed()? {
+        let bytes = Zeroizing::new(value.expose_secret().as_bytes().to_vec());
+        record.set_stored_as(None);
+        return Ok(bytes);
+    }
+    let bytes = match there.filter(|there| record.is_stored_as(there)) {
+        Some(there) => there.to_vec(),
+        None => seal::value_file(name, value)?,
+    };
+    record.set_stored_as(Some(&bytes));
+    Ok(Zeroizing::new(bytes))
 }
 
 /// How long another process may take with the files of a directory.

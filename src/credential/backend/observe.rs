@@ -23,7 +23,7 @@ use super::{
         image::{self, DUE, SOURCE, STORED, TAKEN_IN, VALUE},
         key::Key,
         record::{Outline, Record},
-        seal::FILE_LIMIT,
+        seal::{FILE_LIMIT, Seal},
         source::{self, Look},
         spot::Claims,
     },
@@ -40,12 +40,13 @@ impl Observe for Store {
         let key = Key::read(disk, &self.layout)?;
         let others = others(disk, &self.layout);
         let mut resources = BTreeMap::new();
+        let mut seal = None;
         let entries = scope.entries.iter().filter(|entry| *entry.backend == STORE);
         for (at, entry) in entries.enumerate() {
             if at % TURN == 0 {
                 tokio::task::yield_now().await;
             }
-            if let Some(seen) = self.look(entry, key.as_ref(), &others) {
+            if let Some(seen) = self.look(entry, key.as_ref(), &others, &mut seal) {
                 resources.insert(entry.address.clone(), seen);
             }
         }
@@ -196,6 +197,7 @@ impl Store {
         entry: &ScopeEntry<'_>,
         key: Option<&Key>,
         others: &Claims<ProjectName>,
+        seal: &mut Option<Seal>,
     ) -> Option<Seen> {
         let disk = self.disk.as_ref();
         let name = &entry.address.name;
@@ -222,7 +224,7 @@ impl Store {
             let reason = format!("the project `{project}` delivers to {target} too{same}");
             return Some(Seen::Foreign { reason });
         }
-        let mut record = match Record::read(disk, &self.layout, name) {
+        let mut record = match Record::read_with(disk, &self.layout, name, seal) {
             Ok(Some(record)) => record,
             Ok(None) => return None,
             Err(error) => return Some(unknown(&error)),
