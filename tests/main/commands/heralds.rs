@@ -1,7 +1,7 @@
 //! Others are told of what becomes of credentials: once, whatever ends the program in between, and
 //! nothing of a value.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::Value;
 
@@ -399,9 +399,11 @@ fn many_are_told_of_in_one_go_and_a_recovery_never_before_its_trouble() {
     let (issuer, hook) = (story.issuer.url(""), story.hook.url("/hook"));
     let mut spec = format!("[notify.ops]\nwebhook = \"{hook}\"\n");
     for at in 0..40 {
-        spec.push_str(&format!(
+        write!(
+            spec,
             "[credentials.c{at}]\nprovider = \"gitlab\"\nbase_url = \"{issuer}\"\nsource = {{ env = \"GL\" }}\nnotify = [\"ops\"]\n"
-        ));
+        )
+        .unwrap();
     }
     story.world.spec(&spec);
     story.at(NOW, "apply -y", FIRST).exits(0).quiet();
