@@ -361,19 +361,19 @@ impl Order<'_> {
     ) -> Result<std::result::Result<Approval, Done>> {
         let (_, situation, plan) = self.plan(wish, &Approved::Beforehand).await?;
         let is_needed = plan.has_changes() || !situation.memory.open_journals.is_empty();
-        if !is_needed && plan.refusals.is_empty() && self.options.destroy.is_none() {
-            let looked = tidings::looked_after(&situation, &plan, &Report::default());
-            let layout = self.context.layout(self.project.clone());
-            tidings::tell(self.context, &layout, &looked).await;
-        }
         let unapproved = Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
             .suggest("say `-y`, or give a plan file made with `lorectl plan --out FILE`");
         if self.context.json() {
-            return self.answer(&situation, &plan, is_needed.then_some(unapproved));
+            let answer = self.answer(&situation, &plan, is_needed.then_some(unapproved));
+            if !is_needed {
+                self.tell(&situation, &plan).await;
+            }
+            return answer;
         }
         show_before(self.context, &plan)?;
         refuse(&plan)?;
         if !is_needed {
+            self.tell(&situation, &plan).await;
             return Ok(Err(nothing_to_do(&plan)));
         }
         if !self.context.console.can_ask {
@@ -387,6 +387,15 @@ impl Order<'_> {
             Error::new(Code::Internal, "a plan cannot be written").because(error)
         })?;
         Ok(Ok(approval::read(&bytes)?))
+    }
+
+    /// Tells others what is news of credentials, where nothing is to be done.
+    async fn tell(&self, situation: &Situation, plan: &Plan) {
+        if plan.refusals.is_empty() && self.options.destroy.is_none() {
+            let looked = tidings::looked_after(situation, plan, &Report::default());
+            let layout = self.context.layout(self.project.clone());
+            tidings::tell(self.context, &layout, &looked).await;
+        }
     }
 
     /// What a program gets that did not approve: it is never asked.

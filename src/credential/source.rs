@@ -84,7 +84,7 @@ pub fn look(disk: &dyn Disk, credential: &Credential) -> Look {
 }
 
 /// Who else could have written a program, if someone could: it is run with the rights of who applies.
-fn foreign_program(disk: &dyn Disk, program: &Path) -> Option<String> {
+pub(super) fn foreign_program(disk: &dyn Disk, program: &Path) -> Option<String> {
     let resolved = disk.resolve(program).ok()??;
     let stat = disk.stat(&resolved).ok()??;
     if stat.owner.uid != 0 && stat.owner.uid != disk.identity().uid {

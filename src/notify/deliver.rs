@@ -22,7 +22,7 @@ use super::{
 use crate::{
     effect::{
         clock::Clock,
-        disk::Disk,
+        disk::{Disk, Durability},
         http::{Http, Method, Request},
         lock::Lock,
         process::{self, Command, End, Limits, Stopwatch},
@@ -70,6 +70,8 @@ pub struct Sender<'a> {
     pub home: &'a Path,
     /// Reads the value of a credential.
     pub credential: &'a dyn Fn(&ResourceName) -> address::Value,
+    /// Why a program is not run, in words that follow its path; `None` is all well.
+    pub distrusts: &'a dyn Fn(&Path) -> Option<String>,
     /// Sends requests.
     pub http: &'a Http,
     /// One permit, which whoever runs a command holds: whatever is below this process meanwhile is taken
@@ -196,6 +198,7 @@ impl<'a> Sender<'a> {
         Writer {
             disk: self.disk,
             dir: self.dir,
+            durability: Durability::Now,
         }
     }
 
@@ -279,6 +282,11 @@ impl<'a> Sender<'a> {
         let _turn = self.turn.acquire().await.ok()?;
         if !self.may_start() {
             return None;
+        }
+        let program = argv.first().map_or(Path::new("/"), Path::new);
+        if let Some(why) = (self.distrusts)(program) {
+            let why = format!("it is not run: {} {why}", program.display());
+            return Some(Attempt::Later(why, None));
         }
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut env = vec![

@@ -571,6 +571,7 @@ mod tests {
         let writer = Writer {
             disk: &RealDisk,
             dir: &world.layout.data(&world.service.name),
+            durability: crate::effect::disk::Durability::Now,
         };
         let change = |outbox: &mut crate::service::notify::courier::Outbox| {
             let never = Attempt::Never("it answered 404".to_owned());

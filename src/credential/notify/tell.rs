@@ -11,10 +11,10 @@ use super::{
     message::{Case, Message},
 };
 use crate::{
-    credential::{backend, definition::Credential, facts::Facts, record::Record, scrub::Scrubber},
+    credential::{backend, record::Record, scrub::Scrubber, source::foreign_program},
     effect::{
         clock::Clock,
-        disk::{Disk, EntryKind},
+        disk::{Disk, Durability, EntryKind},
         http::Http,
         process::{Limits, Stopwatch},
         user::Account,
@@ -89,6 +89,21 @@ struct Due {
     unkept: Option<Outbox>,
 }
 
+/// What became of one look.
+enum Kept {
+    /// Something waits to be sent.
+    Due(Box<Due>),
+    /// What others know was written, and nothing waits.
+    Quiet,
+    /// Nothing was written, and nothing waits.
+    Nothing,
+}
+
+fn knows_no_trouble(outbox: &Outbox) -> bool {
+    let told = outbox.told.as_ref();
+    told.is_none_or(|told| told.trouble.is_none())
+}
+
 /// Who tells others of credentials.
 #[derive(Clone, Copy)]
 pub struct Teller<'a> {
@@ -114,95 +129,118 @@ impl Teller<'_> {
     /// the project's lock.
     pub async fn post(&self, looked: &[Looked]) -> Posted {
         let mut posted = Posted::default();
-        let mut scrubber = None;
+        let (mut scrubber, mut is_any_quiet) = (None, false);
         for one in looked {
             // One that cannot be read is told of by whoever observes it.
             let known = backend::facts(self.disk, self.layout, &one.name, self.clock.now());
             let Ok(Some((credential, facts))) = known else {
                 continue;
             };
-            let due = self
-                .post_one(
-                    one,
-                    &credential,
-                    &facts,
-                    &mut scrubber,
-                    &mut posted.warnings,
-                )
-                .await;
-            posted.due.extend(due);
+            let look = Look {
+                credential: &credential,
+                facts: &facts,
+                renewal: one.renewal.as_deref(),
+                now: self.clock.now(),
+            };
+            let kept = self.post_one(&look, &mut scrubber, &mut posted.warnings);
+            match kept.await {
+                Kept::Due(due) => posted.due.push(*due),
+                Kept::Quiet => is_any_quiet = true,
+                Kept::Nothing => {}
+            }
+        }
+        if is_any_quiet {
+            // What a failure of the power would lose is no more than that all is well.
+            let _ = self.disk.sync_fs(&self.layout.secrets());
         }
         posted
     }
 
     async fn post_one(
         &self,
-        looked: &Looked,
-        credential: &Credential,
-        facts: &Facts,
+        look: &Look<'_>,
         scrubber: &mut Option<Scrubber>,
         warnings: &mut Vec<String>,
-    ) -> Option<Due> {
-        let now = self.clock.now();
-        let dir = self.layout.secret(&looked.name);
-        if credential.notify.is_empty() {
+    ) -> Kept {
+        let (name, sinks) = (&look.credential.name, &look.credential.notify);
+        let dir = self.layout.secret(name);
+        if sinks.is_empty() {
             // Whoever hears of it later hears of what is news then.
             let _ = self.disk.remove(&file::path(&dir));
-            return None;
+            return Kept::Nothing;
         }
-        let look = Look {
-            credential,
-            facts,
-            renewal: looked.renewal.as_deref(),
-            now,
-        };
         let mut due = Due {
-            name: looked.name.clone(),
+            name: name.clone(),
             dir,
-            sinks: credential.notify.clone(),
+            sinks: sinks.clone(),
             unkept: None,
         };
+        let mut is_quiet = false;
         match file::read::<Message>(self.disk, &due.dir) {
             Stored::Good(outbox) => {
-                let news = decide::decide(outbox.told.as_ref(), &look);
+                let news = decide::decide(outbox.told.as_ref(), look);
                 let mut next = outbox.clone();
-                next.keep_known(&due.sinks, false);
+                next.keep_known(sinks, false);
                 next.told = Some(news.told);
                 if news.events.is_empty() && next == outbox {
-                    return (!outbox.is_quiet()).then_some(due);
+                    return if outbox.is_quiet() {
+                        Kept::Nothing
+                    } else {
+                        Kept::Due(Box::new(due))
+                    };
                 }
+                is_quiet = news.events.is_empty()
+                    && next.is_quiet()
+                    && [&outbox, &next].into_iter().all(knows_no_trouble);
             }
             // It is set aside.
             Stored::Damaged(_) => {}
             Stored::Newer(version) => {
                 warnings.push(format!(
-                    "credential.{}: nothing is told of it: its outbox has version {version}, newer than this lorectl reads",
-                    looked.name
+                    "credential.{name}: nothing is told of it: its outbox has version {version}, newer than this lorectl reads"
                 ));
-                return None;
+                return Kept::Nothing;
             }
         }
-        let scrubber = scrubber.get_or_insert_with(|| self.scrubber());
+        if !is_quiet && scrubber.is_none() {
+            *scrubber = Some(self.scrubber());
+        }
+        let scrubber = scrubber.as_ref();
         let writer = Writer {
             disk: self.disk,
             dir: &due.dir,
+            // A thousand of which all is well are made durable together.
+            durability: if is_quiet {
+                Durability::Batch
+            } else {
+                Durability::Now
+            },
         };
         let updated = writer
-            .update(now, |outbox: &mut Outbox| {
+            .update(look.now, |outbox: &mut Outbox| {
                 let before = outbox.told.clone();
-                let news = decide::decide(before.as_ref(), &look);
-                let letters = self.letters(&look, before.as_ref(), &news, scrubber);
-                for (sink, message) in letters {
-                    outbox.push(sink, message, now);
+                let news = decide::decide(before.as_ref(), look);
+                let Some(scrubber) = scrubber else {
+                    // Another was faster; what is news since is told at the next look.
+                    if news.events.is_empty() {
+                        outbox.told = Some(news.told);
+                    }
+                    return;
+                };
+                for (sink, message) in self.letters(look, before.as_ref(), &news, scrubber) {
+                    outbox.push(sink, message, look.now);
                 }
-                outbox.keep_known(&credential.notify, false);
+                outbox.keep_known(sinks, false);
                 outbox.told = Some(news.told);
             })
             .await;
-        let of = |warning| format!("credential.{}: {warning}", looked.name);
+        let of = |warning| format!("credential.{name}: {warning}");
         warnings.extend(updated.warnings.into_iter().map(of));
+        if updated.outbox.is_quiet() {
+            return Kept::Quiet;
+        }
         due.unkept = (!updated.kept).then_some(updated.outbox);
-        Some(due)
+        Kept::Due(Box::new(due))
     }
 
     /// Who is told what.
@@ -268,6 +306,7 @@ impl Teller<'_> {
                     pings: false,
                     home: &self.account.home,
                     credential,
+                    distrusts: &|program| foreign_program(self.disk, program),
                     http,
                     turn,
                     is_wanted: &|| false,

@@ -81,6 +81,8 @@ pub struct Writer<'a> {
     pub disk: &'a dyn Disk,
     /// The directory that it is in, which must be there. Its owner is the file's.
     pub dir: &'a Path,
+    /// When what it writes is to be on the disk: at once, where anything waits.
+    pub durability: Durability,
 }
 
 /// What an update came to.
@@ -95,7 +97,7 @@ pub struct Updated<M: Letter> {
 }
 
 impl Writer<'_> {
-    /// Reads, changes and durably writes the outbox, with other writers kept out. It never fails: what
+    /// Reads, changes and writes the outbox, with other writers kept out. It never fails: what
     /// cannot be kept is in what it returns, to be told at once.
     ///
     /// A damaged one is set aside, a newer one left alone.
@@ -152,7 +154,7 @@ impl Writer<'_> {
         let mut text = serde_json::to_vec(outbox)?;
         text.push(b'\n');
         let owner = self.disk.stat(self.dir)?.map(|stat| stat.owner);
-        self.disk.write(&path, &text, 0o600, owner, Durability::Now)
+        self.disk.write(&path, &text, 0o600, owner, self.durability)
     }
 }
 

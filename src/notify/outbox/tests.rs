@@ -138,7 +138,11 @@ fn what_was_kept_is_there_after_every_crash() {
         .build()
         .unwrap();
     let push = |disk: &SimDisk, run: &str| {
-        let writer = Writer { disk, dir: &data };
+        let writer = Writer {
+            disk,
+            dir: &data,
+            durability: Durability::Now,
+        };
         let change =
             |outbox: &mut Outbox| outbox.push(name("ops"), message(run, Event::Failed), now());
         runtime.block_on(writer.update(now(), change)).kept

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     effect::{
         clock::Clock,
-        disk::Disk,
+        disk::{Disk, Durability},
         http::Http,
         process::{Limits, Stopwatch},
         user::Account,
@@ -113,6 +113,7 @@ impl<'a> Courier<'a> {
         let writer = Writer {
             disk: self.disk,
             dir: &dir,
+            durability: Durability::Now,
         };
         writer.update(self.clock.now(), change).await
     }
@@ -187,6 +188,8 @@ impl<'a> Courier<'a> {
             pings: self.service.ping.is_some(),
             home: &self.account.home,
             credential: &|name| self.credentials.read(self.disk, name),
+            // It is run as who the service's own programs are run as.
+            distrusts: &|_| None,
             http: &self.http,
             turn: &Semaphore::new(1),
             is_wanted: &|| self.is_wanted(),

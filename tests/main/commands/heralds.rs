@@ -1,7 +1,7 @@
 //! Others are told of what becomes of credentials: once, whatever ends the program in between, and
 //! nothing of a value.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::Value;
 
@@ -348,8 +348,21 @@ notify = ["ops", "web"]
         .exits(0)
         .says("notify.web ← credential.url (slack)");
     at(NOW, "apply -y").exits(0).quiet();
+    // A plan that is made elsewhere finds the same program.
+    at(NOW, "observe --out seen.json").exits(0);
+    let elsewhere = at(NOW, "plan --observed seen.json --detailed-exitcode");
+    elsewhere.exits(0).says("No changes");
     story.issuer.answer([revoked()]);
-    at("2026-02-03T05:00:00Z", "reconcile").exits(77);
+    // Whoever applies runs no program that anyone can rewrite.
+    let program = story.world.spec_dir().join("tell");
+    let mode = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    let ran = at("2026-02-03T05:00:00Z", "reconcile").exits(77);
+    ran.says("notify.ops was not told: it is not run: ")
+        .says("can be written by anyone; it is tried again");
+    assert!(!out.join("words").exists());
+    mode(0o755);
+    at("2026-02-03T05:05:00Z", "reconcile").exits(77).quiet();
     assert_eq!(
         fs::read_to_string(out.join("words")).unwrap(),
         "failed gl acme\n"
@@ -378,6 +391,45 @@ notify = ["ops", "web"]
         "{outbox}"
     );
     assert!(!said.contains("canary"));
+}
+
+#[test]
+fn many_are_told_of_in_one_go_and_a_recovery_never_before_its_trouble() {
+    let story = Story::new("");
+    let (issuer, hook) = (story.issuer.url(""), story.hook.url("/hook"));
+    let mut spec = format!("[notify.ops]\nwebhook = \"{hook}\"\n");
+    for at in 0..40 {
+        write!(
+            spec,
+            "[credentials.c{at}]\nprovider = \"gitlab\"\nbase_url = \"{issuer}\"\nsource = {{ env = \"GL\" }}\nnotify = [\"ops\"]\n"
+        )
+        .unwrap();
+    }
+    story.world.spec(&spec);
+    story.at(NOW, "apply -y", FIRST).exits(0).quiet();
+    story.issuer.answer([revoked()]);
+    story.hook.answer([Answer::status(500)]);
+    let ran = story
+        .at("2026-02-03T05:00:00Z", "reconcile", FIRST)
+        .exits(77);
+    ran.says("notify.ops was not told: it answered 500; it is tried again (of 40 credentials)");
+    assert_eq!(story.heard().len(), 40);
+    story.issuer.answer([live("2026-12-01")]);
+    story.hook.answer([Answer::status(200)]);
+    // Both wait by now, and are told in their order.
+    story
+        .at("2026-02-04T05:00:00Z", "apply -y", SECOND)
+        .exits(0)
+        .quiet();
+    let heard: Vec<(String, String)> = (story.hook.seen()[40..].iter())
+        .map(|seen| (text(&body(seen)["credential"]), text(&body(seen)["event"])))
+        .collect();
+    assert_eq!(heard.len(), 80);
+    for at in 0..40 {
+        let own = heard.iter().filter(|(name, _)| *name == format!("c{at}"));
+        let events: Vec<&str> = own.map(|(_, event)| event.as_str()).collect();
+        assert_eq!(events, ["failed", "recovered"], "c{at}");
+    }
 }
 
 #[test]
