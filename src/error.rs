@@ -120,7 +120,7 @@ codes! {
         "Another lorectl holds the lock; the message says who, since when and from where. It is freed when that process ends, however it ends, so there is nothing to delete. Try again later.";
     /// Nobody said yes.
     NotApproved = "NOT_APPROVED", Refused,
-        "Nothing was applied, because nobody approved it: without a terminal to ask on, `apply` wants `-y` or a plan file. With a plan file, what would change must be in it: each change that is not was listed, and nothing was done.\n\nWhat only drifted on the host since the file was made is no reason to refuse. It is left as it is and listed, and the rest goes on; `lorectl plan` shows it, for the next approval.";
+        "Nothing was applied, because nobody approved it: without a terminal to ask on, `apply` wants `-y` or a plan file. With a plan file, what would change must be in it: each change that is not was listed, and nothing was done.\n\nWhat only drifted on the host since the file was made is no reason to refuse. It is left as it is and listed, and the rest goes on; `lorectl plan` shows it, for the next approval.\n\n`credential validate` ends so for a credential that was never applied and whose provider is asked with another credential's value too: that goes only where an apply has said.";
     /// `--deny` forbids an action.
     Denied = "DENIED", Refused,
         "The plan holds an action that `--deny` forbids. Nothing was changed.";

@@ -39,7 +39,7 @@ pub struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter();
         let (_, value) = named.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some(value)

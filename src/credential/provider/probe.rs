@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use url::form_urlencoded::Serializer;
 
@@ -19,7 +21,7 @@ use crate::{
     id::Timestamp,
 };
 
-/// How long a request of a probe may take, from the name's resolution to the last byte of the answer.
+/// How long a probe may take, from the name's resolution to the last byte of the last answer.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most that is read of an answer's body, in bytes.
@@ -38,7 +40,7 @@ pub struct Endpoint<'a> {
     pub params: &'a BTreeMap<String, String>,
     /// Secrets for the `{name}`s of the request, as `client_secret`.
     pub secrets: &'a BTreeMap<String, SecretString>,
-    /// How long a request may take; [`PROBE_TIMEOUT`] but in tests.
+    /// How long a probe may take; [`PROBE_TIMEOUT`] but in tests.
     pub timeout: Duration,
 }
 
@@ -84,6 +86,8 @@ impl Provider {
         wanted: &BTreeSet<String>,
         now: Timestamp,
     ) -> Finding {
+        // The second request has what the first leaves of the time.
+        let over = pin!(tokio::time::sleep(endpoint.timeout));
         let finding = self.first(endpoint, token, wanted, now).await;
         let Some(detail) = &self.detail else {
             return finding;
@@ -91,14 +95,17 @@ impl Provider {
         if !finding.status.is_live() {
             return finding;
         }
-        match self.ask(&detail.request, endpoint, token).await {
-            Ok(response) => {
+        let asked = pin!(self.ask(&detail.request, endpoint, token));
+        let why = match select(asked, over).await {
+            Either::Left((Ok(response), _)) => {
                 let answer = answer(&response, endpoint, token);
-                self.add_detail(finding, &answer, wanted)
+                return self.add_detail(finding, &answer, wanted);
             }
-            Err(Silence::Lacks(name)) => Self::without_detail(finding, &lacks(&name)),
-            Err(Silence::Unanswered(fault)) => Self::without_detail(finding, &fault.to_string()),
-        }
+            Either::Left((Err(Silence::Lacks(name)), _)) => lacks(&name),
+            Either::Left((Err(Silence::Unanswered(fault)), _)) => fault.to_string(),
+            Either::Right(((), _)) => Fault::TimedOut.to_string(),
+        };
+        Self::without_detail(finding, &why)
     }
 
     /// What the first request tells.

@@ -275,7 +275,7 @@ pub struct Unlisted {
 }
 
 /// A second request, for what the answer about a live token does not say: a list of tokens. It goes to the
-/// same base URL. Whatever is answered, the token stays live; but an end that cannot be read is an error.
+/// same base URL. Whatever is answered, the token is taken; but an end that cannot be read is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ProviderDetail")]

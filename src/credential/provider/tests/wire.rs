@@ -247,6 +247,21 @@ async fn a_second_request_goes_where_the_first_went_and_changes_no_verdict() {
         assert_eq!(finding.expiry, None);
     }
     assert_eq!(other.seen().len(), 0);
+    let listener = Listener::start([who(), Say::Hang]);
+    let base = HttpUrl::parse(&listener.url("/")).unwrap();
+    let http = Http::default();
+    let endpoint = Endpoint {
+        timeout: Duration::from_millis(300),
+        ..Endpoint::new(&http, &base, None)
+    };
+    let (npm, token, none) = (
+        builtin("npm").unwrap(),
+        SecretString::from(NPM),
+        BTreeSet::new(),
+    );
+    let finding = npm.probe_at(&endpoint, &token, &none, now()).await;
+    assert_eq!((finding.status, finding.partial), (Status::Live, true));
+    assert!(finding.detail.unwrap().ends_with("no answer in time"));
     // Of a token that is not live no more is asked.
     for first in [says(200, "", "{}"), Say::status(401), Say::status(500)] {
         let listener = Listener::start([first]);
