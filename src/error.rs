@@ -114,7 +114,7 @@ codes! {
         "A state was to be imported where there is one, or where one was lost. Neither is given up without being asked to: what is applied here would be forgotten.\n\n`lorectl state list` shows what there is, `lorectl state repair` brings back a lost one, and `lorectl state import FILE --overwrite` puts the import in its place; the old state is kept in `backups/`.";
     /// Writing or reading failed.
     Io = "IO", Failed,
-        "Reading or writing a file failed; the message names the file and the cause (a full disk, a permission, a read-only mount). Nothing was left half-written: every write is to a temporary file that replaces the old one whole.";
+        "Reading or writing a file failed; the message names the file and the cause (a full disk, a failing one, what is no regular file). Nothing was left half-written: every write is to a temporary file that replaces the old one whole.";
     /// Another process holds the lock.
     LockHeld = "LOCK_HELD", Later,
         "Another lorectl holds the lock; the message says who, since when and from where. It is freed when that process ends, however it ends, so there is nothing to delete. Try again later.";
@@ -165,7 +165,7 @@ codes! {
         "This user has no running systemd manager, so there is nothing to schedule with. `loginctl enable-linger USER` (as root) starts one now and at every boot.";
     /// The rights do not suffice.
     NotPermitted = "NOT_PERMITTED", NotPermitted,
-        "This needs rights that the current user has not. The message names what was tried.";
+        "This needs rights that the current user has not, or a place cannot be written by anybody: a mount that is read-only, a directory that is immutable. The message names what was tried.";
     /// Apply failed and put back what it had changed.
     ApplyFailed = "APPLY_FAILED", Failed,
         "A step failed. Everything connected to it is as it was before; what has no connection to it was applied and stays. `lorectl plan` shows what is left to do.";

@@ -353,7 +353,7 @@ pub fn writable(dir: &Path) -> Result<()> {
         ),
         Err(Errno::EPERM) => refused(
             "is immutable",
-            format!("`lsattr -d {shown}` shows it; `chattr -i {shown}` lifts it"),
+            format!("`chattr -i {shown}` lifts that, which `lsattr -d {shown}` shows"),
         ),
         Ok(()) | Err(_) => Ok(()),
     }
