@@ -18,6 +18,8 @@
 //! `run.json` and status whether it is due and may run, runs its stages and records what became of
 //! them.
 //!
+//! What others are told, of runs and of credentials, is in an outbox of [`notify`] before it is sent.
+//!
 //! Only [`view`] prints, and only [`effect`] touches the operating system. Imports run one way, from
 //! [`cli`] down to [`id`]; a test holds them to it.
 

@@ -157,8 +157,7 @@ impl<'a> Sender<'a> {
             };
             busy.remove(&sink);
             let Some(attempt) = attempt else {
-                // Its turn did not come in time; nor will another's.
-                is_stuck = true;
+                // Its turn did not come in time.
                 continue;
             };
             let now = now_by();
@@ -187,6 +186,9 @@ impl<'a> Sender<'a> {
         }
         drop(sending);
         drop(lock);
+        if !is_stuck && !self.may_start() {
+            note_late(&outbox, now_by(), &mut said);
+        }
         warnings.extend(
             said.into_iter()
                 .map(|(sink, what)| format!("notify.{sink} was not told: {what}")),
@@ -315,6 +317,18 @@ impl<'a> Sender<'a> {
                 Err(error) => Attempt::Later(format!("it could not be started: {error}"), None),
             },
         )
+    }
+}
+
+/// Says of whom there was no time to tell.
+fn note_late<M: Letter>(
+    outbox: &Outbox<M>,
+    now: Timestamp,
+    said: &mut BTreeMap<ResourceName, String>,
+) {
+    for waiting in outbox.due(now) {
+        let late = || "there was no time left; it is tried again".to_owned();
+        said.entry(waiting.sink.clone()).or_insert_with(late);
     }
 }
 
