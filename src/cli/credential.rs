@@ -316,7 +316,9 @@ fn judged(
 ) -> (Status, Option<String>) {
     let asks_nobody = finding.status == Status::NotImplemented && !issuer::tells(credential);
     match expiry {
-        Some(expiry) if expiry.at <= now && !finding.status.is_dead() => {
+        Some(expiry)
+            if expiry.at <= facts::by_issuer(finding, now) && !finding.status.is_dead() =>
+        {
             let takes = if finding.status.is_live() {
                 "; its issuer still takes it"
             } else {

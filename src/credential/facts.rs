@@ -300,16 +300,12 @@ impl Facts {
 
     /// How far our clock and the issuer's were apart when it was asked, if they were too far.
     pub fn skewed(&self) -> Option<policy::Skewed> {
-        let finding = self.finding.as_ref()?;
-        policy::skew(finding.issuer_time?, finding.probed_at).err()
+        skewed(self.finding.as_ref()?)
     }
 
-    /// An instant of ours as the issuer has it, whose clock decides when a token ends: the same but where
-    /// the two are too far apart.
+    /// An instant of ours as the issuer has it: see [`by_issuer`].
     pub(super) fn by_issuer(&self, now: Timestamp) -> Timestamp {
-        self.skewed().map_or(now, |apart| {
-            now.plus_seconds(apart.issuer.seconds_since(apart.ours))
-        })
+        (self.finding.as_ref()).map_or(now, |finding| by_issuer(finding, now))
     }
 
     /// The scopes that are asked for and that its issuer does not list.
@@ -339,6 +335,18 @@ impl Facts {
             Some(_) | None => Standing::Provisioned,
         }
     }
+}
+
+fn skewed(finding: &Finding) -> Option<policy::Skewed> {
+    policy::skew(finding.issuer_time?, finding.probed_at).err()
+}
+
+/// An instant of ours as the issuer has it, whose clock decides when a token ends: the same but where
+/// the two are too far apart.
+pub fn by_issuer(finding: &Finding, now: Timestamp) -> Timestamp {
+    skewed(finding).map_or(now, |apart| {
+        now.plus_seconds(apart.issuer.seconds_since(apart.ours))
+    })
 }
 
 /// How a credential stands.

@@ -18,7 +18,6 @@ use crate::{
     effect::{clock::Clock, lock::Lock},
     error::{Error, Result},
     id::{ResourceName, Timestamp},
-    retry,
 };
 
 /// How long the holder of the lock is waited for: longer than a mint may take.
@@ -261,10 +260,9 @@ impl Flight<'_> {
                 Err(Failure::Mint(fault))
             }
         };
-        let seed = retry::derive(self.seed, 0);
         let learn = |health: &mut Health| match &result {
             Ok(_) | Err(Failure::NotKept { .. }) => health.succeeded(self.credential),
-            Err(Failure::Mint(fault)) => health.failed(self.credential, fault, after, seed),
+            Err(Failure::Mint(fault)) => health.failed(self.credential, fault, after, self.seed),
             Err(Failure::Busy | Failure::Store(_)) => {}
         };
         let ((), met) = self.records.update(self.endpoint, after, learn).await;

@@ -133,7 +133,7 @@ fn a_plan_says_when_the_value_before_is_revoked() {
     let server = Listener::issuer([given("access-one")]);
     let url = server.url("");
     let world = world(&format!(
-        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\n[credentials.other]\nsource = {{ env = \"GL\" }}\nexpiry = {{ at = \"2027-01-01\" }}\n"
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\", revoke_url = \"{url}/revoke\" }} }}\nrotate = {{ before = \"2h\" }}\n[credentials.other]\nsource = {{ env = \"GL\" }}\nexpiry = {{ at = \"2027-01-01\" }}\n"
     ));
     let at = |words: &str, now: &str| {
         let call = with_token(&world, words);
