@@ -17,6 +17,7 @@ pub mod finding;
 pub mod image;
 pub mod issuer;
 pub mod key;
+pub mod known;
 pub mod mint;
 pub mod plan;
 pub mod provider;
