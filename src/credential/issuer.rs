@@ -8,6 +8,7 @@ use crate::{
     effect::{
         disk::Disk,
         http::{Http, HttpUrl},
+        process::Stopwatch,
     },
     error::{Code, Error, Result},
     id::Timestamp,
@@ -83,6 +84,25 @@ pub fn roots(disk: &dyn Disk, credential: &Credential) -> Result<Option<Vec<u8>>
 
 /// Asks the issuer what a value is worth, at the URL of that definition and nowhere else.
 pub async fn probe(
+    http: &Http,
+    credential: &Credential,
+    roots: Option<&[u8]>,
+    value: &SecretString,
+    now: Timestamp,
+) -> Finding {
+    let watch = Stopwatch::start();
+    let finding = ask(http, credential, roots, value, now).await;
+    tracing::info!(
+        credential = %credential.name,
+        host = host(credential),
+        verdict = %finding.status,
+        ms = watch.elapsed_ms(),
+        "asked what it is worth"
+    );
+    finding
+}
+
+async fn ask(
     http: &Http,
     credential: &Credential,
     roots: Option<&[u8]>,

@@ -143,6 +143,7 @@ impl Record {
             return Ok(None);
         };
         let shown = path.display();
+        tracing::trace!(path = %shown, "read a secret's file");
         let refused = |code, what: String, help: String| {
             Err(Error::new(code, format!("{shown} {what}")).suggest(help))
         };

@@ -119,6 +119,7 @@ fn file(disk: &dyn Disk, credential: &Credential, path: &Path, trusted: bool) ->
         Ok(None) => return Look::Nothing(missing(credential, "is not there", String::new())),
         Err(error) => return failed(error),
     };
+    tracing::trace!(path = %shown, "read a secret's file");
     let own = disk.identity().uid;
     if !trusted && read.mode & 0o007 != 0 {
         let help = format!("`chmod 600 {shown}`, and have the issuer make another token");

@@ -24,7 +24,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use crate::id::Timestamp;
+use crate::{effect::process::Stopwatch, id::Timestamp};
 pub use fault::Fault;
 pub use url::{HttpUrl, UrlFault};
 
@@ -39,6 +39,18 @@ pub enum Method {
     Put,
     /// `DELETE`.
     Delete,
+}
+
+impl Method {
+    /// As it is sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 impl From<Method> for reqwest::Method {
@@ -216,7 +228,10 @@ impl Http {
             return built(builder(self.proxy.as_ref())?.tls_certs_merge(roots));
         }
         let (cell, builder) = if request.url.is_tls() {
-            (&self.tls, builder(self.proxy.as_ref())?.https_only(true))
+            (
+                &self.tls,
+                builder(self.proxy.as_ref())?.https_only(true),
+            )
         } else {
             // The host's roots are many files, which nobody asks for here.
             (
@@ -236,6 +251,24 @@ impl Http {
     /// # Errors
     /// Why there is no answer. It names neither the URL nor any part of it.
     pub async fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
+        let watch = Stopwatch::start();
+        let answer = self.exchange(request).await;
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return answer;
+        }
+        let (method, url) = (request.method.as_str(), request.url.told());
+        let ms = watch.elapsed_ms();
+        match &answer {
+            Ok(Response { status, body, .. }) => {
+                let bytes = body.expose_secret().len();
+                tracing::debug!(method, url, status, bytes, ms, "asked");
+            }
+            Err(fault) => tracing::debug!(method, url, %fault, ms, "not answered"),
+        }
+        answer
+    }
+
+    async fn exchange(&self, request: &Request<'_>) -> Result<Response, Fault> {
         let mut headers = HeaderMap::new();
         for (name, value) in request.headers {
             let fault = || Fault::Header((*name).to_owned());

@@ -27,6 +27,7 @@ pub mod table;
 pub mod terminal;
 pub mod text;
 pub mod time;
+pub mod trace;
 pub mod validate;
 pub mod worker;
 

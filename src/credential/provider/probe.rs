@@ -107,7 +107,9 @@ impl Provider {
             .collect();
         let request = Request {
             method: self.request.method.into(),
-            url: &endpoint.base.path_below(&self.request.path),
+            url: &(endpoint.base.clone())
+                .with_path_told()
+                .path_below(&self.request.path),
             headers: &headers,
             body: filled.body.as_ref().map(ExposeSecret::expose_secret),
             roots: endpoint.roots,

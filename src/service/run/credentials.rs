@@ -14,7 +14,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    credential::value::LONGEST,
+    credential::{known, value::LONGEST},
     effect::{
         disk::{Disk, Durability, EntryKind},
         environment, host,
@@ -224,7 +224,12 @@ fn value(name: &ResourceName, read: io::Result<Option<Vec<u8>>>) -> Read {
     match text.as_str() {
         "" => Err(missing(name)),
         text if text.contains('\0') => Err(format!("the value of {address} holds a NUL")),
-        _ => Ok(text.into()),
+        _ => {
+            let value = text.into();
+            known::meet(&value);
+            tracing::trace!(credential = %name, "read a secret's file");
+            Ok(value)
+        }
     }
 }
 

@@ -109,6 +109,8 @@ struct Farm {
     issuers: [Listener; 4],
     /// How many commands were searched.
     searched: usize,
+    /// What all of them traced.
+    traced: String,
     leaks: BTreeSet<String>,
 }
 
@@ -182,6 +184,7 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             needles,
             issuers,
             searched: 0,
+            traced: String::new(),
             leaks: BTreeSet::new(),
         }
     }
@@ -247,7 +250,7 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
     fn run(&mut self, words: &str, now: &str, gitlab: &str) {
         let trace = tempfile::NamedTempFile::new().unwrap();
         let script = format!(
-            "exec strace -f -qq -yy -xx -s 4194304 -o {} -e trace=execve,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg -- \"$LORECTL\" {words}",
+            "exec strace -f -qq -yy -xx -s 4194304 -o {} -e trace=execve,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg -- \"$LORECTL\" -vvv {words}",
             trace.path().display()
         );
         let ran = self.world.shell(&script);
@@ -267,6 +270,11 @@ source = {{ github_app = {{ app_id = "acme", installation_id = 7, key = "key" }}
             !both.contains("panicked") && ran.status < 128,
             "{words}: {both}"
         );
+        let json = words.contains("--json") || words.contains("--events");
+        for line in ran.stdout.lines().filter(|_| json) {
+            assert!(line.starts_with('{'), "{words}: {line}");
+        }
+        self.traced += &ran.stderr;
         for name in shown(both.as_bytes(), &self.needles) {
             self.leaks.insert(format!("{words}: prints {name}: {both}"));
         }
@@ -350,25 +358,25 @@ fn unescaped(path: &str) -> String {
     text(&format!("\"{path}\""))
 }
 
-/// All that one does with credentials, and that looks at them.
+/// All that one does with credentials, and that looks at them. Each is traced as deep as it goes.
 const COMMANDS: [&str; 20] = [
-    "validate -vvv",
-    "plan -vvv",
+    "validate",
+    "plan",
     "plan --json --out plan.json",
-    "apply -y -vvv",
+    "apply -y",
     "apply -y --events",
-    "drift -vvv",
+    "drift",
     "drift --json",
-    "status -vvv",
+    "status",
     "status --json",
-    "credential list -vvv",
+    "credential list",
     "credential list --json",
-    "credential validate gl -vvv",
+    "credential validate gl",
     "credential validate hub --json",
-    "credential rotate gl -y -vvv",
+    "credential rotate gl -y",
     "credential rotate access -y --events",
     "history --json",
-    "doctor -vvv",
+    "doctor",
     "observe --out seen.json",
     "show plan.json --format html",
     "state export --out export.json",
@@ -387,7 +395,7 @@ fn no_canary_is_written_but_where_it_belongs() {
     let gl = planted("gitlab");
     farm.good();
     // One that has not the form of a token is refused, and nothing of it said.
-    for words in ["plan -vvv", "apply -y -vvv", "apply -y --events"] {
+    for words in ["plan", "apply -y", "apply -y --events"] {
         farm.run(words, "2026-02-03T04:05:06Z", planted("bad form"));
     }
     for words in COMMANDS {
@@ -422,7 +430,26 @@ fn no_canary_is_written_but_where_it_belongs() {
         farm.run(words, late[1], planted("bad form"));
     }
     farm.good();
-    farm.run("destroy -y -vvv", late[2], gl);
+    farm.run("destroy -y", late[2], gl);
     assert_eq!(farm.searched, 64);
+    // All that can be traced was.
+    for told in [
+        "loaded the spec",
+        "observed",
+        "planned",
+        "carried out",
+        "asked what it is worth",
+        "an issuer made a new token",
+        "an issuer made no new token",
+        "asked method=",
+        "not answered method=",
+        "a process ended",
+        "locked",
+        "written",
+        "read a secret's file",
+        "not asked again yet",
+    ] {
+        assert!(farm.traced.contains(told), "nothing is traced of {told:?}");
+    }
     assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
 }

@@ -27,6 +27,7 @@ mod show;
 mod state;
 mod tending;
 mod tidings;
+mod traces;
 mod tree;
 mod uses;
 mod verbs;
