@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod canvas;
 pub mod credential;
+pub mod defect;
 pub mod doctor;
 pub mod drift;
 pub mod error;

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lorectl::view::{self, terminal::ColorChoice};
+
 use super::{
     listener::{Answer, Listener},
     world::World,
@@ -452,4 +454,56 @@ fn no_canary_is_written_but_where_it_belongs() {
         assert!(farm.traced.contains(told), "nothing is traced of {told:?}");
     }
     assert!(farm.leaks.is_empty(), "{:#?}", farm.leaks);
+}
+
+/// The defect of the test below: it panics with every canary in every form, as no code of ours does.
+fn defect() {
+    view::defect::listen(ColorChoice::Never);
+    let mut said = Vec::new();
+    for (name, value) in PLANTED {
+        let met = lorectl::credential::value::from_bytes(value.as_bytes().to_vec());
+        assert!(met.is_ok(), "{name}");
+        let hex: Vec<String> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex.concat();
+        let url: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        said.extend([
+            value.to_owned(),
+            hex.to_uppercase(),
+            hex,
+            url,
+            format!("{value:?}"),
+        ]);
+        for table in ["+/", "-_"] {
+            for before in ["", "a", "bc"] {
+                let longer = format!("{before}{value}!");
+                said.push(base64(longer.as_bytes(), table.as_bytes()));
+            }
+        }
+    }
+    let said = said.join(" ");
+    let key = lorectl::credential::value::from_bytes(APP_KEY.as_bytes().to_vec());
+    assert!(key.is_ok());
+    panic!("the defect: {said} {APP_KEY}");
+}
+
+#[test]
+fn no_canary_is_written_by_a_panic() {
+    const MARK: &str = "LORECTL_TEST_PANICS";
+    const NAME: &str = "commands::canaries::no_canary_is_written_by_a_panic";
+    if std::env::var(MARK).is_ok() {
+        return defect();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "--test-threads=1", NAME])
+        .env(MARK, "1")
+        .output()
+        .unwrap();
+    let both = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&both).into_owned();
+    let told = "error[INTERNAL]: lorectl has a defect: the defect: «value»";
+    assert!(text.contains(told), "{text}");
+    let farm_needles = PLANTED.map(|(name, value)| (name, forms(value)));
+    assert_eq!(shown(&both, &farm_needles), [""; 0], "{text}");
+    let line = APP_KEY.lines().nth(5).unwrap();
+    assert!(!text.contains(line), "{text}");
 }
