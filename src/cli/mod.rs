@@ -33,7 +33,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
-    effect::process::Stopwatch,
+    effect::process::{self, Stopwatch},
     error::{Code, Error, Result},
     spec,
     view::{self, validate::Validated},
@@ -83,6 +83,7 @@ pub fn main(arguments: std::env::ArgsOs) -> ExitCode {
         Err(error) => return ExitCode::from(view::terminal::usage(&error)),
     };
     let json = cli.global.json || cli.global.events;
+    process::forbid_core_dumps();
     view::defect::listen(context::color(cli.global.color));
     ExitCode::from(guarded(json, || carry_out(cli, stopwatch, json)))
 }

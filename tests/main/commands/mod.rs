@@ -7,6 +7,7 @@ mod completions;
 mod credentials;
 mod doctor;
 mod doubtful;
+mod dumps;
 mod examples;
 mod graph;
 mod guards;
