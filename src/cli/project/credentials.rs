@@ -10,7 +10,7 @@ use crate::{
         plan::{Glimpse, Sources},
         source::{self, Look},
         spec::{self as credential, DeclaredCredential},
-        watch,
+        watch::{self, Asking, PER_HOST},
     },
     effect::{
         http::Http,
@@ -123,8 +123,14 @@ impl Project<'_> {
             address.kind == Kind::Credential && (targets.is_empty() || targets.contains(address))
         });
         let names: Vec<ResourceName> = chosen.map(|address| address.name.clone()).collect();
-        let (disk, now) = (self.context.disk.as_ref(), self.context.now());
-        watch::ask(disk, &self.layout, &Http::default(), names.into_iter(), now).await;
+        let asking = Asking {
+            disk: self.context.disk.as_ref(),
+            layout: &self.layout,
+            http: &Http::keeping_connections(),
+            per_host: PER_HOST,
+            now: self.context.now(),
+        };
+        watch::ask(&asking, &names).await;
     }
 
     /// What a source holds. Nothing is run for it and nothing is sent.
