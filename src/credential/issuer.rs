@@ -197,7 +197,8 @@ pub fn table(
     declared: &BTreeMap<String, provider::RawProvider>,
 ) -> Result<Option<Provider>, crate::service::spec::Problem> {
     let resolved = provider::resolve(name, declared)?;
-    Ok((!declared.is_empty() && provider::builtin(name) != Some(&resolved)).then_some(resolved))
+    let differs = !declared.is_empty() && provider::builtin(name) != Some(&resolved);
+    Ok(differs.then(|| resolved.into_owned()))
 }
 
 #[cfg(test)]

@@ -156,24 +156,25 @@ impl Record {
             let what = "can be read or written by others, so it is not believed".to_owned();
             return refused(Code::StateCorrupt, what, help);
         }
-        let version = serde_json::from_slice::<Version>(&file.bytes);
-        match version {
-            Ok(Version { schema_version }) if schema_version > VERSION => {
-                let help = "use a lorectl at least as new as the one that wrote it".to_owned();
-                return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
-            }
-            Ok(_) | Err(_) => {}
-        }
         // What serde says of a text may quote it.
-        serde_json::from_slice(&file.bytes).map_or_else(
-            |_| {
-                let help = format!(
-                    "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from its source"
-                );
-                refused(Code::StateCorrupt, "is damaged".to_owned(), help)
-            },
-            |record| Ok(Some(record)),
-        )
+        let record: Option<Self> = serde_json::from_slice(&file.bytes).ok();
+        let version = match &record {
+            Some(record) => Some(record.schema_version),
+            None => serde_json::from_slice(&file.bytes)
+                .ok()
+                .map(|Version { schema_version }| schema_version),
+        };
+        if version.is_some_and(|version| version > VERSION) {
+            let help = "use a lorectl at least as new as the one that wrote it".to_owned();
+            return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
+        }
+        if record.is_some() {
+            return Ok(record);
+        }
+        let help = format!(
+            "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from its source"
+        );
+        refused(Code::StateCorrupt, "is damaged".to_owned(), help)
     }
 
     /// Writes the record; it is there, whole, when this returns.

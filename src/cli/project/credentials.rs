@@ -13,10 +13,12 @@ use crate::{
         watch::{self, Asking, PER_HOST},
     },
     effect::{
+        disk::Disk,
         http::Http,
+        threads,
         user::{self, Account},
     },
-    error::Result,
+    error::{Error, Result},
     id::{Address, Kind, ResourceName},
     observe::Wish,
     resource::{Declared, Definition, Desired},
@@ -25,6 +27,9 @@ use crate::{
 };
 
 use super::Project;
+
+/// How many credentials are looked at by one core at least.
+const PIECE: usize = 32;
 
 /// A problem, with whose it is and where that is declared.
 type Found = (Address, Declared, Problem);
@@ -43,24 +48,49 @@ impl Project<'_> {
             (false, None) => Key::read(self.context.disk.as_ref(), &self.layout)?,
             (true, _) | (_, Some(_)) => None,
         };
+        let mut wanted = Vec::with_capacity(selection.here.len());
         for declared in selection.here {
-            match self.wish_credential(spec, declared, key.as_ref())? {
-                Ok(desired) => drop(wish.desired.insert(desired.address.clone(), desired)),
+            match self.resolve_credential(spec, declared)? {
+                Ok(credential) => wanted.push((declared, credential)),
                 Err(found) => {
                     let own = |problem| (declared.address(), declared.declared(), problem);
                     problems.extend(found.into_iter().map(own));
                 }
             }
         }
+        let (disk, here) = (self.context.disk.as_ref(), self.elsewhere.is_none());
+        // Their sources are files for the most part, and each is keyed.
+        let looked = threads::map(&wanted, PIECE, |(_, credential)| {
+            let glimpse = here.then(|| glimpse_at(disk, credential, key.as_ref()));
+            Ok::<_, Error>((Definition::of(credential)?, glimpse))
+        });
+        for ((declared, credential), looked) in wanted.iter().zip(looked) {
+            let (definition, glimpse) = looked?;
+            let address = declared.address();
+            if let Some(glimpse) = glimpse {
+                (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
+            }
+            let desired = Desired {
+                address: address.clone(),
+                id: credential.id.clone(),
+                backend: STORE,
+                image: image::desired(&definition, credential),
+                definition,
+                renderer: None,
+                meta: declared.meta.clone(),
+                declared: declared.declared(),
+                warnings: Vec::new(),
+            };
+            wish.desired.insert(address, desired);
+        }
         Ok(problems)
     }
 
-    fn wish_credential(
+    fn resolve_credential(
         &self,
         spec: &Spec,
         declared: &DeclaredCredential,
-        key: Option<&Key>,
-    ) -> Result<Result<Desired, Vec<Problem>>> {
+    ) -> Result<Result<Credential, Vec<Problem>>> {
         let dir = match &self.elsewhere {
             None => spec.dir_of(&declared.file),
             Some(there) => there.dir_of(spec, &declared.file),
@@ -98,22 +128,7 @@ impl Project<'_> {
         {
             credential.fill_in(&applied.definition.read()?);
         }
-        let definition = Definition::of(&credential)?;
-        if self.elsewhere.is_none() {
-            let glimpse = self.glimpse_at(&credential, key);
-            (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
-        }
-        Ok(Ok(Desired {
-            address,
-            id: credential.id.clone(),
-            backend: STORE,
-            image: image::desired(&definition, &credential),
-            definition,
-            renderer: None,
-            meta: declared.meta.clone(),
-            declared: declared.declared(),
-            warnings: Vec::new(),
-        }))
+        Ok(Ok(credential))
     }
 
     /// Asks issuers how the values in use stand, each where it was applied.
@@ -132,14 +147,14 @@ impl Project<'_> {
         };
         watch::ask(&asking, &names).await;
     }
+}
 
-    /// What a source holds. Nothing is run for it and nothing is sent.
-    fn glimpse_at(&self, credential: &Credential, key: Option<&Key>) -> Glimpse {
-        match source::look(self.context.disk.as_ref(), credential) {
-            Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
-            Look::Nothing(error) => Glimpse::Nothing(error.message),
-            Look::Unasked => Glimpse::AtApply,
-        }
+/// What a source holds. Nothing is run for it and nothing is sent.
+fn glimpse_at(disk: &dyn Disk, credential: &Credential, key: Option<&Key>) -> Glimpse {
+    match source::look(disk, credential) {
+        Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
+        Look::Nothing(error) => Glimpse::Nothing(error.message),
+        Look::Unasked => Glimpse::AtApply,
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use crate::{
-    effect::disk::{Disk, EntryKind},
+    effect::{
+        disk::{Disk, EntryKind},
+        threads,
+    },
     error::{Code, Result},
     id::{Address, Kind, ProjectName, ResourceName, Timestamp},
     layout::Layout,
@@ -29,7 +32,18 @@ use super::{
 };
 
 /// After so many credentials others may work.
-const TURN: usize = 64;
+const TURN: usize = 512;
+
+/// How many are read by one core at least.
+const PIECE: usize = 32;
+
+/// What looks, on any core.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    disk: &'a dyn Disk,
+    layout: &'a Layout,
+    now: Timestamp,
+}
 
 #[async_trait::async_trait(?Send)]
 impl Observe for Store {
@@ -37,17 +51,22 @@ impl Observe for Store {
         let disk = self.disk.as_ref();
         let key = Key::read(disk, &self.layout)?;
         let others = others(disk, &self.layout);
+        let reader = Reader {
+            disk,
+            layout: &self.layout,
+            now: self.now(),
+        };
         let mut resources = BTreeMap::new();
         let entries = scope.entries.iter().filter(|entry| *entry.backend == STORE);
-        for (at, entry) in entries.enumerate() {
-            if at % TURN == 0 {
-                tokio::task::yield_now().await;
-            }
-            if let Some(seen) = self.look(entry, key.as_ref(), &others) {
-                resources.insert(entry.address.clone(), seen);
-            }
+        let entries: Vec<&ScopeEntry<'_>> = entries.collect();
+        for turn in entries.chunks(TURN) {
+            tokio::task::yield_now().await;
+            let look = |entry: &&ScopeEntry<'_>| reader.look(entry, key.as_ref(), &others);
+            let seen = threads::map(turn, PIECE, look);
+            let found = turn.iter().zip(seen);
+            resources.extend(found.filter_map(|(at, seen)| Some((at.address.clone(), seen?))));
         }
-        let strays = self.strays(scope);
+        let strays = reader.strays(scope);
         Ok(Observed { resources, strays })
     }
 }
@@ -77,14 +96,14 @@ fn fingerprint(key: Option<&Key>, record: &Record) -> Option<super::super::key::
     Some(key?.fingerprint(record.current()?.value.value()))
 }
 
-impl Store {
+impl Reader<'_> {
     fn look(
         &self,
         entry: &ScopeEntry<'_>,
         key: Option<&Key>,
         others: &BTreeMap<Target, ProjectName>,
     ) -> Option<Seen> {
-        let disk = self.disk.as_ref();
+        let disk = self.disk;
         let name = &entry.address.name;
         let unknown = |error: &crate::error::Error| Seen::Unknown {
             reason: match &error.suggestion {
@@ -103,7 +122,7 @@ impl Store {
             let reason = format!("the project `{project}` delivers to {target} too");
             return Some(Seen::Foreign { reason });
         }
-        let record = match Record::read(disk, &self.layout, name) {
+        let record = match Record::read(disk, self.layout, name) {
             Ok(Some(record)) => record,
             Ok(None) => return None,
             Err(error) => return Some(unknown(&error)),
@@ -121,9 +140,9 @@ impl Store {
             );
             return Some(Seen::Foreign { reason });
         }
-        let noted = Noted::read(disk, &self.layout, name);
+        let noted = Noted::read(disk, self.layout, name);
         let print = fingerprint(key, &record);
-        let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
+        let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now);
         let image = self.image(&credential, &record, &facts);
         let told = serde_json::to_value(&facts).ok().map(Box::new);
         Some(Seen::Ours(Found {
@@ -134,7 +153,7 @@ impl Store {
     }
 
     fn image(&self, credential: &Credential, record: &Record, facts: &Facts) -> Image {
-        let disk = self.disk.as_ref();
+        let disk = self.disk;
         let mut image = Image::empty();
         image.set(image::DEFINITION, image::definition(&record.definition));
         if let Some(text) = self.value(&credential.name, record) {
@@ -159,7 +178,7 @@ impl Store {
 
     /// How the file of the value is; `None` where it is not there.
     fn value(&self, name: &ResourceName, record: &Record) -> Option<String> {
-        let disk = self.disk.as_ref();
+        let disk = self.disk;
         let limit = super::super::value::LONGEST as u64 * 2;
         let file = match disk.read(&self.layout.secret_value(name), limit) {
             Ok(Some(file)) => file,
@@ -182,7 +201,7 @@ impl Store {
         let entries = scope.entries.iter();
         let of_kind = entries.filter(|entry| entry.address.kind == Kind::Credential);
         let asked: BTreeSet<&ResourceName> = of_kind.map(|entry| &entry.address.name).collect();
-        let disk = self.disk.as_ref();
+        let disk = self.disk;
         // What cannot be listed or read carries no mark that we could know of.
         let names = disk.list(&self.layout.secrets()).unwrap_or_default();
         let strays = names.into_iter().filter_map(|(name, kind)| {
@@ -190,7 +209,7 @@ impl Store {
             if kind != EntryKind::Dir || asked.contains(&name) {
                 return None;
             }
-            let record = Record::read(disk, &self.layout, &name).ok()??;
+            let record = Record::read(disk, self.layout, &name).ok()??;
             let credential: Credential = record.definition.read().ok()?;
             Some(Stray {
                 name: self.layout.secret(&name).display().to_string(),
