@@ -18,6 +18,7 @@ pub mod finding;
 pub mod image;
 pub mod issuer;
 pub mod key;
+pub mod known;
 pub mod mint;
 pub mod notify;
 pub mod plan;

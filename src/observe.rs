@@ -13,7 +13,7 @@ use crate::{
         record::Record,
         settle::{self, Settled, Unfinished},
     },
-    effect::disk::Disk,
+    effect::{disk::Disk, process::Stopwatch},
     error::{Code, Error, Result},
     id::{Address, BackendId, Timestamp},
     layout::Layout,
@@ -318,7 +318,21 @@ async fn look(wish: &Wish, memory: &Memory, readers: &Readers<'_>) -> Result<Obs
             entries,
             all_bytes: false,
         };
-        calls.push(async move { reader.observe(&scope).await });
+        calls.push(async move {
+            let watch = Stopwatch::start();
+            let observed = reader.observe(&scope).await;
+            let (asked, ms) = (scope.entries.len(), watch.elapsed_ms());
+            match &observed {
+                Ok(found) => {
+                    let (found, strays) = (found.resources.len(), found.strays.len());
+                    tracing::info!(%backend, asked, found, strays, ms, "observed");
+                }
+                Err(error) => {
+                    tracing::info!(%backend, asked, code = %error.code, ms, "could not observe");
+                }
+            }
+            observed
+        });
     }
     let mut all = Observed::default();
     for observed in futures_util::future::join_all(calls).await {

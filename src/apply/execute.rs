@@ -365,6 +365,14 @@ impl<'a> Run<'a> {
         }
         let tools = self.tools;
         let outcomes = self.act(&steps, &|_, _| {}).await;
+        let done = outcomes.values().filter(|it| matches!(it, Outcome::Done));
+        tracing::info!(
+            wave = number,
+            steps = steps.len(),
+            done = done.count(),
+            ms = (tools.elapsed_ms)().saturating_sub(began),
+            "carried out"
+        );
         for step in &steps {
             if let Some(outcome) = outcomes.get(&step.id) {
                 (tools.events)(&Event::StepEnded {

@@ -48,7 +48,8 @@ pub struct Global {
     /// Print JSON lines while working, the document last
     #[arg(long, global = true)]
     pub events: bool,
-    /// Say more; new files are shown whole
+    /// Show new files whole, and trace phases on standard error; -vv requests, processes and locks too,
+    /// -vvv writes too
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
     /// Say only what is wrong

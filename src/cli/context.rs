@@ -27,6 +27,7 @@ use crate::{
         json,
         plan::Detail,
         terminal::{ColorChoice, Console},
+        trace,
     },
 };
 
@@ -56,12 +57,18 @@ impl Context {
     /// # Errors
     /// `USAGE` for what the environment or the options get wrong.
     pub fn new(global: Global, stopwatch: Stopwatch) -> Result<Self> {
-        let choice = match global.color {
-            Color::Auto => ColorChoice::Auto,
-            Color::Always => ColorChoice::Always,
-            Color::Never => ColorChoice::Never,
-        };
-        let console = Console::of_process(choice);
+        let mut console = Console::of_process(color(global.color));
+        let clock = SystemClock::from_environment()?;
+        if !global.quiet && global.verbose > 0 {
+            // What moves the cursor would be torn by lines in between.
+            console.live = false;
+            trace::start(trace::Settings {
+                depth: global.verbose,
+                style: console.stderr,
+                since: stopwatch,
+                timeless: clock.is_fixed(),
+            });
+        }
         let current = environment::current_dir()?;
         let directory = global
             .directory
@@ -84,7 +91,7 @@ impl Context {
             current_dir: &directory,
         })?;
         Ok(Self {
-            clock: SystemClock::from_environment()?,
+            clock,
             console,
             disk: Rc::new(RealDisk),
             stopwatch,
@@ -102,7 +109,7 @@ impl Context {
 
     /// Milliseconds since the command began.
     pub fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.stopwatch.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.stopwatch.elapsed_ms()
     }
 
     /// How much a plan shows.
@@ -149,7 +156,17 @@ impl Context {
             stdin: stdin.as_deref(),
             cwd: &self.directory,
         };
-        spec::load(&request, self.disk.as_ref())
+        let watch = Stopwatch::start();
+        let spec = spec::load(&request, self.disk.as_ref())?;
+        tracing::info!(
+            project = %spec.project,
+            files = spec.files.len(),
+            services = spec.services.len(),
+            credentials = spec.credentials.len(),
+            ms = watch.elapsed_ms(),
+            "loaded the spec"
+        );
+        Ok(spec)
     }
 
     /// The project of a command that reads no spec: `--project`, else the spec's, else the only one.
@@ -251,6 +268,15 @@ impl Context {
     /// Prints an error: as the JSON document, or as text on standard error.
     pub fn fail(&self, error: &Error) {
         self.console.fail(error, self.json(), self.elapsed_ms());
+    }
+}
+
+/// When to use colours, as the options say.
+pub const fn color(given: Color) -> ColorChoice {
+    match given {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
     }
 }
 

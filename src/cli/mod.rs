@@ -25,12 +25,16 @@ mod status;
 mod tidings;
 mod worker;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
 use crate::{
-    effect::process::Stopwatch,
+    effect::process::{self, Stopwatch},
     error::{Code, Error, Result},
     spec,
     view::{self, validate::Validated},
@@ -80,22 +84,40 @@ pub fn main(arguments: std::env::ArgsOs) -> ExitCode {
         Err(error) => return ExitCode::from(view::terminal::usage(&error)),
     };
     let json = cli.global.json || cli.global.events;
+    process::forbid_core_dumps();
+    view::defect::listen(context::color(cli.global.color));
+    ExitCode::from(guarded(json, || carry_out(cli, stopwatch, json)))
+}
+
+/// The exit status of a command, and that of a defect where it panics.
+fn guarded(json: bool, command: impl FnOnce() -> u8) -> u8 {
+    // Whatever it has left half changed ends with the process.
+    panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
+        let error = view::defect::ended();
+        if json {
+            context::fail_early(&error, json);
+        }
+        error.code.exit().status()
+    })
+}
+
+/// Runs a command; its exit status.
+fn carry_out(cli: Cli, stopwatch: Stopwatch, json: bool) -> u8 {
     let context = match Context::new(cli.global, stopwatch) {
         Ok(context) => context,
         Err(error) => {
             context::fail_early(&error, json);
-            return ExitCode::from(error.code.exit().status());
+            return error.code.exit().status();
         }
     };
-    let status = match run(&context, cli.command) {
+    match run(&context, cli.command) {
         Ok(done) => done.status(),
         Err(error) => {
             let status = error.code.exit().status();
             context.fail(&error);
             status
         }
-    };
-    ExitCode::from(status)
+    }
 }
 
 /// Whether arguments that cannot be parsed ask for JSON all the same.
@@ -170,4 +192,15 @@ fn explain(context: &Context, code: Option<&str>) -> Result<Done> {
         None => view::explain::list(style),
     };
     context.text(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_with_the_status_of_a_defect() {
+        assert_eq!(guarded(false, || 3), 3);
+        assert_eq!(guarded(false, || panic!("a test panics here")), 70);
+    }
 }

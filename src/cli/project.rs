@@ -17,7 +17,9 @@ use crate::{
     credential::plan::Glimpse,
     effect::{
         disk::EntryKind,
-        executable, host, threads,
+        executable, host,
+        process::Stopwatch,
+        threads,
         user::{self, Account},
     },
     error::{Error, Result},
@@ -340,7 +342,16 @@ impl<'a> Project<'a> {
             service: self,
             credential: self,
         };
+        let watch = Stopwatch::start();
         let mut plan = plan::plan(&inputs, &kinds)?;
+        tracing::info!(
+            resources = plan.changes.len(),
+            steps = plan.steps.len(),
+            drifted = plan.drift.len(),
+            holds = plan.holds.len(),
+            ms = watch.elapsed_ms(),
+            "planned"
+        );
         if let Some(unstable) = &self.unstable
             && plan.steps.iter().any(needs_binary)
         {

@@ -8,6 +8,7 @@ use crate::{
     effect::{
         disk::Disk,
         http::{Http, HttpUrl},
+        process::Stopwatch,
     },
     error::{Code, Error, Result},
     id::Timestamp,
@@ -146,6 +147,25 @@ pub async fn probe(
     value: &SecretString,
     now: Timestamp,
 ) -> Finding {
+    let watch = Stopwatch::start();
+    let finding = ask(http, credential, means, value, now).await;
+    tracing::info!(
+        credential = %credential.name,
+        host = host(credential),
+        verdict = %finding.status,
+        ms = watch.elapsed_ms(),
+        "asked what it is worth"
+    );
+    finding
+}
+
+async fn ask(
+    http: &Http,
+    credential: &Credential,
+    means: &Means,
+    value: &SecretString,
+    now: Timestamp,
+) -> Finding {
     let Some(provider) = named(credential) else {
         let alone = provider::builtin(NOBODY).and_then(|nobody| nobody.judge_alone(value, now));
         return alone.unwrap_or_else(|| Finding::new(Status::NotImplemented, now));
@@ -236,7 +256,8 @@ pub fn table(
     declared: &BTreeMap<String, provider::RawProvider>,
 ) -> Result<Option<Provider>, crate::service::spec::Problem> {
     let resolved = provider::resolve(name, declared)?;
-    Ok((!declared.is_empty() && provider::builtin(name) != Some(&resolved)).then_some(resolved))
+    let differs = !declared.is_empty() && provider::builtin(name) != Some(&resolved);
+    Ok(differs.then(|| resolved.into_owned()))
 }
 
 #[cfg(test)]

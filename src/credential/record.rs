@@ -1,6 +1,8 @@
 //! The truth of one credential: `record.json`, readable to whoever applies alone. It holds the values,
 //! sealed where the store is `systemd-creds`.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -81,6 +83,7 @@ struct Stored {
 /// What a record says in the clear, whatever it is kept with.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Outline {
+    schema_version: u32,
     /// What was applied of it last.
     pub definition: Definition,
     /// Where a value was delivered.
@@ -172,7 +175,7 @@ impl Record {
     /// # Errors
     /// `STATE_CORRUPT`, `STATE_NEWER`, or what the disk says; as [`Seal::read`]. Never empty for damaged.
     pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
-        Self::read_with(disk, layout, name, &mut None)
+        Self::read_with(disk, layout, name, &OnceLock::new())
     }
 
     /// The same for who reads many: the seal is read for the first that is sealed, and left there.
@@ -183,17 +186,20 @@ impl Record {
         disk: &dyn Disk,
         layout: &Layout,
         name: &ResourceName,
-        seal: &mut Option<Seal>,
+        seal: &OnceLock<Seal>,
     ) -> Result<Option<Self>> {
-        let Some(mut record) = decoded::<Self>(disk, layout, name)? else {
+        let version = |record: &Self| record.schema_version;
+        let Some(mut record) = decoded(disk, layout, name, version)? else {
             return Ok(None);
         };
         if record.schema_version == SEALED {
-            let seal = match seal {
-                Some(seal) => seal,
-                None => seal.insert(Seal::read(disk, layout)?),
-            };
-            record.open(seal, layout, name)?;
+            if seal.get().is_none() {
+                // Whoever comes second finds the same.
+                let _ = seal.set(Seal::read(disk, layout)?);
+            }
+            if let Some(seal) = seal.get() {
+                record.open(seal, layout, name)?;
+            }
         }
         Ok(Some(record))
     }
@@ -239,6 +245,7 @@ fn decoded<T: serde::de::DeserializeOwned>(
     disk: &dyn Disk,
     layout: &Layout,
     name: &ResourceName,
+    version: impl Fn(&T) -> u32,
 ) -> Result<Option<T>> {
     let path = layout.secret_record(name);
     let read = disk.read(&path, LARGEST);
@@ -246,6 +253,7 @@ fn decoded<T: serde::de::DeserializeOwned>(
         return Ok(None);
     };
     let shown = path.display();
+    tracing::trace!(path = %shown, "read a secret's file");
     let refused = |code, what: String, help: String| {
         Err(Error::new(code, format!("{shown} {what}")).suggest(help))
     };
@@ -258,25 +266,23 @@ fn decoded<T: serde::de::DeserializeOwned>(
         let what = "can be read or written by others, so it is not believed".to_owned();
         return refused(Code::StateCorrupt, what, help);
     }
-    let version = serde_json::from_slice::<Version>(&file.bytes);
-    match version {
-        Ok(Version { schema_version }) if schema_version > SEALED => {
-            let help = "use a lorectl at least as new as the one that wrote it".to_owned();
-            return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
-        }
-        Ok(_) | Err(_) => {}
-    }
     // What serde says of a text may quote it.
-    serde_json::from_slice(&file.bytes).map_or_else(
-        |_| {
-            let help = format!(
-                "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from \
-                     its source"
-            );
-            refused(Code::StateCorrupt, "is damaged".to_owned(), help)
-        },
-        |record| Ok(Some(record)),
-    )
+    let decoded: Option<T> = serde_json::from_slice(&file.bytes).ok();
+    let version = decoded.as_ref().map(version).or_else(|| {
+        let version = serde_json::from_slice::<Version>(&file.bytes).ok()?;
+        Some(version.schema_version)
+    });
+    if version.is_some_and(|version| version > SEALED) {
+        let help = "use a lorectl at least as new as the one that wrote it".to_owned();
+        return refused(Code::StateNewer, "is of a newer lorectl".to_owned(), help);
+    }
+    if decoded.is_some() {
+        return Ok(decoded);
+    }
+    let help = format!(
+        "bring it back from a backup, or `rm {shown}`: the next apply makes it anew from its source"
+    );
+    refused(Code::StateCorrupt, "is damaged".to_owned(), help)
 }
 
 impl Outline {
@@ -285,7 +291,7 @@ impl Outline {
     /// # Errors
     /// As [`Record::read`], but for what is sealed.
     pub fn read(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Result<Option<Self>> {
-        decoded(disk, layout, name)
+        decoded(disk, layout, name, |outline: &Self| outline.schema_version)
     }
 }
 

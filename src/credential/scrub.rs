@@ -23,22 +23,25 @@ const SHORTEST_FORM: usize = 8;
 /// A line of a value with several that is shorter stands in other texts too, in bytes.
 const SHORTEST_LINE: usize = 16;
 
-/// What may stand around the name of a credential. Of the last no value holds any: a value has no
+/// What may stand around the name of a credential, which holds no value and makes none with what is beside it. Of the last no value holds any: a value has no
 /// control characters but those of lines.
 const BRACKETS: [(&str, &str); 3] = [("«", "»"), ("‹", "›"), ("\u{1}", "\u{2}")];
 
 /// Values, in all their forms, and what is written in their place.
 #[derive(Default)]
 pub struct Scrubber {
-    /// The longest first, so that the first that is found is the longest.
     patterns: Vec<Pattern>,
-    /// Which patterns begin with a byte.
+    /// Which patterns begin with a byte: the longest first, so that the first that is found is the longest.
     by_first: Vec<Vec<usize>>,
+    names: Vec<Name>,
+    /// Which of [`BRACKETS`] some value holds, or stands in.
+    spoiled: [bool; BRACKETS.len()],
 }
 
 struct Pattern {
     bytes: Vec<u8>,
-    replacement: String,
+    /// The place of its credential's name.
+    name: usize,
 }
 
 impl Drop for Pattern {
@@ -47,36 +50,84 @@ impl Drop for Pattern {
     }
 }
 
+/// The name of a credential.
+struct Name {
+    text: String,
+    /// It holds a value.
+    spoiled: bool,
+    /// What is written in the place of its values.
+    replacement: String,
+}
+
 impl Scrubber {
     /// Knows these values, each by the name of its credential. Empty ones are nothing to be found.
     pub fn new<'a>(values: impl IntoIterator<Item = (&'a ResourceName, &'a SecretString)>) -> Self {
-        let mut found: Vec<(&ResourceName, Vec<u8>)> = Vec::new();
+        let mut scrubber = Self::default();
         for (name, value) in values {
-            let mut seen = BTreeSet::new();
-            for form in forms(value.expose_secret()) {
-                if seen.insert(form.clone()) {
-                    found.push((name, form));
-                }
-            }
+            scrubber.learn(name.as_str(), value);
         }
-        if found.is_empty() {
-            return Self::default();
-        }
-        found.sort_by(|a, b| (b.1.len(), &a.0, &a.1).cmp(&(a.1.len(), &b.0, &b.1)));
-        let replacements: Vec<String> = (found.iter())
-            .map(|(name, _)| replacement(name, &found))
+        scrubber
+    }
+
+    /// Knows another value. What it finds does not depend on the order in which values were learnt.
+    pub fn learn(&mut self, name: &str, value: &SecretString) {
+        let mut seen = BTreeSet::new();
+        let forms: Vec<_> = (forms(value.expose_secret()).into_iter())
+            .filter(|form| seen.insert(form.clone()))
             .collect();
-        let patterns: Vec<Pattern> = (found.into_iter().zip(replacements))
-            .map(|((_, bytes), replacement)| Pattern { bytes, replacement })
-            .collect();
-        let mut by_first = vec![Vec::new(); 256];
-        for (index, pattern) in patterns.iter().enumerate() {
-            let first = pattern.bytes.first().map(|byte| usize::from(*byte));
-            if let Some(list) = first.and_then(|first| by_first.get_mut(first)) {
-                list.push(index);
-            }
+        if forms.is_empty() {
+            return;
         }
-        Self { patterns, by_first }
+        self.by_first.resize_with(256, Vec::new);
+        let known = self.names.iter().position(|known| known.text == name);
+        let at = known.unwrap_or_else(|| {
+            let mut all = self.patterns.iter();
+            self.names.push(Name {
+                text: name.to_owned(),
+                spoiled: all.any(|pattern| holds(name.as_bytes(), &pattern.bytes)),
+                replacement: String::new(),
+            });
+            self.names.len() - 1
+        });
+        for bytes in forms {
+            for (spoiled, (open, close)) in self.spoiled.iter_mut().zip(BRACKETS) {
+                *spoiled = *spoiled || within(open, &bytes) || within(close, &bytes);
+            }
+            for name in &mut self.names {
+                name.spoiled = name.spoiled || holds(name.text.as_bytes(), &bytes);
+            }
+            self.put(Pattern { bytes, name: at });
+        }
+        let free = self.spoiled.iter().position(|spoiled| !spoiled);
+        let (open, close) = BRACKETS
+            .get(free.unwrap_or(BRACKETS.len() - 1))
+            .unwrap_or(&("\u{1}", "\u{2}"));
+        for name in &mut self.names {
+            let text = if name.spoiled { "" } else { &*name.text };
+            name.replacement = format!("{open}{text}{close}");
+        }
+    }
+
+    fn put(&mut self, pattern: Pattern) {
+        let first = pattern.bytes.first().map(|byte| usize::from(*byte));
+        let Some(list) = first.and_then(|first| self.by_first.get_mut(first)) else {
+            return;
+        };
+        // Of two that are the same, the name that comes first is told.
+        let rank = |one: &Pattern| {
+            let name = self.names.get(one.name).map(|name| name.text.clone());
+            (std::cmp::Reverse(one.bytes.len()), name)
+        };
+        let own = rank(&pattern);
+        let place = list.partition_point(|at| {
+            let other = self.patterns.get(*at);
+            other.is_some_and(|other| {
+                let shorter = other.bytes.len().cmp(&pattern.bytes.len());
+                shorter.is_gt() || (shorter.is_eq() && rank(other) <= own)
+            })
+        });
+        list.insert(place, self.patterns.len());
+        self.patterns.push(pattern);
     }
 
     /// Whether it knows no value.
@@ -135,7 +186,9 @@ impl Scrubber {
                 }
             }
             if let Some(pattern) = found {
-                out.extend_from_slice(pattern.replacement.as_bytes());
+                let name = self.names.get(pattern.name);
+                let instead = name.map_or("", |name| &name.replacement);
+                out.extend_from_slice(instead.as_bytes());
                 at += pattern.bytes.len();
             } else {
                 out.push(*first);
@@ -168,21 +221,9 @@ impl Drop for Tail {
     }
 }
 
-/// What stands in the place of a value, which holds no value itself and makes none with what is beside it.
-fn replacement(name: &ResourceName, patterns: &[(&ResourceName, Vec<u8>)]) -> String {
-    let within = |text: &str| {
-        let (text, mut all) = (text.as_bytes(), patterns.iter());
-        all.any(|(_, bytes)| holds(text, bytes) || holds(bytes, text))
-    };
-    let known = BRACKETS
-        .iter()
-        .find(|(open, close)| !within(open) && !within(close));
-    let (open, close) = known.unwrap_or(&("\u{1}", "\u{2}"));
-    let name = Some(name.as_str()).filter(|name| {
-        let mut all = patterns.iter();
-        !all.any(|(_, bytes)| holds(name.as_bytes(), bytes))
-    });
-    format!("{open}{}{close}", name.unwrap_or_default())
+/// Whether one of the two stands in the other, so that one must not be written where the other is sought.
+fn within(text: &str, bytes: &[u8]) -> bool {
+    holds(text.as_bytes(), bytes) || holds(bytes, text.as_bytes())
 }
 
 fn holds(text: &[u8], part: &[u8]) -> bool {
@@ -250,7 +291,7 @@ fn percent_encoded(bytes: &[u8]) -> Vec<Vec<u8>> {
         for byte in bytes {
             match byte {
                 b' ' if plus => out.push(b'+'),
-                b'-' | b'.' | b'_' | b'~' => out.push(*byte),
+                b'-' | b'.' | b'_' => out.push(*byte),
                 byte if byte.is_ascii_alphanumeric() || plain.contains(byte) => out.push(*byte),
                 byte if large => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
                 byte => out.extend_from_slice(format!("%{byte:02x}").as_bytes()),
@@ -259,8 +300,18 @@ fn percent_encoded(bytes: &[u8]) -> Vec<Vec<u8>> {
         out
     };
     let mut all = Vec::new();
-    // `encodeURI` of JavaScript leaves the third, `encodeURIComponent` the fourth.
-    for plain in [&b""[..], b"/", b";,/?:@&=+$!*'()#", b"!*'()"] {
+    // `encodeURI` of JavaScript leaves the third, `encodeURIComponent` the fourth, a form (WHATWG URL,
+    // `application/x-www-form-urlencoded`) the fifth, and programs older than RFC 3986 no tilde.
+    let plains: [&[u8]; 7] = [
+        b"~",
+        b"~/",
+        b"~;,/?:@&=+$!*'()#",
+        b"~!*'()",
+        b"*",
+        b"",
+        b"/",
+    ];
+    for plain in plains {
         for (plus, large) in [(false, true), (false, false), (true, true), (true, false)] {
             all.push(encode(plain, plus, large));
         }
@@ -330,6 +381,22 @@ mod tests {
             }
         }
         assert_eq!(known.text("glpat-s3cr3"), "glpat-s3cr3");
+    }
+
+    #[test]
+    fn what_a_form_and_what_a_path_encode_is_replaced() {
+        let value = "s3cr3t~value*of it?";
+        let known = scrubber(&[("gitlab", value)]);
+        let form: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        assert_eq!(form, "s3cr3t%7Evalue*of+it%3F");
+        for text in [
+            form.as_str(),
+            "s3cr3t~value%2Aof%20it%3F",
+            "s3cr3t%7evalue%2aof%20it%3f",
+            "s3cr3t~value*of%20it%3F",
+        ] {
+            assert_eq!(known.text(text), "«gitlab»", "{text}");
+        }
     }
 
     #[test]

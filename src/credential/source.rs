@@ -98,20 +98,25 @@ pub(super) fn foreign_program(disk: &dyn Disk, program: &Path) -> Option<String>
 fn file(disk: &dyn Disk, credential: &Credential, path: &Path, trusted: bool) -> Look {
     let shown = path.display();
     let failed = |error| Look::Nothing(Error::io("read", path, error));
-    // Secrets are often mounted behind a link.
-    let resolved = match disk.resolve(path) {
-        Ok(Some(resolved)) => resolved,
+    let limit = LONGEST as u64 + 2;
+    let read = match disk.read(path, limit) {
+        Ok(Some(read)) => Ok(Some(read)),
+        // Secrets are often mounted behind a link.
+        Ok(None) | Err(_) => match disk.resolve(path) {
+            Ok(Some(resolved)) => disk.read(&resolved, limit),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        },
+    };
+    let read = match read {
+        Ok(Some(read)) => read,
         Ok(None) => {
             let help = format!("put the token into {shown}, readable to nobody else");
             return Look::Nothing(missing(credential, "is not there", help));
         }
         Err(error) => return failed(error),
     };
-    let read = match disk.read(&resolved, LONGEST as u64 + 2) {
-        Ok(Some(read)) => read,
-        Ok(None) => return Look::Nothing(missing(credential, "is not there", String::new())),
-        Err(error) => return failed(error),
-    };
+    tracing::trace!(path = %shown, "read a secret's file");
     let own = disk.identity().uid;
     if !trusted && read.mode & 0o007 != 0 {
         let help = format!("`chmod 600 {shown}`, and have the issuer make another token");

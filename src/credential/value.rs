@@ -5,6 +5,8 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::known;
+
 /// The longest value, in bytes: certificates with their chain are some ten thousand.
 pub const LONGEST: usize = 64 << 10;
 
@@ -49,7 +51,11 @@ pub fn from_bytes(mut bytes: Vec<u8>) -> Result<SecretString, Malformed> {
             error.into_bytes().zeroize();
             Err(Malformed::NotText)
         },
-        |text| Ok(text.into()),
+        |text| {
+            let value = text.into();
+            known::meet(&value);
+            Ok(value)
+        },
     )
 }
 
@@ -95,7 +101,8 @@ pub struct Kept(SecretString);
 
 impl Kept {
     /// Keeps a value.
-    pub const fn new(value: SecretString) -> Self {
+    pub fn new(value: SecretString) -> Self {
+        known::meet(&value);
         Self(value)
     }
 
@@ -124,7 +131,7 @@ impl Serialize for Kept {
 
 impl<'de> Deserialize<'de> for Kept {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(Self(String::deserialize(d)?.into()))
+        Ok(Self::new(String::deserialize(d)?.into()))
     }
 }
 

@@ -44,6 +44,13 @@ impl SystemClock {
     }
 }
 
+impl SystemClock {
+    /// Whether it stands still.
+    pub const fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         self.fixed.unwrap_or_else(|| Utc::now().into())

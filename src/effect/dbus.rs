@@ -18,7 +18,7 @@ use zbus::{Connection, Message, ObjectPath, Variant};
 use self::jobs::{Inbox, Jobs};
 pub use self::timers::TimerFacts;
 use crate::{
-    effect::{delegate::Delegate, host},
+    effect::{delegate::Delegate, host, process::Stopwatch},
     error::{Code, Error, Result},
     id::Timestamp,
 };
@@ -312,8 +312,12 @@ impl Manager {
     {
         let connection = self.connection().await?;
         self.calls.set(self.calls.get() + 1);
+        let watch = Stopwatch::start();
         let call = connection.call_method(Some(destination), path, Some(interface), method, body);
-        match time::timeout(limit, call).await {
+        let answer = time::timeout(limit, call).await;
+        let (answered, ms) = (matches!(answer, Ok(Ok(_))), watch.elapsed_ms());
+        tracing::debug!(member = method, answered, ms, "called over D-Bus");
+        match answer {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(self.explain(method, error)),
             Err(_) => Err(self.unavailable(&format!(
@@ -402,6 +406,7 @@ impl Manager {
         let mut jobs = Jobs::new(names.len());
         let deadline = time::Instant::now() + patience;
         let mut queue = names.iter().enumerate();
+        let watch = Stopwatch::start();
         loop {
             let room = WINDOW.saturating_sub(jobs.under_way());
             let mut messages = Vec::new();
@@ -429,6 +434,8 @@ impl Manager {
                 Err(_) => break,
             }
         }
+        let (units, ms) = (names.len(), watch.elapsed_ms());
+        tracing::debug!(member = method, units, ms, "called over D-Bus");
         Ok(jobs.results(method, patience))
     }
 

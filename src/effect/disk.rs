@@ -329,6 +329,12 @@ fn parent(path: &Path) -> &Path {
         .unwrap_or_else(|| Path::new("."))
 }
 
+/// Tells of a file that was written, and nothing of what is in it.
+fn told(path: &Path, bytes: &[u8], mode: u32) {
+    let (path, bytes) = (path.display(), bytes.len());
+    tracing::trace!(%path, bytes, mode = %format_args!("{mode:04o}"), "written");
+}
+
 fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -464,6 +470,7 @@ impl Disk for RealDisk {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
+        told(path, bytes, mode);
         match durability {
             Durability::Now => sync_dir(dir),
             Durability::Batch => Ok(()),
@@ -495,6 +502,9 @@ impl Disk for RealDisk {
             }
             return Err(error);
         }
+        for file in files {
+            told(file.path, file.bytes, file.mode);
+        }
         self.sync_fs(dir)
     }
 
@@ -513,6 +523,7 @@ impl Disk for RealDisk {
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).bits())
             .open(path)?;
         file.write_all(bytes)?;
+        tracing::trace!(path = %path.display(), bytes = bytes.len(), "appended to");
         if durability == Durability::Now {
             file.sync_data()?;
             if !existed {
@@ -601,9 +612,13 @@ impl Disk for RealDisk {
     fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
         let temporary = temporary(path)?;
         std::os::unix::fs::symlink(target, &temporary)?;
-        fs::rename(&temporary, path).inspect_err(|_| {
+        let named = fs::rename(&temporary, path).inspect_err(|_| {
             let _ = fs::remove_file(&temporary);
-        })
+        });
+        if named.is_ok() {
+            tracing::trace!(path = %path.display(), to = %target.display(), "linked");
+        }
+        named
     }
 
     fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>> {
@@ -618,7 +633,11 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<bool> {
-        Ok(absent_is_none(fs::remove_file(path))?.is_some())
+        let removed = absent_is_none(fs::remove_file(path))?.is_some();
+        if removed {
+            tracing::trace!(path = %path.display(), "removed");
+        }
+        Ok(removed)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<bool> {
@@ -629,7 +648,11 @@ impl Disk for RealDisk {
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<bool> {
-        Ok(absent_is_none(fs::remove_dir_all(path))?.is_some())
+        let removed = absent_is_none(fs::remove_dir_all(path))?.is_some();
+        if removed {
+            tracing::trace!(path = %path.display(), "removed with all below");
+        }
+        Ok(removed)
     }
 
     fn sync_fs(&self, path: &Path) -> io::Result<()> {

@@ -24,7 +24,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use crate::id::Timestamp;
+use crate::{effect::process::Stopwatch, id::Timestamp};
 pub use fault::Fault;
 pub use url::{HttpUrl, UrlFault};
 
@@ -39,6 +39,18 @@ pub enum Method {
     Put,
     /// `DELETE`.
     Delete,
+}
+
+impl Method {
+    /// As it is sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 impl From<Method> for reqwest::Method {
@@ -171,18 +183,20 @@ impl Resolve for Resolver {
 #[derive(Debug, Default)]
 pub struct Http {
     proxy: Option<HttpUrl>,
+    /// How many connections to a host wait for another request.
+    idle: usize,
     plain: OnceCell<Client>,
     tls: OnceCell<Client>,
 }
 
-fn builder(proxy: Option<&HttpUrl>) -> Result<ClientBuilder, Fault> {
+fn builder(proxy: Option<&HttpUrl>, idle: usize) -> Result<ClientBuilder, Fault> {
     let builder = Client::builder()
         .user_agent(concat!("lorectl/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
         .http1_only()
-        .pool_max_idle_per_host(0)
+        .pool_max_idle_per_host(idle)
         .dns_resolver(Resolver);
     let Some(proxy) = proxy else {
         return Ok(builder);
@@ -196,6 +210,17 @@ fn built(builder: ClientBuilder) -> Result<Client, Fault> {
 }
 
 impl Http {
+    /// Sends requests over connections that are kept while this is. For many questions to one host, which
+    /// may be put again where such a connection ends with one of them unanswered; not for what must be
+    /// sent once.
+    #[must_use]
+    pub fn keeping_connections() -> Self {
+        Self {
+            idle: 64,
+            ..Self::default()
+        }
+    }
+
     /// Sends all requests through a proxy, which resolves the names: it may know others than this host.
     #[must_use]
     pub fn through(proxy: HttpUrl) -> Self {
@@ -213,15 +238,18 @@ impl Http {
             if roots.is_empty() {
                 return Err(Fault::Roots);
             }
-            return built(builder(self.proxy.as_ref())?.tls_certs_merge(roots));
+            return built(builder(self.proxy.as_ref(), self.idle)?.tls_certs_merge(roots));
         }
         let (cell, builder) = if request.url.is_tls() {
-            (&self.tls, builder(self.proxy.as_ref())?.https_only(true))
+            (
+                &self.tls,
+                builder(self.proxy.as_ref(), self.idle)?.https_only(true),
+            )
         } else {
             // The host's roots are many files, which nobody asks for here.
             (
                 &self.plain,
-                builder(self.proxy.as_ref())?.tls_certs_only([]),
+                builder(self.proxy.as_ref(), self.idle)?.tls_certs_only([]),
             )
         };
         if let Some(client) = cell.get() {
@@ -236,6 +264,24 @@ impl Http {
     /// # Errors
     /// Why there is no answer. It names neither the URL nor any part of it.
     pub async fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
+        let watch = Stopwatch::start();
+        let answer = self.exchange(request).await;
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return answer;
+        }
+        let (method, url) = (request.method.as_str(), request.url.told());
+        let ms = watch.elapsed_ms();
+        match &answer {
+            Ok(Response { status, body, .. }) => {
+                let bytes = body.expose_secret().len();
+                tracing::debug!(method, url, status, bytes, ms, "asked");
+            }
+            Err(fault) => tracing::debug!(method, url, %fault, ms, "not answered"),
+        }
+        answer
+    }
+
+    async fn exchange(&self, request: &Request<'_>) -> Result<Response, Fault> {
         let mut headers = HeaderMap::new();
         for (name, value) in request.headers {
             let fault = || Fault::Header((*name).to_owned());

@@ -24,7 +24,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    effect::process,
+    effect::process::{self, Stopwatch},
     error::{Code, Error, Result},
     id::Timestamp,
 };
@@ -107,6 +107,16 @@ fn is_current(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Tells of a lock that was asked for, and how long it was waited for.
+fn told(path: &Path, watch: Stopwatch, taken: bool) {
+    let (path, ms) = (path.display(), watch.elapsed_ms());
+    if taken {
+        tracing::debug!(%path, ms, "locked");
+    } else {
+        tracing::debug!(%path, ms, "not locked");
+    }
+}
+
 impl Lock {
     /// Takes the lock if nobody holds it; makes the file with these permission bits when it is missing.
     ///
@@ -142,7 +152,9 @@ impl Lock {
                 }
             }
         };
+        let watch = Stopwatch::start();
         let taken = tokio::time::timeout(patience, attempts).await;
+        told(path, watch, matches!(taken, Ok(Ok(()))));
         match taken {
             Ok(result) => result.map(|()| Some(Self { file })),
             Err(_) => Ok(None),
@@ -150,6 +162,13 @@ impl Lock {
     }
 
     fn attempt(path: &Path, create: Option<u32>, wants: Wants) -> io::Result<Option<Self>> {
+        let watch = Stopwatch::start();
+        let taken = Self::attempt_at(path, create, wants);
+        told(path, watch, matches!(taken, Ok(Some(_))));
+        taken
+    }
+
+    fn attempt_at(path: &Path, create: Option<u32>, wants: Wants) -> io::Result<Option<Self>> {
         // Whoever purges a service removes its lock file; the loop ends with the second such removal.
         for _ in 0..3 {
             match Self::claim(open(path, create, wants)?, path)? {
@@ -181,18 +200,21 @@ impl Lock {
     /// # Errors
     /// As [`Lock::try_take`].
     pub async fn take(path: &Path, mode: u32, patience: Duration) -> io::Result<Option<Self>> {
+        let watch = Stopwatch::start();
         let attempts = async {
             loop {
-                if let Some(lock) = Self::try_take(path, mode)? {
+                if let Some(lock) = Self::attempt_at(path, Some(mode), Wants::Lock)? {
                     return Ok(Some(lock));
                 }
                 tokio::time::sleep(RETRY).await;
             }
         };
-        match tokio::time::timeout(patience, attempts).await {
+        let taken = match tokio::time::timeout(patience, attempts).await {
             Ok(taken) => taken,
-            Err(_) => Self::try_take(path, mode),
-        }
+            Err(_) => Self::attempt_at(path, Some(mode), Wants::Lock),
+        };
+        told(path, watch, matches!(taken, Ok(Some(_))));
+        taken
     }
 
     /// Replaces the content of the lock's file. What it says guards nothing, so it is not synced.

@@ -5,10 +5,11 @@
     reason = "the one place that starts processes and reads proc(5)"
 )]
 
+mod dump;
 mod tree;
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsStr},
     io,
     path::{Path, PathBuf},
     pin::{Pin, pin},
@@ -26,6 +27,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+pub use self::dump::forbid as forbid_core_dumps;
 use crate::effect::user::Account;
 
 /// How long the last output of a stage is waited for once all its processes are gone: a descriptor
@@ -104,6 +106,36 @@ pub fn become_unseen(account: &Account) -> io::Result<()> {
     Ok(())
 }
 
+/// Starts a command, with the core dumps that it might leave if we forbade ourselves none.
+fn spawn(command: &mut tokio::process::Command) -> io::Result<tokio::process::Child> {
+    dump::as_before(|| command.spawn())
+}
+
+/// Tells of a process that was waited for, but nothing of its arguments.
+fn told(argv: &[impl AsRef<OsStr>], watch: Stopwatch, end: Option<End>) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let program = argv
+        .first()
+        .map(|program| program.as_ref().to_string_lossy());
+    let program = program.as_deref().unwrap_or_default();
+    let (arguments, ms) = (argv.len().saturating_sub(1), watch.elapsed_ms());
+    let (exit, signal) = match end {
+        Some(End::Exited(status)) => (Some(status), None),
+        Some(End::Killed(signal)) => (None, Some(signal)),
+        Some(End::TimedOut | End::Stopped) | None => (None, None),
+    };
+    let what = match end {
+        Some(End::Exited(_)) => "a process ended",
+        Some(End::Killed(_)) => "a process was killed",
+        Some(End::TimedOut) => "a process took too long and was ended",
+        Some(End::Stopped) => "a process was ended",
+        None => "a process goes on",
+    };
+    tracing::debug!(program, arguments, exit, signal, ms, "{what}");
+}
+
 /// Whether this process may act for any user.
 pub fn is_root() -> bool {
     Uid::effective().is_root()
@@ -123,6 +155,11 @@ impl Stopwatch {
     /// How long ago that was.
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
+    }
+
+    /// The same in whole milliseconds.
+    pub fn elapsed_ms(self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -327,20 +364,21 @@ async fn run_beside(
         .argv
         .split_first()
         .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(command.dir)
-        .process_group(0)
-        .stdin(if command.input.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child = spawn(
+        tokio::process::Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(command.dir)
+            .process_group(0)
+            .stdin(if command.input.is_empty() {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )?;
     let main = child.id();
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("the command's output was not piped"));
@@ -360,6 +398,7 @@ async fn run_beside(
     };
     let end = while_pumping(pump.as_mut(), &mut pumped, ended).await?;
     let elapsed = watch.elapsed();
+    told(command.argv, watch, Some(end));
     let mut gone = tree::Gone::default();
     if tree::has_children() {
         let ending = tree::end_descendants(main, spared, limits.grace);
@@ -399,12 +438,14 @@ impl Started {
         let (program, arguments) = argv
             .split_first()
             .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
-        let child = tokio::process::Command::new(program)
-            .args(arguments)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
+        let child = spawn(
+            tokio::process::Command::new(program)
+                .args(arguments)
+                .process_group(0)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null()),
+        )?;
+        told(argv, Stopwatch::start(), None);
         let pid = child.id().unwrap_or(0);
         Ok(Self { child, pid })
     }
@@ -432,11 +473,11 @@ pub async fn foreground(argv: &[std::ffi::OsString]) -> io::Result<End> {
     let (program, arguments) = argv
         .split_first()
         .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
-    let status = tokio::process::Command::new(program)
-        .args(arguments)
-        .status()
-        .await?;
-    Ok(end_of(status))
+    let watch = Stopwatch::start();
+    let mut child = spawn(tokio::process::Command::new(program).args(arguments))?;
+    let end = end_of(child.wait().await?);
+    told(argv, watch, Some(end));
+    Ok(end)
 }
 
 /// What a short command said, and how it ended.
@@ -464,15 +505,17 @@ pub async fn listen(
     let (program, arguments) = argv
         .split_first()
         .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+    let watch = Stopwatch::start();
+    let mut child = spawn(
+        tokio::process::Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true),
+    )?;
     let mut text = Vec::new();
     let stderr = child.stderr.take();
     let whole = async {
@@ -490,6 +533,7 @@ pub async fn listen(
     if end == End::TimedOut {
         let _ = child.kill().await;
     }
+    told(argv, watch, Some(end));
     Ok(Said {
         end,
         error_text: String::from_utf8_lossy(&text).into_owned(),
@@ -522,15 +566,17 @@ pub async fn converse(
     let (program, arguments) = argv
         .split_first()
         .ok_or_else(|| io::Error::other("the argument vector is empty"))?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+    let watch = Stopwatch::start();
+    let mut child = spawn(
+        tokio::process::Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true),
+    )?;
     let (mut output, mut said) = (Vec::new(), Vec::new());
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
@@ -563,6 +609,7 @@ pub async fn converse(
     if end == End::TimedOut {
         let _ = child.kill().await;
     }
+    told(argv, watch, Some(end));
     Ok(Answered {
         end,
         output,
@@ -661,6 +708,35 @@ mod tests {
         timeout: Duration::from_secs(60),
         grace: Duration::from_millis(200),
     };
+
+    apart! {
+        fn we_leave_no_core_dump_and_what_we_start_may() {
+            use nix::sys::resource::{Resource, getrlimit, setrlimit};
+            let limit = || getrlimit(Resource::RLIMIT_CORE).unwrap();
+            let (_, hard) = limit();
+            let before = hard.min(1 << 20);
+            setrlimit(Resource::RLIMIT_CORE, before, hard).unwrap();
+            let asked = |expected: &str| {
+                let dir = tempfile::tempdir().unwrap();
+                let mut text = Vec::new();
+                let finished = shell(dir.path(), "ulimit -c", LATE, &mut |_, bytes| {
+                    text.extend_from_slice(bytes);
+                });
+                assert_eq!(finished.end, End::Exited(0));
+                assert_eq!(String::from_utf8(text).unwrap().trim(), expected);
+            };
+            // In blocks of 512 bytes (dash(1), POSIX).
+            let blocks = (before / 512).to_string();
+            asked(&blocks);
+            for _ in 0..2 {
+                forbid_core_dumps();
+                assert_eq!(limit(), (0, hard));
+                assert!(!prctl::get_dumpable().unwrap());
+                asked(&blocks);
+                assert_eq!(limit(), (0, hard));
+            }
+        }
+    }
 
     fn is_gone(pid_file: &Path) -> bool {
         let pid = std::fs::read_to_string(pid_file).unwrap();

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::sink::UrlSource;
 use crate::{
+    credential::known,
     effect::{
         disk::{Disk, ReadFile},
         http::HttpUrl,
@@ -113,7 +114,10 @@ fn secret_file(disk: &dyn Disk, path: &Path, reader: Owner) -> Result<SecretStri
         ));
     }
     let text = String::from_utf8(file.bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
-    Ok(text.into())
+    tracing::trace!(path = %shown, "read a secret's file");
+    let text = text.into();
+    known::meet(&text);
+    Ok(text)
 }
 
 /// The certificates of a `ca_file`.

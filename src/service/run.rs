@@ -164,7 +164,9 @@ impl Runner<'_> {
         let now = self.clock.now();
         // A first look without any lock or write: most wake-ups end here.
         let status = self.status(loaded, now);
-        let consumed = match Self::verdict(loaded, &status, ask, now) {
+        let verdict = Self::verdict(loaded, &status, ask, now);
+        tracing::trace!(service = %service.name, verdict = verdict.as_str(), "decided on a run");
+        let consumed = match verdict {
             Verdict::NotDue(next) => return RunReport::not_due(service, &status, next),
             Verdict::Skip { skip, missed } => {
                 return self.skip(loaded, status, skip, missed, warnings).await;

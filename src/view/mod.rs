@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod canvas;
 pub mod credential;
+pub mod defect;
 pub mod doctor;
 pub mod drift;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod table;
 pub mod terminal;
 pub mod text;
 pub mod time;
+pub mod trace;
 pub mod validate;
 pub mod worker;
 

@@ -10,6 +10,7 @@
     reason = "a benchmark stands outside the house, prints, and stops at the first surprise"
 )]
 
+mod credentials;
 mod runner;
 mod seat;
 
@@ -51,6 +52,10 @@ fn main() {
     }
     if args.next_if(|word| word == "seat").is_some() {
         seat::run(number(args.next(), 10_000));
+        return;
+    }
+    if args.next_if(|word| word == "credentials").is_some() {
+        credentials::run(number(args.next(), 1_000));
         return;
     }
     let most: usize = number(args.next(), 10_000);

@@ -11,11 +11,13 @@ use crate::{
         source::{self, Look},
         spec::{self as credential, DeclaredCredential},
         spot::Claims,
-        watch,
+        watch::{self, Asking, PER_HOST},
     },
     effect::{
         creds,
+        disk::Disk,
         http::Http,
+        threads,
         user::{self, Account},
     },
     error::{Code, Error, Result},
@@ -27,6 +29,9 @@ use crate::{
 };
 
 use super::Project;
+
+/// How many credentials are looked at by one core at least.
+const PIECE: usize = 32;
 
 /// A problem, with whose it is and where that is declared.
 type Found = (Address, Declared, Problem);
@@ -45,16 +50,17 @@ impl Project<'_> {
             (false, None) => Key::read(self.context.disk.as_ref(), &self.layout)?,
             (true, _) | (_, Some(_)) => None,
         };
+        let mut wanted = Vec::with_capacity(selection.here.len());
         let mut claims = Claims::default();
         for declared in selection.here {
-            match self.wish_credential(spec, declared, key.as_ref())? {
-                Ok(desired) => {
+            match self.resolve_credential(spec, declared)? {
+                Ok(credential) => {
                     if self.elsewhere.is_none() {
-                        let found = self.rivals(&desired, &mut claims)?;
+                        let found = self.rivals(&credential, &declared.address(), &mut claims);
                         let own = |problem| (declared.address(), declared.declared(), problem);
                         problems.extend(found.into_iter().map(own));
                     }
-                    wish.desired.insert(desired.address.clone(), desired);
+                    wanted.push((declared, credential));
                 }
                 Err(found) => {
                     let own = |problem| (declared.address(), declared.declared(), problem);
@@ -62,16 +68,45 @@ impl Project<'_> {
                 }
             }
         }
+        let (disk, here) = (self.context.disk.as_ref(), self.elsewhere.is_none());
+        // Their sources are files for the most part, and each is keyed.
+        let looked = threads::map(&wanted, PIECE, |(_, credential)| {
+            let glimpse = here.then(|| glimpse_at(disk, credential, key.as_ref()));
+            Ok::<_, Error>((Definition::of(credential)?, glimpse))
+        });
+        for ((declared, credential), looked) in wanted.iter().zip(looked) {
+            let (definition, glimpse) = looked?;
+            let address = declared.address();
+            if let Some(glimpse) = glimpse {
+                (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
+            }
+            let desired = Desired {
+                address: address.clone(),
+                id: credential.id.clone(),
+                backend: STORE,
+                image: image::desired(&definition, credential),
+                definition,
+                renderer: None,
+                meta: declared.meta.clone(),
+                declared: declared.declared(),
+                warnings: Vec::new(),
+            };
+            wish.desired.insert(address, desired);
+        }
         Ok(problems)
     }
 
     /// The deliveries of a credential to what an earlier one delivers to by another name: behind a link,
     /// or on a mount.
-    fn rivals(&self, desired: &Desired, claims: &mut Claims<Address>) -> Result<Vec<Problem>> {
+    fn rivals(
+        &self,
+        credential: &Credential,
+        address: &Address,
+        claims: &mut Claims<Address>,
+    ) -> Vec<Problem> {
         let disk = self.context.disk.as_ref();
-        let credential: Credential = desired.definition.read()?;
         let mut problems = Vec::new();
-        for (index, one) in credential.deliver.into_iter().enumerate() {
+        for (index, one) in credential.deliver.iter().enumerate() {
             if let Some((other, whose)) = claims.rival(disk, &one.to) {
                 let key = match &one.to {
                     Target::File(_) => "file",
@@ -80,17 +115,16 @@ impl Project<'_> {
                 let message = format!("`{whose}` is delivered there, to {other}");
                 problems.push(Problem::at(format!("/deliver/{index}/{key}"), message));
             }
-            claims.add(disk, one.to, desired.address.clone());
+            claims.add(disk, one.to.clone(), address.clone());
         }
-        Ok(problems)
+        problems
     }
 
-    fn wish_credential(
+    fn resolve_credential(
         &self,
         spec: &Spec,
         declared: &DeclaredCredential,
-        key: Option<&Key>,
-    ) -> Result<Result<Desired, Vec<Problem>>> {
+    ) -> Result<Result<Credential, Vec<Problem>>> {
         let dir = match &self.elsewhere {
             None => spec.dir_of(&declared.file),
             Some(there) => there.dir_of(spec, &declared.file),
@@ -146,22 +180,7 @@ impl Project<'_> {
         {
             credential.fill_in(&applied.definition.read()?);
         }
-        let definition = Definition::of(&credential)?;
-        if self.elsewhere.is_none() {
-            let glimpse = self.glimpse_at(&credential, key);
-            (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
-        }
-        Ok(Ok(Desired {
-            address,
-            id: credential.id.clone(),
-            backend: STORE,
-            image: image::desired(&definition, &credential),
-            definition,
-            renderer: None,
-            meta: declared.meta.clone(),
-            declared: declared.declared(),
-            warnings: Vec::new(),
-        }))
+        Ok(Ok(credential))
     }
 
     /// Asks issuers how the values in use stand, each where it was applied.
@@ -171,17 +190,23 @@ impl Project<'_> {
             address.kind == Kind::Credential && (targets.is_empty() || targets.contains(address))
         });
         let names: Vec<ResourceName> = chosen.map(|address| address.name.clone()).collect();
-        let (disk, now) = (self.context.disk.as_ref(), self.context.now());
-        watch::ask(disk, &self.layout, &Http::default(), names.into_iter(), now).await;
+        let asking = Asking {
+            disk: self.context.disk.as_ref(),
+            layout: &self.layout,
+            http: &Http::keeping_connections(),
+            per_host: PER_HOST,
+            now: self.context.now(),
+        };
+        watch::ask(&asking, &names).await;
     }
+}
 
-    /// What a source holds. Nothing is run for it and nothing is sent.
-    fn glimpse_at(&self, credential: &Credential, key: Option<&Key>) -> Glimpse {
-        match source::look(self.context.disk.as_ref(), credential) {
-            Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
-            Look::Nothing(error) => Glimpse::Nothing(error.message),
-            Look::Unasked => Glimpse::AtApply,
-        }
+/// What a source holds. Nothing is run for it and nothing is sent.
+fn glimpse_at(disk: &dyn Disk, credential: &Credential, key: Option<&Key>) -> Glimpse {
+    match source::look(disk, credential) {
+        Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
+        Look::Nothing(error) => Glimpse::Nothing(error.message),
+        Look::Unasked => Glimpse::AtApply,
     }
 }
 

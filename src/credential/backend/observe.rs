@@ -3,10 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use crate::{
-    effect::disk::{Disk, EntryKind},
+    effect::{
+        disk::{Disk, EntryKind},
+        threads,
+    },
     error::{Code, Result},
     id::{Address, Kind, ProjectName, ResourceName, Timestamp},
     layout::Layout,
@@ -31,7 +35,21 @@ use super::{
 };
 
 /// After so many credentials others may work.
-const TURN: usize = 64;
+const TURN: usize = 512;
+
+/// How many are read by one core at least.
+const PIECE: usize = 32;
+
+/// What looks, on any core.
+struct Reader<'a> {
+    disk: &'a dyn Disk,
+    layout: &'a Layout,
+    now: Timestamp,
+    /// For which a new value is asked.
+    asked: Option<ResourceName>,
+    /// What opens sealed records, once one was read.
+    seal: OnceLock<Seal>,
+}
 
 #[async_trait::async_trait(?Send)]
 impl Observe for Store {
@@ -39,18 +57,24 @@ impl Observe for Store {
         let disk = self.disk.as_ref();
         let key = Key::read(disk, &self.layout)?;
         let others = others(disk, &self.layout);
+        let reader = Reader {
+            disk,
+            layout: &self.layout,
+            now: self.now(),
+            asked: self.asked.borrow().clone(),
+            seal: OnceLock::new(),
+        };
         let mut resources = BTreeMap::new();
-        let mut seal = None;
         let entries = scope.entries.iter().filter(|entry| *entry.backend == STORE);
-        for (at, entry) in entries.enumerate() {
-            if at % TURN == 0 {
-                tokio::task::yield_now().await;
-            }
-            if let Some(seen) = self.look(entry, key.as_ref(), &others, &mut seal) {
-                resources.insert(entry.address.clone(), seen);
-            }
+        let entries: Vec<&ScopeEntry<'_>> = entries.collect();
+        for turn in entries.chunks(TURN) {
+            tokio::task::yield_now().await;
+            let look = |entry: &&ScopeEntry<'_>| reader.look(entry, key.as_ref(), &others);
+            let seen = threads::map(turn, PIECE, look);
+            let found = turn.iter().zip(seen);
+            resources.extend(found.filter_map(|(at, seen)| Some((at.address.clone(), seen?))));
         }
-        let strays = self.strays(scope);
+        let strays = reader.strays(scope);
         Ok(Observed { resources, strays })
     }
 }
@@ -191,15 +215,14 @@ fn fingerprint(key: Option<&Key>, record: &Record) -> Option<super::super::key::
     Some(key?.fingerprint(record.current()?.value.value()))
 }
 
-impl Store {
+impl Reader<'_> {
     fn look(
         &self,
         entry: &ScopeEntry<'_>,
         key: Option<&Key>,
         others: &Claims<ProjectName>,
-        seal: &mut Option<Seal>,
     ) -> Option<Seen> {
-        let disk = self.disk.as_ref();
+        let disk = self.disk;
         let name = &entry.address.name;
         let unknown = |error: &crate::error::Error| Seen::Unknown {
             reason: match &error.suggestion {
@@ -224,7 +247,7 @@ impl Store {
             let reason = format!("the project `{project}` delivers to {target} too{same}");
             return Some(Seen::Foreign { reason });
         }
-        let mut record = match Record::read_with(disk, &self.layout, name, seal) {
+        let mut record = match Record::read_with(disk, self.layout, name, &self.seal) {
             Ok(Some(record)) => record,
             Ok(None) => return None,
             Err(error) => return Some(unknown(&error)),
@@ -242,12 +265,12 @@ impl Store {
             );
             return Some(Seen::Foreign { reason });
         }
-        record.asked |= self.asked.borrow().as_ref() == Some(name);
-        let noted = Noted::read(disk, &self.layout, name);
+        record.asked |= self.asked.as_ref() == Some(name);
+        let noted = Noted::read(disk, self.layout, name);
         let print = fingerprint(key, &record);
-        let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now());
-        let here = (&facts, self.now());
-        let mut found = held(disk, &self.layout, &credential, &record, here);
+        let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now);
+        let here = (&facts, self.now);
+        let mut found = held(disk, self.layout, &credential, &record, here);
         let image = &mut found.image;
         let source = match source::look(disk, &credential) {
             Look::Value(value) if !record.has_seen(&value) => image::NEW_VALUE,
@@ -267,7 +290,7 @@ impl Store {
         let entries = scope.entries.iter();
         let of_kind = entries.filter(|entry| entry.address.kind == Kind::Credential);
         let asked: BTreeSet<&ResourceName> = of_kind.map(|entry| &entry.address.name).collect();
-        let disk = self.disk.as_ref();
+        let disk = self.disk;
         // What cannot be listed or read carries no mark that we could know of.
         let names = disk.list(&self.layout.secrets()).unwrap_or_default();
         let strays = names.into_iter().filter_map(|(name, kind)| {
@@ -275,7 +298,7 @@ impl Store {
             if kind != EntryKind::Dir || asked.contains(&name) {
                 return None;
             }
-            let record = Outline::read(disk, &self.layout, &name).ok()??;
+            let record = Outline::read(disk, self.layout, &name).ok()??;
             let credential: Credential = record.definition.read().ok()?;
             Some(Stray {
                 name: self.layout.secret(&name).display().to_string(),

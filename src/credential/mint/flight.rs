@@ -163,6 +163,7 @@ impl Flight<'_> {
         let (health, _) = self.records.read(self.endpoint);
         let admission = health.admission(self.credential, now);
         let decision = decide(now, stored.token.as_ref().map(|it| it.life), admission);
+        tracing::trace!(credential = %self.credential, decision = decision.as_str(), "decided on a mint");
         let served = match next(decision, stored) {
             Next::Done(result) => return result,
             Next::Mint { old, .. } => old.filter(|it| it.life.is_valid(now)),
@@ -193,6 +194,7 @@ impl Flight<'_> {
             decision
         };
         let (decision, met) = self.records.update(self.endpoint, now, enter).await;
+        tracing::trace!(credential = %self.credential, decision = decision.as_str(), "decided on a mint");
         troubles.extend(met);
         let (old, after_loss) = match next(decision, stored) {
             Next::Done(result) => return result,

@@ -268,6 +268,10 @@ impl Records<'_> {
         }
         let before = health.clone();
         let told = change(&mut health);
+        if health != before {
+            let failures = health.issuer.failures;
+            tracing::trace!(path = %path.display(), failures, "the issuer's breaker moved");
+        }
         if writable && health != before {
             let written = serde_json::to_vec_pretty(&health)
                 .map_err(io::Error::other)

@@ -16,7 +16,10 @@ use std::collections::BTreeSet;
 
 use secrecy::SecretString;
 
-use crate::{effect::http::Response, id::Timestamp};
+use crate::{
+    effect::{http::Response, process::Stopwatch},
+    id::Timestamp,
+};
 pub use fault::{CarriedOut, MintFault};
 pub use issuer::{Endpoint, Issuer, Loss};
 pub use wire::{TIMEOUT, Wire};
@@ -116,12 +119,19 @@ pub async fn mint(
     mark: &str,
     now: Timestamp,
 ) -> Result<Minted, MintFault> {
-    match issuer {
+    let watch = Stopwatch::start();
+    let minted = match issuer {
         Issuer::Oauth2(issuer) => issuer.mint(wire, secret, now).await,
         Issuer::GithubApp(issuer) => issuer.mint(wire, secret, now).await,
         Issuer::Gitlab(issuer) => issuer.rotate(wire, secret, now).await,
         Issuer::Jupyterhub(issuer) => issuer.mint(wire, secret, mark, now).await,
+    };
+    let ms = watch.elapsed_ms();
+    match &minted {
+        Ok(_) => tracing::info!(ms, "an issuer made a new token"),
+        Err(fault) => tracing::info!(%fault, ms, "an issuer made no new token"),
     }
+    minted
 }
 
 /// Which token is to be ended.

@@ -112,6 +112,18 @@ pub enum Decision {
     OpenUntil(Timestamp),
 }
 
+impl Decision {
+    /// In a word or two, for a trace.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::ServeAndRefresh => "serve and refresh",
+            Self::MintNow => "mint now",
+            Self::OpenUntil(_) => "breaker is open",
+        }
+    }
+}
+
 /// Decides. A valid token is served whatever the breaker says.
 pub fn decide(now: Timestamp, token: Option<Life>, issuer: Admission) -> Decision {
     let valid = token.filter(|token| token.is_valid(now));

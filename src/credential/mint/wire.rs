@@ -7,6 +7,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{fault::MintFault, issuer::Endpoint};
 use crate::{
+    credential::known,
     effect::http::{Http, HttpUrl, Method, Request, Response},
     id::Timestamp,
 };
@@ -45,7 +46,7 @@ impl Call {
         endpoint: &Endpoint,
         steps: &[&str],
     ) -> Result<Self, MintFault> {
-        let base = endpoint.url()?;
+        let base = endpoint.url()?.with_path_told();
         Ok(Self {
             method,
             url: steps.iter().fold(base, |url, step| url.below(step)),
@@ -157,6 +158,7 @@ impl Token {
             let why = "what it answers holds no token that could be sent";
             return Err(MintFault::Unknown(why.to_owned()));
         }
+        known::meet(&self.0);
         Ok(self.0)
     }
 }

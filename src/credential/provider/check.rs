@@ -1,6 +1,6 @@
 //! What is wrong with a `[providers.NAME]`, and the provider that it is.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     builtin, names,
@@ -68,7 +68,10 @@ pub fn check(name: &str, declared: &BTreeMap<String, RawProvider>) -> Vec<Proble
 ///
 /// # Errors
 /// That there is none, or that it extends one that there is none of, or itself.
-pub fn resolve(name: &str, declared: &BTreeMap<String, RawProvider>) -> Result<Provider, Problem> {
+pub fn resolve(
+    name: &str,
+    declared: &BTreeMap<String, RawProvider>,
+) -> Result<Cow<'static, Provider>, Problem> {
     let mut chain: Vec<(&str, &RawProvider)> = Vec::new();
     let mut next = Some(name);
     let mut base = None;
@@ -85,17 +88,15 @@ pub fn resolve(name: &str, declared: &BTreeMap<String, RawProvider>) -> Result<P
                 next = raw.extends.as_deref();
             }
             Some(_) | None => {
-                base = Some(
-                    builtin(name)
-                        .ok_or_else(|| unknown(name, declared))?
-                        .clone(),
-                );
+                let known = builtin(name).ok_or_else(|| unknown(name, declared))?;
+                base = Some(Cow::Borrowed(known));
                 next = None;
             }
         }
     }
     for (_, raw) in chain.into_iter().rev() {
-        base = Some(raw.clone().over(base));
+        let below = base.map(Cow::into_owned);
+        base = Some(Cow::Owned(raw.clone().over(below)));
     }
     base.ok_or_else(|| unknown(name, declared))
 }

@@ -150,7 +150,9 @@ impl Provider {
             .collect();
         let sent = Request {
             method: request.method.into(),
-            url: &endpoint.base.path_below(&request.path),
+            url: &(endpoint.base.clone())
+                .with_path_told()
+                .path_below(&request.path),
             headers: &headers,
             body: filled.body.as_ref().map(ExposeSecret::expose_secret),
             roots: endpoint.roots,

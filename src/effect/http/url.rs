@@ -15,6 +15,8 @@ const LONGEST: usize = 4096;
 pub struct HttpUrl {
     text: SecretString,
     tls: bool,
+    /// Whether a trace may tell its path.
+    path_told: bool,
 }
 
 impl fmt::Debug for HttpUrl {
@@ -79,14 +81,45 @@ impl HttpUrl {
         if !shown.is_empty() && !text.contains(&shown) {
             return Err(UrlFault::Disguised);
         }
-        Ok(Self::of(&url, tls))
-    }
-
-    fn of(url: &Url, tls: bool) -> Self {
-        Self {
+        Ok(Self {
             text: url.as_str().into(),
             tls,
+            path_told: false,
+        })
+    }
+
+    fn of(&self, url: &Url) -> Self {
+        Self {
+            text: url.as_str().into(),
+            tls: self.tls,
+            path_told: self.path_told,
         }
+    }
+
+    /// The same URL, whose path a trace may tell: it is a resource of an issuer's. Of any other, which
+    /// may be a secret as a whole, a trace tells the host.
+    #[must_use]
+    pub fn with_path_told(self) -> Self {
+        Self {
+            path_told: true,
+            ..self
+        }
+    }
+
+    /// What a trace tells of it: the host with its port, and the path without the query where it may.
+    pub(super) fn told(&self) -> String {
+        let Ok(url) = Url::parse(self.text.expose_secret()) else {
+            return String::new();
+        };
+        let mut told = url.host_str().unwrap_or_default().to_owned();
+        if let Some(port) = url.port() {
+            told.push(':');
+            told.push_str(&port.to_string());
+        }
+        if self.path_told {
+            told.push_str(url.path());
+        }
+        told
     }
 
     /// The same URL with another step at the end of its path; its query stays.
@@ -98,7 +131,7 @@ impl HttpUrl {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push(step);
         }
-        Self::of(&url, self.tls)
+        self.of(&url)
     }
 
     /// The same URL with a path below its own, as `/api/user?limit=1`; a query there takes its own's place.
@@ -120,7 +153,7 @@ impl HttpUrl {
         if query.is_some() {
             url.set_query(query);
         }
-        Self::of(&url, self.tls)
+        self.of(&url)
     }
 
     /// Whether it is `https`.
@@ -138,6 +171,18 @@ impl HttpUrl {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_trace_tells_the_path_of_an_issuers_alone() {
+        let url = |text: &str| HttpUrl::parse(text).unwrap();
+        let hook = url("https://user:pw@hooks.example/T0/s3cret?token=x#y");
+        assert_eq!(hook.told(), "hooks.example");
+        assert_eq!(hook.below("fail").told(), "hooks.example");
+        let issuer = url("http://[::1]:8080/api?token=x").with_path_told();
+        assert_eq!(issuer.told(), "[::1]:8080/api");
+        let user = issuer.path_below("/v4/user?private=x").below("a/b");
+        assert_eq!(user.told(), "[::1]:8080/api/v4/user/a%2Fb");
+    }
 
     #[test]
     fn what_may_be_asked_and_what_may_not() {

@@ -14,7 +14,10 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    credential::value::{LONGEST, is_encrypted},
+    credential::{
+        known,
+        value::{LONGEST, is_encrypted},
+    },
     effect::{
         disk::{Disk, Durability, EntryKind},
         environment, host,
@@ -228,7 +231,12 @@ fn value(name: &ResourceName, read: io::Result<Option<Vec<u8>>>) -> Read {
             "the value of {address} is encrypted, and is handed over as it is; `lorectl apply` has the service read it"
         )),
         text if text.contains('\0') => Err(format!("the value of {address} holds a NUL")),
-        _ => Ok(text.into()),
+        _ => {
+            let value = text.into();
+            known::meet(&value);
+            tracing::trace!(credential = %name, "read a secret's file");
+            Ok(value)
+        }
     }
 }
 

@@ -53,6 +53,18 @@ pub enum Verdict {
     NotDue(Option<Timestamp>),
 }
 
+impl Verdict {
+    /// In a word or two, for a trace.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Run { probe: false, .. } => "run",
+            Self::Run { probe: true, .. } => "run as the breaker's probe",
+            Self::Skip { .. } => "skip",
+            Self::NotDue(_) => "not due",
+        }
+    }
+}
+
 /// Decides; `due` is what the schedule says at `now`.
 pub fn decide(service: &Service, status: &Status, due: Due, ask: &Ask, now: Timestamp) -> Verdict {
     let (instant, missed) = match (ask.trigger, due) {

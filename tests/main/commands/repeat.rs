@@ -23,11 +23,12 @@ fn planning_and_looking_write_nothing() {
         "schema",
         "explain",
         "plan",
-        "plan -v --json",
+        "plan --json",
         "plan --target service.a",
     ] {
         world.ok(words);
     }
+    world.run("plan -vvv --json").exits(0);
     world.run("plan --detailed-exitcode").exits(2);
     world.tree().is_untouched_since(&before);
     world.ok("apply --yes");

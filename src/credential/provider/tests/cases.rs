@@ -523,7 +523,7 @@ fn tables_are_what_a_spec_may_say() {
         let declared = BTreeMap::from([((*name).to_owned(), raw)]);
         assert_eq!(check(name, &declared), [], "{name}");
         assert_eq!(
-            resolve(name, &declared).unwrap(),
+            *resolve(name, &declared).unwrap(),
             *builtin(name).unwrap(),
             "{name}"
         );

@@ -59,11 +59,11 @@ both_live = true",
     assert!(child.both_live() && ours.revokes_at_once());
     assert_eq!(child.verdicts, ours.verdicts);
     assert_eq!(
-        resolve("github", &declared).as_ref().ok(),
+        resolve("github", &declared).as_deref().ok(),
         super::builtin("github")
     );
     let text = serde_json::to_string(&child).unwrap();
-    assert_eq!(serde_json::from_str::<Provider>(&text).unwrap(), child);
+    assert_eq!(serde_json::from_str::<Provider>(&text).unwrap(), *child);
 }
 
 /// What is said of a table; one that is no whole file is said of one that extends `github`.
