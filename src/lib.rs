@@ -19,6 +19,7 @@
 //! them.
 //!
 //! What others are told, of runs and of credentials, is in an outbox of [`notify`] before it is sent.
+//! No value is in what is kept, told or traced: [`scrub`] takes it out.
 //!
 //! Only [`view`] prints, and only [`effect`] touches the operating system. Imports run one way, from
 //! [`cli`] down to [`id`]; a test holds them to it.
@@ -35,6 +36,7 @@ pub mod observe;
 pub mod plan;
 pub mod resource;
 pub mod retry;
+pub mod scrub;
 pub mod service;
 pub mod spec;
 pub mod state;

@@ -149,7 +149,7 @@ fn run(context: &Context, command: Command) -> Result<Done> {
             Command::Status { address } => status::run(context, address.as_ref()),
             Command::History { address, limit } => history::run(context, address.as_ref(), limit),
             Command::State { command } => state::run(context, command).await,
-            Command::Service { command } => service::run(context, command).await,
+            Command::Service { command } => Box::pin(service::run(context, command)).await,
             Command::Credential { command } => credential::run(context, command).await,
             Command::Lock {
                 name,

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::known;
+use crate::scrub::known;
 
 /// The longest value, in bytes: certificates with their chain are some ten thousand.
 pub const LONGEST: usize = 64 << 10;

@@ -6,7 +6,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::sink::UrlSource;
 use crate::{
-    credential::known,
     effect::{
         disk::{Disk, ReadFile},
         http::HttpUrl,
@@ -14,6 +13,7 @@ use crate::{
     },
     id::ResourceName,
     resource::Owner,
+    scrub::known,
 };
 
 /// The largest file that a URL is read from.

@@ -115,6 +115,15 @@ impl DeclaredService {
         }
     }
 
+    /// Those of some credentials that it names.
+    fn uses_of(&self, those: &BTreeSet<ResourceName>) -> BTreeSet<ResourceName> {
+        let names = self.uses().into_iter().map(|(_, name)| name);
+        names
+            .filter(|name| those.contains(*name))
+            .cloned()
+            .collect()
+    }
+
     /// The credentials that it names, each with its place in the service's table.
     pub fn uses(&self) -> Vec<(String, &ResourceName)> {
         let env = self.raw.env.iter().filter_map(|(name, value)| match value {
@@ -215,10 +224,6 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         // A faulty schedule is among the problems of the check.
         Ok(_) | Err(_) => return Err(problems),
     };
-    let used = |those: &BTreeSet<ResourceName>| -> BTreeSet<ResourceName> {
-        let uses = declared.uses().into_iter().map(|(_, name)| name);
-        uses.filter(|name| those.contains(*name)).cloned().collect()
-    };
     let address = declared.address();
     let service = Service {
         run_version: RUN_VERSION,
@@ -235,8 +240,8 @@ pub fn resolve(declared: &DeclaredService, context: &Context<'_>) -> Result<Serv
         working_dir: working_dir.into(),
         env,
         credentials,
-        refreshes: used(context.renewed),
-        sealed: used(context.sealed),
+        refreshes: declared.uses_of(context.renewed),
+        sealed: declared.uses_of(context.sealed),
         write_paths: (raw.write_paths.iter().flatten())
             .map(|path| Path::new(path).components().collect())
             .collect(),

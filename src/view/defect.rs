@@ -8,8 +8,8 @@ use std::{
 
 use super::terminal::{ColorChoice, Console};
 use crate::{
-    credential::known::Screen,
     error::{Code, Error},
+    scrub::known::Screen,
 };
 
 /// Has panics told so from now on, on standard error.

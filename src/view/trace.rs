@@ -20,7 +20,7 @@ use super::{
     style::{Paint, Style},
     text,
 };
-use crate::{credential::known::Screen, effect::process::Stopwatch};
+use crate::{effect::process::Stopwatch, scrub::known::Screen};
 
 /// What our own events begin with.
 const OURS: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
@@ -180,7 +180,7 @@ fn line(ms: u64, level: Level, said: &Said, screen: &mut Screen, style: &Style) 
 mod tests {
     use super::*;
     use crate::effect::process::apart::apart;
-    use crate::{credential::known, view::style::Style};
+    use crate::{scrub::known, view::style::Style};
 
     fn said(text: &str, fields: &[(&'static str, &str)]) -> Said {
         let owned = fields

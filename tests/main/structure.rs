@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["id", "error", "retry", "layout"],
     &["resource"],
     &["effect"],
-    &["notify"],
+    &["scrub", "notify"],
     &["service", "credential", "deployment"],
     &["spec", "observe", "plan", "apply", "state"],
     &["view"],

@@ -58,12 +58,12 @@ pub(in super::super) async fn before_run(
             Ok(Refreshed {
                 how: Renewal::NotRenewed(error),
                 ..
-            }) => complain(context, &error),
+            })
+            | Err(error) => complain(context, &error),
             Ok(Refreshed {
                 how: Renewal::Served | Renewal::Renewed,
                 ..
             }) => {}
-            Err(error) => complain(context, &error),
         }
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{fault::MintFault, issuer::Endpoint};
 use crate::{
-    credential::known,
     effect::http::{Http, HttpUrl, Method, Request, Response},
     id::Timestamp,
+    scrub::known,
 };
 
 /// How long an issuer may take.

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{News, State, Told};
 use crate::{
-    credential::{definition::Credential, scrub::Scrubber},
+    credential::definition::Credential,
     id::{ProjectName, ResourceName, Timestamp},
     notify::{Letter, sink::Event},
+    scrub::Scrubber,
     service::notify::message::{MESSAGE_VERSION, clean},
 };
 

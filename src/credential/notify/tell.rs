@@ -11,7 +11,7 @@ use super::{
     message::{Case, Message},
 };
 use crate::{
-    credential::{backend, record::Record, scrub::Scrubber, source::foreign_program},
+    credential::{backend, record::Record, source::foreign_program},
     effect::{
         clock::Clock,
         disk::{Disk, Durability, EntryKind},
@@ -31,6 +31,7 @@ use crate::{
         sink::Sink,
     },
     retry,
+    scrub::Scrubber,
 };
 
 /// What is still to be told of a credential, and what others know of it.

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-use crate::{credential::scrub::Scrubber, id::ResourceName};
+use crate::{id::ResourceName, scrub::Scrubber};
 
 /// The longest name that is shown, in characters.
 const LONGEST: usize = 128;

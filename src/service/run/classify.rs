@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use crate::{
-    credential::scrub::Scrubber,
     effect::process::End,
     error::Code,
     id::Timestamp,
+    scrub::Scrubber,
     service::{definition::Classify, status::message},
 };
 

@@ -14,10 +14,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    credential::{
-        known,
-        value::{LONGEST, is_encrypted},
-    },
+    credential::value::{LONGEST, is_encrypted},
     effect::{
         disk::{Disk, Durability, EntryKind},
         environment, host,
@@ -27,6 +24,7 @@ use crate::{
     id::{Address, Digest, Kind, ResourceName},
     layout::Layout,
     resource::Owner,
+    scrub::known,
     service::{
         definition::{Scheduler, Service},
         unit::stem,

@@ -15,7 +15,6 @@ use secrecy::{ExposeSecret, zeroize::Zeroize};
 use tokio::time::sleep;
 
 use crate::{
-    credential::scrub::{Scrubber, Tail},
     effect::{
         clock::Clock,
         disk::Disk,
@@ -25,6 +24,7 @@ use crate::{
     id::{ResourceName, Timestamp},
     layout::Layout,
     retry,
+    scrub::{Scrubber, Tail},
     service::{
         definition::{CredentialForm, Criticality, Service, Stage},
         logs,

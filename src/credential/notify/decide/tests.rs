@@ -6,13 +6,13 @@ use crate::{
         definition::{Rotate, Source, StoreKind},
         finding::{Expiry, Finding, Provenance},
         notify::message::{Case, Message},
-        scrub::Scrubber,
     },
     id::Seconds,
     notify::{
         Letter,
         sink::{NotifyFormat, Target, UrlSource},
     },
+    scrub::Scrubber,
 };
 
 const DAY: i64 = 86_400;

@@ -7,6 +7,8 @@
 //! Guarantees, for any text in any pieces: no form of a value is in what comes out but where it is cut
 //! off by the end of the text; a text without any is unchanged.
 
+pub mod known;
+
 use std::{borrow::Cow, collections::BTreeSet};
 
 use base64::{

@@ -14,7 +14,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::scrub::Scrubber;
+use super::Scrubber;
 
 /// What is written between brackets in the place of a value: whose it is, is not asked where it is met.
 const NAME: &str = "value";
