@@ -298,6 +298,11 @@ impl Facts {
                 .is_none_or(|expiry| self.by_issuer(now) < expiry.at)
     }
 
+    /// Whether there is a value, and it cannot be used any more.
+    pub fn is_spent(&self, now: Timestamp) -> bool {
+        self.generation != 0 && !self.serves(now)
+    }
+
     /// How far our clock and the issuer's were apart when it was asked, if they were too far.
     pub fn skewed(&self) -> Option<policy::Skewed> {
         skewed(self.finding.as_ref()?)

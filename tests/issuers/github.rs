@@ -220,7 +220,7 @@ deliver = [{{ file = "OUT/token" }}]
     home.run("credential validate gh")
         .exits(0)
         .says("live")
-        .says("(jwt)");
+        .says("says the token itself");
     home.run("apply -y").exits(0).says("No changes");
     home.run("credential rotate gh -y").exits(0);
     let new = home.delivered("token");

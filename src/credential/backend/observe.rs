@@ -163,7 +163,7 @@ fn held(
     let image = &mut found.image;
     image.set(image::DEFINITION, image::definition(&record.definition));
     // One that does not serve is kept from runs, where it could be renewed for them.
-    let is_withheld = credential.renews_for_runs() && !facts.serves(now);
+    let is_withheld = credential.renews_for_runs() && facts.is_spent(now);
     if let Some(text) = value(disk, layout, credential, record, is_withheld) {
         image.set(VALUE, Part::Text(text));
     }

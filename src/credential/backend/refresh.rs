@@ -126,7 +126,7 @@ impl Store {
             return;
         };
         match self.known(name) {
-            Ok(known) if known.facts.generation != 0 && !known.facts.serves(self.now()) => {
+            Ok(known) if known.facts.is_spent(self.now()) => {
                 let _ = match known.credential.store {
                     // A unit whose file is missing does not start.
                     StoreKind::File => self.store(name, b""),
