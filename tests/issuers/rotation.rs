@@ -189,7 +189,8 @@ fn strace(home: &Home, options: &[&str], words: &[&str]) -> Ran {
 /// The calls of a command that is left alone.
 fn traced(home: &Home, words: &[&str]) -> Vec<Call> {
     let file = home.path("trace");
-    let trace = format!("trace={}", SEEN.join(","));
+    // The first line is the command's own `execve`, whatever it starts then.
+    let trace = format!("trace=execve,{}", SEEN.join(","));
     let options = ["-yy", "-o", file.to_str().unwrap(), "-e", &trace];
     strace(home, &options, words).exits(0);
     let text = fs::read_to_string(&file).unwrap();
@@ -201,7 +202,8 @@ fn traced(home: &Home, words: &[&str]) -> Vec<Call> {
         let Some(line) = line.strip_prefix(first) else {
             continue;
         };
-        let Some((name, rest)) = line.trim_start().split_once('(') else {
+        let call = line.trim_start().split_once('(');
+        let Some((name, rest)) = call.filter(|(name, _)| SEEN.contains(name)) else {
             continue;
         };
         let number = counts.entry(name.to_owned()).or_default();
