@@ -269,14 +269,16 @@ impl Order<'_> {
                 &situation.memory.unfinished.purged,
             )?;
         }
-        self.set_asked(true)?;
+        self.set_asked(true).await?;
         let executed = self.execute(&backends, &situation, &plan, run, &approved);
         let executed = executed.await;
+        let mut forgotten = Ok(());
         if !matches!(executed, Ok((Done::Fine, _))) {
             // The next apply is not to do it unasked, nor to fail with it.
-            self.set_asked(false)?;
+            forgotten = self.set_asked(false).await;
         }
         let (done, posted) = executed?;
+        forgotten?;
         // Whoever hears of it is not waited for by the next apply.
         drop((backends, lock));
         let layout = self.context.layout(self.project.clone());
@@ -285,12 +287,12 @@ impl Order<'_> {
     }
 
     /// Notes that a new value is asked for, or is not any more. Only under the project's lock.
-    fn set_asked(&self, asked: bool) -> Result<()> {
+    async fn set_asked(&self, asked: bool) -> Result<()> {
         let Some(name) = &self.asked else {
             return Ok(());
         };
         let layout = self.context.layout(self.project.clone());
-        credential::set_asked(self.context.disk.as_ref(), &layout, name, asked)
+        credential::set_asked(self.context.disk.as_ref(), &layout, name, asked).await
     }
 
     /// Whether nothing of the project is here yet.

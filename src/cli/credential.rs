@@ -269,7 +269,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
             finding.clone(),
         );
         // Who asks is to hear the answer, also where nothing can be kept.
-        let _ = noted.write(disk, &layout, name);
+        let _ = noted.write_if_newest(disk, &layout, name);
     }
     let owned = |list: Vec<&str>| list.into_iter().map(ToOwned::to_owned).collect();
     let generation = current.filter(|one| one.value.is(value.expose_secret().as_bytes()));

@@ -15,15 +15,16 @@ use crate::{
         dbus::{Manager, Whose},
         disk::Disk,
         http::Http,
+        lock::Lock,
         user::Account,
     },
-    error::Result,
+    error::{Code, Error, Result},
     id::{Address, ResourceName, Timestamp},
     layout::Layout,
     resource::StepId,
 };
 
-use super::{issuer::Controls, record::Record};
+use super::{issuer::Controls, mint::flight::PATIENCE, record::Record};
 
 pub use observe::{Known, facts, look};
 pub use refresh::{Refreshed, Renewal};
@@ -33,8 +34,24 @@ pub use sweep::{purge_replaced, sweep_deliveries, sweep_store};
 /// the project's lock.
 ///
 /// # Errors
-/// As [`Record::read`] and [`Record::write`].
-pub fn set_asked(disk: &dyn Disk, layout: &Layout, name: &ResourceName, asked: bool) -> Result<()> {
+/// As [`Record::read`] and [`Record::write`]; `LOCK_HELD` where it is renewed all the while.
+pub async fn set_asked(
+    disk: &dyn Disk,
+    layout: &Layout,
+    name: &ResourceName,
+    asked: bool,
+) -> Result<()> {
+    let path = layout.secret_lock(name);
+    if matches!(disk.stat(&layout.secret_record(name)), Ok(None)) {
+        return Ok(());
+    }
+    // Whoever renews it for a run writes the same record.
+    let lock = Lock::take(&path, 0o600, PATIENCE).await;
+    let Some(_lock) = lock.map_err(|error| Error::io("lock", &path, error))? else {
+        let message =
+            format!("credential.{name}: another process has been fetching it for too long");
+        return Err(Error::new(Code::LockHeld, message).suggest("try again later"));
+    };
     let Some(mut record) = Record::read(disk, layout, name)? else {
         // What has none is made anew anyway.
         return Ok(());

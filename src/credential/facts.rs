@@ -173,6 +173,22 @@ impl Noted {
             .map_err(|error| Error::io("write", &path, error))
     }
 
+    /// The same, unless a later value has taken the place of the one that was asked about meanwhile.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write_if_newest(
+        &self,
+        disk: &dyn Disk,
+        layout: &Layout,
+        name: &ResourceName,
+    ) -> Result<()> {
+        match Self::read(disk, layout, name) {
+            Some(there) if self.generation < there.generation => Ok(()),
+            Some(_) | None => self.write(disk, layout, name),
+        }
+    }
+
     /// When the issuer may be asked again.
     pub fn ask_again(&self) -> Timestamp {
         let probed = self.finding.probed_at;
@@ -258,7 +274,7 @@ impl Facts {
         let told = record.reload.is_empty();
         let due = if !credential.renews() {
             None
-        } else if record.pending().is_some() {
+        } else if record.living_pending(now).is_some() {
             Some(Due::Pending)
         } else if record.intent.is_some() && credential.issuer.as_ref().is_some_and(fatal) {
             Some(Due::Lost)
@@ -269,10 +285,10 @@ impl Facts {
             None
         } else if dead {
             Some(Due::Dead)
-        } else if record.retired(now).next().is_some() {
-            Some(Due::Revoke)
         } else if renew_at.is_some_and(|at| at <= now) {
             Some(Due::Ends)
+        } else if record.retired(now).next().is_some() {
+            Some(Due::Revoke)
         } else {
             None
         };

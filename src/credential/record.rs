@@ -69,6 +69,10 @@ pub struct Record {
     /// That someone asked for a new value, which is to be obtained at the next apply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
+    /// That it is sealed, or is to be, whatever the definition says that was applied last: what was
+    /// made for another is in it.
+    #[serde(skip)]
+    pub stays_sealed: bool,
 }
 
 /// An encrypted file, which nobody opens to see whether it is the one that was written.
@@ -166,6 +170,7 @@ impl Record {
             delivered: Vec::new(),
             reload: Vec::new(),
             asked: false,
+            stays_sealed: false,
         })
     }
 
@@ -193,6 +198,7 @@ impl Record {
             return Ok(None);
         };
         if record.schema_version == SEALED {
+            record.stays_sealed = true;
             if seal.get().is_none() {
                 // Whoever comes second finds the same.
                 let _ = seal.set(Seal::read(disk, layout)?);
@@ -366,7 +372,7 @@ impl Record {
     ) -> Result<Zeroizing<Vec<u8>>> {
         let mut filed = self.clone();
         filed.schema_version = CLEAR;
-        if self.is_sealed()? {
+        if self.stays_sealed || self.is_sealed()? {
             filed.schema_version = SEALED;
             let (seal, project) = (Seal::make(disk, layout)?, layout.project());
             filed.map(&mut |generation, kept| {
@@ -399,6 +405,16 @@ impl Record {
     pub fn pending(&self) -> Option<&Generation> {
         let mut all = self.generations.iter();
         all.find(|one| one.phase == Phase::Pending)
+    }
+
+    /// The same, unless it has ended by itself meanwhile.
+    pub fn living_pending(&self, now: Timestamp) -> Option<&Generation> {
+        (self.pending()).filter(|one| one.expires_at.is_none_or(|end| now < end))
+    }
+
+    /// Forgets a value that was made and is not to be used.
+    pub fn drop_pending(&mut self) {
+        self.generations.retain(|one| one.phase != Phase::Pending);
     }
 
     /// The values whose time to be ended has come. One that has ended by itself needs no more.

@@ -154,7 +154,7 @@ async fn ask_host(asking: &Asking<'_>, all: &[Asked]) {
 impl Asking<'_> {
     fn keep(&self, found: &[(&ResourceName, Noted)]) {
         threads::map(found, PIECE, |(name, noted)| {
-            drop(noted.write(self.disk, self.layout, name));
+            drop(noted.write_if_newest(self.disk, self.layout, name));
         });
     }
 }

@@ -163,8 +163,9 @@ pub fn render_refresh(service: &Service, context: &UnitContext) -> Result<Option
     Ok(Some(text))
 }
 
-/// How long renewing may take: as long as another process is waited for, and a request.
-const REFRESH: Seconds = Seconds(150);
+/// How long renewing may take: a minute for each of two waits for another process, then a request for a
+/// value, those that ask what it is worth, the places it goes to, and telling others.
+const REFRESH: Seconds = Seconds(240);
 
 /// The timer unit: when the runner is woken.
 ///

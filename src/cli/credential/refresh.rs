@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use crate::{
     credential::{
-        backend::{Refreshed, Renewal, Store},
+        backend::{self, Refreshed, Renewal, Store},
         notify::tell::Looked,
     },
     error::{Error, Exit, Result},
@@ -82,8 +82,14 @@ async fn all(context: &Context, layout: &Layout, names: &[ResourceName]) -> Vec<
             Ok(Renewal::Renewed) => None,
             Ok(Renewal::NotRenewed(error)) | Err(error) => is_failure(error).then(|| error.chain()),
         };
+        let known = backend::facts(context.disk.as_ref(), layout, name, context.now());
+        // Where nobody hears of it, no apply is kept from its lock.
+        let heard = known
+            .ok()
+            .flatten()
+            .is_some_and(|(one, _)| !one.notify.is_empty());
         let name = name.clone();
-        Some(Looked { name, renewal })
+        heard.then_some(Looked { name, renewal })
     });
     tidings::tell(context, layout, &looked.collect::<Vec<_>>()).await;
     all

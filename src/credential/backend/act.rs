@@ -38,6 +38,8 @@ use super::{
 /// How a credential was before a step, byte for byte.
 pub struct Memento {
     record: Option<Record>,
+    /// The number that the next value has after the step: a higher one tells of a renewal since.
+    next: u64,
     /// The file of the value, where it is encrypted: the same is not encrypted again.
     file: Option<Vec<u8>>,
     noted: Option<Noted>,
@@ -75,7 +77,7 @@ impl Act for Store {
         for (at, step) in batch.iter().enumerate() {
             tokio::task::yield_now().await;
             let outcome = match self.carry_out(step).await {
-                Made::Told(outcome) => Some(outcome),
+                Made::Told(outcome) | Made::Failed(_, outcome) => Some(outcome),
                 Made::Waits(waiting) => {
                     firsts.add(at, *waiting);
                     None
@@ -102,6 +104,8 @@ impl Act for Store {
 pub(super) enum Made {
     /// It is there, or is not.
     Told(Outcome),
+    /// It is not there; what that is an error of.
+    Failed(Code, Outcome),
     /// It is only to be stored, with others.
     Waits(Box<(First, Memento)>),
 }
@@ -132,7 +136,9 @@ impl Store {
         let prepared = match self.prepare(step).await {
             Ok(prepared) => prepared,
             Err(Stop::Held(reason)) => return Made::Told(Outcome::Held { reason }),
-            Err(Stop::Failed(error)) => return Made::Told(Outcome::failed(told(&error))),
+            Err(Stop::Failed(error)) => {
+                return Made::Failed(error.code, Outcome::failed(told(&error)));
+            }
         };
         let memento = match self.memento(step, Some(&prepared)) {
             Ok(memento) => memento,
@@ -147,7 +153,8 @@ impl Store {
             Ok(Some(first)) => return Made::Waits(Box::new((first, memento))),
             Err(error) => error,
         };
-        Made::Told(self.failed(step, &error, &memento, &asked).await)
+        let outcome = self.failed(step, &error, &memento, &asked).await;
+        Made::Failed(error.code, outcome)
     }
 
     /// Puts back what a step that failed has done, and says what became of it.
@@ -197,7 +204,10 @@ impl Store {
             record.forget_seen();
         }
         record.forget_ended(now);
-        let is_made = record.pending().is_some();
+        let is_made = record.living_pending(now).is_some();
+        if !is_made {
+            record.drop_pending();
+        }
         let obtained = if is_made {
             let until = now.plus_seconds(credential.grace().signed());
             let lives_on = credential.issuer.as_ref().is_some_and(Issuer::both_live);
@@ -236,6 +246,8 @@ impl Store {
             record.see(&value);
         }
         record.definition = step.definition.clone();
+        // What it is kept as is its own to say from now on.
+        record.stays_sealed = false;
         let Some(current) = record.current() else {
             return Err(Error::new(Code::CredentialMissing, "there is no value").into());
         };
@@ -250,6 +262,9 @@ impl Store {
         let noted = if fresh || otherwise {
             let value = current.value.value().clone();
             let finding = self.probe(&credential, &value).await?;
+            if is_made && finding.status.is_dead() {
+                self.forget_dead(&credential)?;
+            }
             judge(&finding, &credential)?;
             if fresh {
                 refuse_ended(&finding, &credential, current, now)?;
@@ -266,6 +281,20 @@ impl Store {
             record,
             noted,
         })
+    }
+
+    /// Forgets a value that was made, and that its issuer refuses, so that another can be made; but where
+    /// the one before it died with its making, since then this one is all that tells what happened.
+    fn forget_dead(&self, credential: &Credential) -> Result<()> {
+        let disk = self.disk.as_ref();
+        let old = Record::read(disk, &self.layout, &credential.name)?;
+        match old {
+            Some(mut record) if credential.issuer.as_ref().is_some_and(Issuer::both_live) => {
+                record.drop_pending();
+                record.write(disk, &self.layout, &credential.name)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A value, where the source has another or one is needed; `None` where the one in use stays.
@@ -340,6 +369,7 @@ impl Store {
         }
         Ok(Memento {
             noted: Noted::read(disk, &self.layout, name),
+            next: prepared.map_or(u64::MAX, |prepared| prepared.record.next_number()),
             record,
             file,
             places,
@@ -592,7 +622,38 @@ impl Store {
         let Some(memento) = memento else {
             return Outcome::failed("how it was before is not known any more");
         };
+        let there = Record::read(self.disk.as_ref(), &self.layout, &step.address.name);
+        if let Ok(Some(there)) = there
+            && memento.next < there.next_number()
+        {
+            return self.put_back_around(step, &memento, &there).await;
+        }
         match self.restore(&step.address.name, &memento, None).await {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::failed(told(&error)),
+        }
+    }
+
+    /// Puts back a credential that a run has had renewed since the step: its definition and its places, with
+    /// the value that is in use now. Where it was not there before, what was made since is ended.
+    async fn put_back_around(&self, step: &Step, memento: &Memento, there: &Record) -> Outcome {
+        if let Some(old) = &memento.record {
+            let definition = old.definition.clone();
+            let step = Step {
+                definition,
+                ..step.clone()
+            };
+            return match self.make(&step).await {
+                Made::Told(outcome) | Made::Failed(_, outcome) => outcome,
+                Made::Waits(_) => Outcome::failed("it was not stored"),
+            };
+        }
+        let new = there.generations.iter();
+        for one in new.filter(|one| one.minted.is_some() && memento.next <= one.number) {
+            // One that stays ends by itself.
+            let _ = self.end(&step.address, there, one).await;
+        }
+        match self.restore(&step.address.name, memento, None).await {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::failed(told(&error)),
         }
@@ -612,10 +673,17 @@ impl Store {
     ) -> Result<Vec<String>> {
         let disk = self.disk.as_ref();
         let mut reload = Vec::new();
+        // What stands in the way of one place keeps no other from being put back, nor the record.
+        let mut failed = None;
         for (one, before) in &memento.places {
-            let _alone = alone(&one.to).await?;
-            if delivery::put_back(disk, &one.to, before)? {
-                reload.extend(one.reload.clone());
+            let put = match alone(&one.to).await {
+                Ok(_alone) => delivery::put_back(disk, &one.to, before),
+                Err(error) => Err(error),
+            };
+            match put {
+                Ok(true) => reload.extend(one.reload.clone()),
+                Ok(false) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         if let Some(record) = &memento.record {
@@ -637,6 +705,9 @@ impl Store {
             let dir = self.layout.secret(name);
             let removed = disk.remove_tree(&dir);
             removed.map_err(|error| Error::io("remove", &dir, error))?;
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         match asked {
             // The new value was read; the old one is to be.
@@ -710,7 +781,7 @@ impl Asked {
 }
 
 /// The file of the value in use, which the record then knows; `there` is what is on the disk.
-fn file(
+pub(super) fn file(
     name: &ResourceName,
     record: &mut Record,
     there: Option<&[u8]>,

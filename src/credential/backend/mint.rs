@@ -5,13 +5,13 @@
 //! delivered; a request whose answer was lost is looked into by its mark, or, where another would end
 //! what the first has made, is never sent again.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     credential::{
-        definition::Credential,
+        definition::{Credential, StoreKind},
         facts::{self, Facts, Noted},
         issuer::{self, Means},
         key::Key,
@@ -48,6 +48,8 @@ pub(super) struct Pending<'a> {
     pub(super) definition: &'a Definition,
     /// Whether it is delivered at once, and the old one retired.
     pub(super) in_use: bool,
+    /// Whether it was found to have been applied anew.
+    pub(super) outdated: Cell<bool>,
 }
 
 impl Pending<'_> {
@@ -67,8 +69,17 @@ impl Pending<'_> {
         intent.map_or_else(|| self.credential.mark(next), |intent| intent.mark.clone())
     }
 
-    fn write(&self, record: &Record) -> Result<()> {
+    /// Whether it was applied anew since: then the value is to be made by that definition.
+    fn is_outdated(&self, record: &Record) -> bool {
+        self.in_use && record.definition != *self.definition
+    }
+
+    fn write(&self, mut record: Record) -> Result<()> {
         let store = self.store;
+        record.stays_sealed |= match self.credential.store {
+            StoreKind::File => false,
+            StoreKind::SystemdCreds => true,
+        };
         record.write(store.disk.as_ref(), &store.layout, &self.credential.name)
     }
 }
@@ -77,6 +88,10 @@ impl Pending<'_> {
 impl Vault for Pending<'_> {
     fn read(&self) -> Result<Stored> {
         let (record, now) = (self.record()?, self.store.now());
+        if self.is_outdated(&record) {
+            self.outdated.set(true);
+            return Err(Error::new(Code::LockHeld, "it was applied anew meanwhile"));
+        }
         let noted = Noted::read(
             self.store.disk.as_ref(),
             &self.store.layout,
@@ -102,18 +117,19 @@ impl Vault for Pending<'_> {
             at: now,
             mark: self.credential.mark(record.next_number()),
         });
-        self.write(&record)
+        self.write(record)
     }
 
     fn withdraw(&self) -> Result<()> {
         let mut record = self.record()?;
         record.intent = None;
-        self.write(&record)
+        self.write(record)
     }
 
     async fn keep(&self, minted: &Minted) -> Result<()> {
         let mut record = self.record()?;
         let number = record.next_number();
+        record.drop_pending();
         record.generations.push(Generation {
             number,
             value: Kept::new(minted.value.clone()),
@@ -124,7 +140,7 @@ impl Vault for Pending<'_> {
             phase: Phase::Pending,
         });
         record.intent = None;
-        self.write(&record)?;
+        self.write(record)?;
         if self.in_use {
             self.store
                 .put_in_use(self.credential, self.definition)
@@ -222,6 +238,7 @@ impl Store {
             credential: &asking.credential,
             definition: &step.definition,
             in_use: false,
+            outdated: Cell::new(false),
         };
         let ask = async |now, _| self.ask(&asking, &pending.mark(), now).await;
         let dir = self.layout.breakers();
@@ -252,9 +269,11 @@ impl Store {
                     ),
                 }
             }
-            Err(Failure::NotKept { error, .. } | Failure::Store(error)) => {
+            Err(Failure::NotKept { minted, error }) => {
+                self.end_unless_kept(&asking, &minted).await;
                 Outcome::failed(told(&error))
             }
+            Err(Failure::Store(error)) => Outcome::failed(told(&error)),
             Err(failure @ Failure::Busy) => Outcome::failed(failure.to_string()),
         }
     }
@@ -296,6 +315,21 @@ impl Store {
             self.end_unusable(asking, minted).await;
         }
         made
+    }
+
+    /// Revokes a value that could not be stored, unless the record has it after all.
+    pub(super) async fn end_unless_kept(&self, asking: &Asking, minted: &Minted) {
+        let name = &asking.credential.name;
+        let record = Record::read(self.disk.as_ref(), &self.layout, name);
+        let value = minted.value.expose_secret().as_bytes();
+        let is_kept = match &record {
+            Ok(record) => record.as_ref().is_some_and(|one| one.find(value).is_some()),
+            // What cannot be told is left alive.
+            Err(_) => true,
+        };
+        if !is_kept {
+            self.end_unusable(asking, minted).await;
+        }
     }
 
     /// Revokes a value that was made and is not kept. One that stays ends by itself, or is found by its

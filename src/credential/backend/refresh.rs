@@ -3,6 +3,8 @@
 //! Only what costs nothing is done here: a value that its source gives whenever it is asked, or that an
 //! issuer makes beside the old one. A rotation that ends the old value at once is an apply's.
 
+use std::cell::Cell;
+
 use crate::{
     credential::{
         definition::{Credential, STORE, Source, StoreKind},
@@ -13,6 +15,7 @@ use crate::{
             flight::{self, Failure, How, PATIENCE},
         },
         record::Record,
+        seal::FILE_LIMIT,
     },
     effect::lock::Lock,
     error::{Code, Error, Result},
@@ -20,7 +23,15 @@ use crate::{
     resource::{Definition, Disruption, Outcome, Step, StepId, Undo, Verb},
 };
 
-use super::{Store, act::Made, mint::Pending, observe};
+use super::{
+    Store,
+    act::{self, Made},
+    mint::Pending,
+    observe,
+};
+
+/// How often a renewal begins anew, where an apply came before it.
+const ANEW: usize = 3;
 
 /// How a value that serves was come by.
 #[derive(Debug)]
@@ -52,11 +63,12 @@ struct Known {
 impl Known {
     /// Whether another value is wanted that can be had here.
     fn is_due(&self, now: Timestamp) -> bool {
+        let ends = self.facts.renew_at.is_some_and(|at| at <= now);
         let wanted = match self.facts.due {
             Some(Due::Ends | Due::Dead) => true,
             // What a person asked for is done by the apply that they approve.
-            Some(Due::Asked) => !self.facts.serves(now),
-            Some(Due::Pending | Due::Revoke | Due::Lost | Due::Reload) | None => false,
+            Some(Due::Asked | Due::Revoke | Due::Reload) | None => ends || !self.facts.serves(now),
+            Some(Due::Pending | Due::Lost) => false,
         };
         self.credential.renews_for_runs() && (wanted || self.facts.generation == 0)
     }
@@ -72,49 +84,77 @@ impl Store {
     /// which the issuer is asked again, `ISSUER_UNAVAILABLE`, `TOKEN_REJECTED`, `TOKEN_EXPIRED`,
     /// `CREDENTIAL_MISSING`, `LOCK_HELD`; `NO_SUCH_RESOURCE` for one that was not applied.
     pub async fn refresh(&self, name: &ResourceName) -> Result<Refreshed> {
-        let now = self.now();
-        let mut known = self.known(name)?;
-        if known.record.pending().is_some() {
-            // One that was made by whoever did not come to its end, or is on its way.
-            let made = self.alone_with(name, known.facts.serves(now)).await?;
-            known = self.known(name)?;
-            if made.is_some() && known.record.pending().is_some() {
-                let put = (self.put_in_use(&known.credential, &known.record.definition)).await;
+        let renewed = self.renew(name).await;
+        let known = self.known(name)?;
+        self.end_old_ones(name, &known).await;
+        if known.facts.serves(self.now()) {
+            self.give_back(name, &known).await;
+            let how = renewed.unwrap_or_else(Renewal::NotRenewed);
+            return Ok(known.told(how));
+        }
+        self.withhold(name).await;
+        Err(match renewed {
+            Err(error) => error,
+            Ok(_) => lifeless(&known, self.now()),
+        })
+    }
+
+    /// Has another value put in use, where one is due.
+    async fn renew(&self, name: &ResourceName) -> Result<Renewal> {
+        for _ in 0..ANEW {
+            let now = self.now();
+            let mut known = self.known(name)?;
+            if known.record.living_pending(now).is_some() {
+                // One that was made by whoever did not come to its end, or is on its way.
+                let alone = self.alone_with(name, known.facts.serves(now)).await?;
                 known = self.known(name)?;
-                match put {
-                    Ok(()) => {}
-                    Err(error) if known.facts.serves(now) => {
-                        return Ok(known.told(Renewal::NotRenewed(error)));
+                if alone.is_some() && known.record.living_pending(now).is_some() {
+                    let put = self.put_in_use(&known.credential, &known.record.definition);
+                    let put = put.await;
+                    known = self.known(name)?;
+                    // One that its issuer refuses was forgotten, and another is made.
+                    if known.record.living_pending(now).is_some() || known.facts.serves(now) {
+                        put?;
                     }
-                    Err(error) => return Err(error),
+                }
+            }
+            if !known.is_due(now) {
+                return Ok(Renewal::Served);
+            }
+            let serves = known.facts.serves(now);
+            match known.credential.source {
+                Source::Minted => {
+                    if let Some(renewal) = self.have_minted(name, known).await? {
+                        return Ok(renewal);
+                    }
+                }
+                Source::Command { .. } | Source::Env(_) | Source::File(_) | Source::Systemd(_) => {
+                    return self.have_given(name, serves).await;
                 }
             }
         }
-        if !known.is_due(now) {
-            if !known.facts.serves(now) {
-                self.withhold(name).await;
-                return Err(lifeless(&known, now));
-            }
-            self.end_old_ones(name, &known).await;
-            return Ok(known.told(Renewal::Served));
-        }
-        let renewed = match known.credential.source {
-            Source::Minted => self.have_minted(name, known).await,
-            Source::Command { .. } | Source::Env(_) | Source::File(_) | Source::Systemd(_) => {
-                self.have_given(name, known.facts.serves(now)).await
-            }
+        let address = Address::new(Kind::Credential, name.clone());
+        Err(no_value(&address, Failure::Busy))
+    }
+
+    /// Gives runs a value back that was kept from them, and serves after all.
+    async fn give_back(&self, name: &ResourceName, known: &Known) {
+        let path = self.layout.secret_value(name);
+        let is_withheld = match (self.disk.read(&path, FILE_LIMIT), known.credential.store) {
+            (Ok(Some(file)), StoreKind::File) => file.bytes.is_empty(),
+            (Ok(there), StoreKind::SystemdCreds) => there.is_none(),
+            (Ok(None) | Err(_), StoreKind::File) | (Err(_), StoreKind::SystemdCreds) => false,
         };
-        let known = self.known(name)?;
-        self.end_old_ones(name, &known).await;
-        match renewed {
-            Ok(how) => Ok(known.told(how)),
-            Err(error) if known.facts.serves(self.now()) => {
-                Ok(known.told(Renewal::NotRenewed(error)))
-            }
-            Err(error) => {
-                self.withhold(name).await;
-                Err(error)
-            }
+        if !is_withheld {
+            return;
+        }
+        // What stands in the way of that is drift, which an apply mends.
+        if let Ok(Some(_lock)) = self.alone_with(name, true).await
+            && let Ok(Some(mut record)) = Record::read(self.disk.as_ref(), &self.layout, name)
+            && let Ok(bytes) = act::file(name, &mut record, None)
+            && record.write(self.disk.as_ref(), &self.layout, name).is_ok()
+        {
+            let _ = self.store(name, &bytes);
         }
     }
 
@@ -126,7 +166,8 @@ impl Store {
             return;
         };
         match self.known(name) {
-            Ok(known) if known.facts.is_spent(self.now()) => {
+            // Only what could be renewed for a run is its own to keep back.
+            Ok(known) if known.credential.renews_for_runs() && known.facts.is_spent(self.now()) => {
                 let _ = match known.credential.store {
                     // A unit whose file is missing does not start.
                     StoreKind::File => self.store(name, b""),
@@ -165,14 +206,20 @@ impl Store {
         let name = &step.address.name;
         let path = self.layout.secret_record(name);
         if matches!(self.disk.stat(&path), Ok(None)) {
-            return Ok(None);
+            if step.verb != image::MINT {
+                return Ok(None);
+            }
+            // Its record comes before its value, and a renewal would take up what that tells.
+            if let Err(error) = self.directories(name) {
+                return Err(Outcome::failed(act::told(&error)));
+            }
         }
         match self.alone_with(name, false).await {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(Outcome::Held {
                 reason: Failure::Busy.to_string(),
             }),
-            Err(error) => Err(Outcome::failed(super::act::told(&error))),
+            Err(error) => Err(Outcome::failed(act::told(&error))),
         }
     }
 
@@ -188,7 +235,9 @@ impl Store {
     }
 
     /// Has its issuer make a value.
-    async fn have_minted(&self, name: &ResourceName, known: Known) -> Result<Renewal> {
+    ///
+    /// `None` where it was applied anew while its lock was waited for, so that all is to be looked at anew.
+    async fn have_minted(&self, name: &ResourceName, known: Known) -> Result<Option<Renewal>> {
         let address = Address::new(Kind::Credential, name.clone());
         let Known {
             record,
@@ -207,6 +256,7 @@ impl Store {
             credential: &asking.credential,
             definition: &record.definition,
             in_use: true,
+            outdated: Cell::new(false),
         };
         let ask = async |now, after_loss| {
             let mark = pending.mark();
@@ -221,14 +271,15 @@ impl Store {
         // What is in the way of the issuer's record is in nobody's way.
         let outcome = flight::refresh(&flight, &pending, ask).await;
         let failure = match outcome.result {
-            Ok((_, How::Served)) => return Ok(Renewal::Served),
-            Ok((_, How::Minted)) => return Ok(Renewal::Renewed),
+            Ok((_, How::Served)) => return Ok(Some(Renewal::Served)),
+            Ok((_, How::Minted)) => return Ok(Some(Renewal::Renewed)),
             Ok((_, How::NotRenewed(failure))) | Err(failure) => failure,
         };
-        if let Failure::NotKept { minted, .. } = &failure
-            && self.known(name)?.record.pending().is_none()
-        {
-            self.end_unusable(&asking, minted).await;
+        if pending.outdated.get() {
+            return Ok(None);
+        }
+        if let Failure::NotKept { minted, .. } = &failure {
+            self.end_unless_kept(&asking, minted).await;
         }
         Err(no_value(&address, failure))
     }
@@ -260,11 +311,16 @@ impl Store {
     ) -> Result<()> {
         let step = step(credential, definition, image::RENEW);
         let (code, message) = match self.make(&step).await {
-            Made::Told(Outcome::Done) => return Ok(()),
-            Made::Told(Outcome::Failed { message, .. }) => (Code::CredentialMissing, message),
-            Made::Told(Outcome::Held { reason } | Outcome::Unknown { reason }) => {
-                (Code::IssuerUnavailable, reason)
-            }
+            Made::Told(Outcome::Done) | Made::Failed(_, Outcome::Done) => return Ok(()),
+            Made::Failed(code, Outcome::Failed { message, .. }) => (code, message),
+            Made::Told(Outcome::Failed { message, .. })
+            | Made::Told(
+                Outcome::Held { reason: message } | Outcome::Unknown { reason: message },
+            )
+            | Made::Failed(
+                _,
+                Outcome::Held { reason: message } | Outcome::Unknown { reason: message },
+            ) => (Code::IssuerUnavailable, message),
             // Only a first value waits for others, and this is none: its record is there.
             Made::Waits(_) => (Code::Internal, "it was not stored".to_owned()),
         };
@@ -330,10 +386,7 @@ fn no_value(address: &Address, failure: Failure) -> Error {
         },
     };
     let error = match failure {
-        Failure::Store(error) => error,
-        Failure::NotKept { error, .. } => {
-            Error::new(error.code, format!("{address}: {}", error.message)).because(error)
-        }
+        Failure::Store(error) | Failure::NotKept { error, .. } => error,
         other @ (Failure::Mint(_) | Failure::Busy) => {
             Error::new(code, format!("{address}: {other}"))
         }
@@ -360,8 +413,11 @@ fn lifeless(known: &Known, now: Timestamp) -> Error {
         }
         Some(_) | None => (Code::CredentialMissing, "it has no value".to_owned()),
     };
-    Error::new(code, format!("credential.{name}: {what}")).suggest(format!(
-        "a new token in {}, then `lorectl apply`",
-        credential.source.told()
-    ))
+    let help = if credential.source.renews() {
+        "`lorectl apply` obtains another".to_owned()
+    } else {
+        let source = credential.source.told();
+        format!("put a new token into {source}, then `lorectl apply`")
+    };
+    Error::new(code, format!("credential.{name}: {what}")).suggest(help)
 }

@@ -9,13 +9,29 @@ use crate::{
     credential::record::Outline,
     effect::{
         disk::{self, Disk, EntryKind},
-        lock,
+        lock::Lock,
     },
     error::{Error, Result},
     id::ResourceName,
     layout::Layout,
     notify::outbox::file::FILE as OUTBOX,
 };
+
+/// Whether nobody else has to do with the files of a credential.
+enum Alone {
+    /// Nobody, while this lock is held; there is none where nobody ever renewed it.
+    Yes(Option<Lock>),
+    /// Somebody has.
+    No,
+}
+
+fn alone(layout: &Layout, name: &ResourceName) -> Alone {
+    match Lock::try_take_existing(&layout.secret_lock(name)) {
+        Ok(Some(lock)) => Alone::Yes(Some(lock)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Alone::Yes(None),
+        Ok(None) | Err(_) => Alone::No,
+    }
+}
 
 /// Removes what a crash left half-written in the store. No journal tells of it: a plan keeps what it
 /// found there, and a request for a rotation is noted there. Only under the project's lock.
@@ -26,10 +42,10 @@ pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     // The outbox is written without that lock too, and sweeps for itself; it holds no value.
     let ours = |target: &str| target != OUTBOX;
     for name in names(disk, layout)? {
-        // What is half-written there is on its way.
-        if lock::is_held(&layout.secret_lock(&name)).unwrap_or(false) {
+        // What is half-written there may be on its way.
+        let Alone::Yes(_lock) = alone(layout, &name) else {
             continue;
-        }
+        };
         disk::sweep(disk, &layout.secret(&name), &ours).map_err(failed)?;
     }
     Ok(())
@@ -41,6 +57,9 @@ pub fn sweep_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
 /// What the disk says.
 pub fn sweep_deliveries(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     for name in names(disk, layout)? {
+        let Alone::Yes(_lock) = alone(layout, &name) else {
+            continue;
+        };
         // One that cannot be read names no place; whoever observes it says so.
         let Ok(Some(record)) = Outline::read(disk, layout, &name) else {
             continue;
