@@ -110,6 +110,8 @@ fn rotated(host: &Host) {
     source(host, &format!("{{ command = [\"{}\"] }}", mint.display()));
     host.apply();
     runs_with(host, CANARY);
+    // Such a source can be asked before a run, for which there is another unit.
+    let before = host.snapshot(&["job"]);
     provide(host, "minted", SECOND);
     host.lorectl(&["credential", "rotate", "app", "-y"])
         .exits(0);

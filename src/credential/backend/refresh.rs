@@ -250,6 +250,12 @@ impl Store {
                     .suggest("set this host's clock, or look at the issuer's"),
             );
         }
+        // What cannot be delivered is not made.
+        let places = self.can_deliver(&credential, |_| true).await;
+        places.map_err(|error| Error {
+            message: format!("{address}: {}", error.message),
+            ..error
+        })?;
         let asking = self.asking(&address, credential, &record)?;
         let pending = Pending {
             store: self,

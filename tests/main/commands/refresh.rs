@@ -121,6 +121,10 @@ fn a_token_is_renewed_when_it_is_due_and_served_while_it_is_valid() {
     let status = status.says("CREDENTIAL_MISSING");
     assert!(status.stdout.contains("\"backoff\""), "{}", status.stdout);
 
+    // Where the clock was wrong, it is given back.
+    refresh(3000 + 3500).exits(0);
+    assert_eq!(read(&value), "two");
+
     server.answer([given("three", 3600)]);
     refresh(3000 + 3900).exits(0).says("renewed");
     assert_eq!(delivered(&world), "three");
@@ -280,4 +284,52 @@ fn whoever_asked_for_it_hears_that_a_renewal_failed_and_that_it_is_over() {
     server.answer([given("two", 3600)]);
     refresh(3400).says("renewed");
     assert_eq!(events(), ["failed", "recovered"]);
+}
+
+#[test]
+fn what_a_run_does_not_renew_is_not_kept_from_it() {
+    let world = World::new();
+    world.spec(
+        "[credentials.app]\nsource = { env = \"CLIENT\" }\nexpiry = { at = \"2026-02-04\" }\n",
+    );
+    let applied = world.command(["apply", "-y"]).env("CLIENT", CLIENT);
+    applied.run().exits(0);
+    after(&world, 200_000, "credential refresh app")
+        .exits(77)
+        .complains("TOKEN_EXPIRED");
+    assert_eq!(read(&world.state().join("secrets/app/value")), CLIENT);
+}
+
+#[test]
+fn an_old_token_that_waits_to_be_revoked_holds_up_no_renewal() {
+    let server = Listener::start([given("one", 36_000)]);
+    let world = world(&server);
+    server.answer([given("two", 600)]);
+    let refresh = |seconds| after(&world, seconds, "credential refresh api");
+    refresh(30_000).exits(0).says("renewed");
+    server.answer([given("three", 3600)]);
+    // The one before lives still, and its hour is over.
+    refresh(34_000).exits(0).says("renewed");
+    assert_eq!(delivered(&world), "three");
+}
+
+#[test]
+fn a_token_that_ended_before_it_was_put_in_use_is_made_anew() {
+    let server = Listener::start([given("one", 3600)]);
+    let world = world(&server);
+    server.answer([given("two", 3600)]);
+    after(&world, 3000, "credential refresh api").exits(0);
+    // As a process leaves it that is killed in between.
+    let path = world.state().join("secrets/api/record.json");
+    let record = read(&path);
+    let pending = record.replace("\"is\": \"current\"", "\"is\": \"pending\"");
+    let cut_short = pending.replace("\"is\": \"retiring\"", "\"is\": \"current\"");
+    assert!(cut_short != pending && pending != record, "{record}");
+    fs::write(&path, cut_short).unwrap();
+    server.answer([given("three", 3600)]);
+    after(&world, 3000 + 3700, "credential refresh api")
+        .exits(0)
+        .says("renewed");
+    assert_eq!(delivered(&world), "three");
+    after(&world, 3000 + 3700, "plan --detailed-exitcode").exits(0);
 }
