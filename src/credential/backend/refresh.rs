@@ -316,19 +316,16 @@ impl Store {
         definition: &Definition,
     ) -> Result<()> {
         let step = step(credential, definition, image::RENEW);
-        let (code, message) = match self.make(&step).await {
-            Made::Told(Outcome::Done) | Made::Failed(_, Outcome::Done) => return Ok(()),
-            Made::Failed(code, Outcome::Failed { message, .. }) => (code, message),
-            Made::Told(Outcome::Failed { message, .. })
-            | Made::Told(
-                Outcome::Held { reason: message } | Outcome::Unknown { reason: message },
-            )
-            | Made::Failed(
-                _,
-                Outcome::Held { reason: message } | Outcome::Unknown { reason: message },
-            ) => (Code::IssuerUnavailable, message),
+        let (code, outcome) = match self.make(&step).await {
+            Made::Told(outcome) => (Code::IssuerUnavailable, outcome),
+            Made::Failed(code, outcome) => (code, outcome),
             // Only a first value waits for others, and this is none: its record is there.
-            Made::Waits(_) => (Code::Internal, "it was not stored".to_owned()),
+            Made::Waits(_) => (Code::Internal, Outcome::failed("it was not stored")),
+        };
+        let message = match outcome {
+            Outcome::Done => return Ok(()),
+            Outcome::Failed { message, .. } => message,
+            Outcome::Held { reason } | Outcome::Unknown { reason } => reason,
         };
         let name = &credential.name;
         Err(Error::new(code, format!("credential.{name}: {message}")))
