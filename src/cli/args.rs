@@ -243,7 +243,7 @@ pub enum Deny {
 /// What `reconcile` takes.
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// What it may do; without it, all of it
+    /// What it may do [default: what `[reconcile]` allowed when it was applied, else all of it]
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_enum)]
     pub allow: Vec<Allow>,
 }
