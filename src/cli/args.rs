@@ -52,7 +52,7 @@ pub struct Global {
     /// -vvv writes too
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Say only what is wrong
+    /// Show of plans and applies only what is wrong and a summary; no progress and no trace
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// When to use colour
@@ -243,7 +243,7 @@ pub enum Deny {
 /// What `reconcile` takes.
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// What it may do; without it, all of it
+    /// What it may do [default: what `[reconcile]` allowed when it was applied, else all of it]
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_enum)]
     pub allow: Vec<Allow>,
 }

@@ -3,15 +3,18 @@
 
 use std::{cell::RefCell, collections::BTreeSet, path::PathBuf};
 
+use clap::ValueEnum as _;
+
 use crate::{
     apply::{events::Failure, execute::OnFailure},
     effect::{disk::Durability, environment},
     error::{Error, Exit, Result},
-    id::Address,
+    id::{Address, Kind},
     observe::Situation,
     plan::{Options, approval},
     resource::{Action, Cause, Plan},
-    service::run::classify,
+    service::{definition::Service, run::classify},
+    spec::RECONCILE,
     state::place,
 };
 
@@ -30,10 +33,8 @@ const OTHER_PROGRAM: &str = "a program that it pins is not the one that was appl
 
 /// What `reconcile` may do, and what it had to leave to a person.
 pub struct Mending {
-    /// Whether drift is mended at all.
-    drift: bool,
-    /// Whether values are replaced that are due.
-    rotation: bool,
+    /// What the command line allows; where it says nothing, what was applied does.
+    asked: Vec<Allow>,
     /// What drifted and stays so, with the reason.
     unmended: RefCell<Vec<Failure>>,
 }
@@ -55,10 +56,8 @@ pub async fn run(context: &Context, args: &ReconcileArgs) -> Result<Done> {
         on_failure: OnFailure::Rollback,
         command: "reconcile".to_owned(),
     };
-    let allows = |what: Allow| args.allow.is_empty() || args.allow.contains(&what);
     let mending = Mending {
-        drift: allows(Allow::Drift),
-        rotation: allows(Allow::Rotation),
+        asked: args.allow.clone(),
         unmended: RefCell::default(),
     };
     let wish = |project: &Project<'_>| Ok(project.as_applied());
@@ -106,13 +105,19 @@ impl Mending {
         situation: &Situation,
         plan: &Plan,
     ) -> Result<BTreeSet<Address>> {
+        let allowed = match self.asked.as_slice() {
+            [] => allowed(situation)?,
+            asked => asked.to_vec(),
+        };
+        let drift_is_mended = allowed.contains(&Allow::Drift);
+        let due_is_replaced = allowed.contains(&Allow::Rotation);
         let (mut leave, mut why) = (BTreeSet::new(), Vec::new());
         for change in plan.changes.iter().filter(|c| c.action != Action::NoOp) {
             let address = &change.address;
             let stuck = match situation.applied.get(address) {
                 Some(record)
-                    if (self.drift && approval::only_drifted(change))
-                        || (self.rotation && change.cause == Some(Cause::Schedule)) =>
+                    if (drift_is_mended && approval::only_drifted(change))
+                        || (due_is_replaced && change.cause == Some(Cause::Schedule)) =>
                 {
                     project.stuck(address, record)?
                 }
@@ -129,7 +134,7 @@ impl Mending {
                 leave.insert(address.clone());
             }
         }
-        for refusal in plan.refusals.iter().filter(|_| self.drift) {
+        for refusal in plan.refusals.iter().filter(|_| drift_is_mended) {
             if let Some(address) = &refusal.address {
                 why.push(Failure {
                     address: address.clone(),
@@ -139,7 +144,7 @@ impl Mending {
             }
         }
         let swapped = plan.drift.iter().filter(|drift| drift.has_other_program());
-        for drift in swapped.filter(|drift| self.drift && !leave.contains(&drift.address)) {
+        for drift in swapped.filter(|drift| drift_is_mended && !leave.contains(&drift.address)) {
             why.push(Failure {
                 address: drift.address.clone(),
                 message: OTHER_PROGRAM.to_owned(),
@@ -148,4 +153,23 @@ impl Mending {
         self.unmended.replace(why);
         Ok(leave)
     }
+}
+
+/// What `[reconcile]` allowed when it was applied; all of it where there is none.
+fn allowed(situation: &Situation) -> Result<Vec<Allow>> {
+    let own = (situation.applied.iter())
+        .find(|(address, _)| address.kind == Kind::Service && address.name.as_str() == RECONCILE);
+    let Some((_, record)) = own else {
+        return Ok(Allow::value_variants().to_vec());
+    };
+    let service: Service = record.definition.read()?;
+    let words = service.stages.iter().flat_map(|stage| {
+        let says = |pair: &&[String]| pair.first().is_some_and(|word| word == "--allow");
+        stage.run.windows(2).find(says)?.get(1)
+    });
+    // A word of a later version allows nothing that this one does.
+    let known = |word: &str| Allow::from_str(word, false).ok();
+    Ok(words
+        .flat_map(|words| words.split(',').filter_map(known))
+        .collect())
 }

@@ -526,6 +526,20 @@ const GRACE: Duration = Duration::from_secs(2);
 /// that began before the request was left does not answer it.
 const STARTS: u32 = 3;
 
+/// With what a unit ends where systemd could not open a credential: `EXIT_CREDENTIALS`, systemd.exec(5).
+const EXIT_CREDENTIALS: i32 = 243;
+
+/// That no runner began, since systemd could not give it its credentials.
+fn unopened(service: &Service, systemctl: &str, unit: &str) -> Error {
+    let name = &service.name;
+    let message = format!(
+        "systemd did not start service.{name}: it could not open a credential of it (status {EXIT_CREDENTIALS}/CREDENTIALS)"
+    );
+    Error::new(Code::CredentialMissing, message).suggest(format!(
+        "`lorectl service doctor {name}` looks at each; `{systemctl} status {unit}` tells what systemd knows"
+    ))
+}
+
 /// Starts the unit, and looks for the answer until there is one, or there can be none any more;
 /// `None` when each start was taken for that of a run under way, which the request does not wait out.
 async fn ask_and_wait(
@@ -568,6 +582,11 @@ async fn ask_and_wait(
                 // The runner that we were given had taken its requests already: it ran, or was telling
                 // others of its run.
                 if request::waits(disk, layout, &service.name, Some(id)) {
+                    if let Some(unit) = units.first()
+                        && manager.exit_status(unit).await? == Some(EXIT_CREDENTIALS)
+                    {
+                        return Err(unopened(service, &systemctl, unit));
+                    }
                     // How the run ended that was not for us says nothing.
                     if starts < STARTS {
                         results?;

@@ -13,7 +13,7 @@ use crate::{
 use super::{
     definition::{Delivery, Target},
     env_file::{self, Ambiguous},
-    image::{self, CURRENT},
+    image::{self, CURRENT, GENERATION, OTHER},
     record::Record,
     way,
 };
@@ -97,8 +97,8 @@ pub fn look(disk: &dyn Disk, delivery: &Delivery, record: &Record) -> There {
     let is_current = |number| record.current().is_some_and(|one| one.number == number);
     let content = match found {
         Some(one) if is_current(one.number) => CURRENT.to_owned(),
-        Some(one) => format!("generation {}", one.number),
-        None => "another value".to_owned(),
+        Some(one) => format!("{GENERATION}{}", one.number),
+        None => OTHER.to_owned(),
     };
     let mode = delivery.mode.map(|_| file.mode);
     let owner = delivery.owner.map(|_| file.owner);

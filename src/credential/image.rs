@@ -32,6 +32,11 @@ pub const NEW_VALUE: &str = "another value";
 /// How the text of a delivery begins that holds the value in use.
 pub const CURRENT: &str = "current";
 
+/// How it begins where what it holds never was a value of the credential.
+pub const OTHER: &str = "another value";
+/// How it begins where it holds a value that is not in use any more; its number follows.
+pub const GENERATION: &str = "generation ";
+
 /// Makes a credential.
 pub const INSTALL: Verb = Verb::from_static("install");
 /// Brings a credential to its `after`.

@@ -5,6 +5,7 @@
 //! unit files and their links are read from disk.
 
 mod jobs;
+mod services;
 mod through;
 mod timers;
 

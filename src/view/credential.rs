@@ -70,6 +70,28 @@ pub struct Row {
     pub undelivered: Vec<Undelivered>,
 }
 
+/// The columns that a long name keeps where the window is narrow.
+const NAME: usize = 24;
+
+/// How many columns a name may take, so that the others have theirs.
+fn room_of_names(list: &List, style: &Style) -> usize {
+    let widest = |of: &dyn Fn(&Row) -> usize| list.credentials.iter().map(of).max().unwrap_or(0);
+    let others = [
+        widest(&|row| row.state.as_str().len()),
+        widest(&|row| ends(list, row).map_or(0, |ends| text::width(&ends))),
+        widest(&|row| row.provider.as_deref().map_or(0, text::width)),
+        widest(&|row| row.fingerprint.as_deref().map_or(0, text::width)),
+        widest(&|row| text::width(&row.source)),
+    ];
+    // Each has a gap before it, and the name its mark.
+    let taken: usize = others.iter().map(|width| width + 3).sum::<usize>() + 2;
+    style.columns().saturating_sub(taken).max(NAME)
+}
+
+fn ends(list: &List, row: &Row) -> Option<String> {
+    row.expires_at.map(|at| time::relative(list.at, at))
+}
+
 const fn column(title: &'static str, spare: u8) -> Column {
     Column { title, spare }
 }
@@ -95,19 +117,29 @@ pub fn render(list: &List, style: &Style) -> String {
         Some(text) => Line::new().plain(text),
         None => Line::new().put(Paint::Dim, "-"),
     };
+    let room = room_of_names(list, style);
     for row in &list.credentials {
-        let ends = row.expires_at.map(|at| time::relative(list.at, at));
+        let ends = ends(list, row);
+        let cut = (text::width(&row.name) > room).then(|| {
+            let ellipsis = style.glyphs().ellipsis;
+            let kept = room.saturating_sub(text::width(ellipsis));
+            format!("{}{ellipsis}", text::split_at_width(&row.name, kept).0)
+        });
+        let name = cut.as_deref().unwrap_or(&row.name);
         table.row(vec![
             Line::new()
                 .put(row.state.paint(), row.state.mark(style))
                 .plain(" ")
-                .put(Paint::Strong, &row.name),
+                .put(Paint::Strong, name),
             Line::new().put(row.state.paint(), row.state.as_str()),
             or_dash(ends.as_deref()),
             or_dash(row.provider.as_deref()),
             Line::new().put(Paint::Dim, row.fingerprint.as_deref().unwrap_or("-")),
             Line::new().plain(&row.source),
         ]);
+        if cut.is_some() {
+            table.note(Line::new().put(Paint::Strong, &row.name));
+        }
         if let Some(why) = &row.why {
             table.note(Line::new().plain(why));
         }
@@ -285,5 +317,50 @@ impl super::View for Validated {
             row("ask again", time::when(self.probed_at, at));
         }
         canvas.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::{self, snapshot};
+
+    fn row(name: &str) -> Row {
+        Row {
+            name: name.to_owned(),
+            state: State::Provisioned,
+            provider: Some("gitlab".to_owned()),
+            source: "env GITLAB_TOKEN".to_owned(),
+            fingerprint: Some("7f3a91c2".to_owned()),
+            generation: 1,
+            status: None,
+            probed_at: None,
+            expires_at: Some(fixture::now().plus_seconds(40 * 86_400)),
+            expiry_from: None,
+            missing_scopes: Vec::new(),
+            excess_scopes: Vec::new(),
+            renew_at: None,
+            revoke_at: None,
+            delivered: Vec::new(),
+            why: None,
+            undelivered: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_long_name_gives_way_before_the_columns_do() {
+        let long = "a-name-of-a-credential-that-takes-fifty-characters";
+        let list = |names: &[&str]| List {
+            project: "acme".to_owned(),
+            at: fixture::now(),
+            credentials: names.iter().map(|name| row(name)).collect(),
+        };
+        let drawn = |names: &[&str], width| render(&list(names), &Style::PLAIN.at_width(width));
+        snapshot("credential-list-80", &drawn(&["app", long], 80));
+        snapshot("credential-list-60", &drawn(&["app", long], 60));
+        // Where there is room it is whole, and said once.
+        let wide = drawn(&["app", long], 120);
+        assert_eq!(wide.matches(long).count(), 1, "{wide}");
+        assert!(!wide.contains('…'), "{wide}");
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     canvas::{Canvas, Line},
     json,
-    plan::drifted,
+    plan::draw_drifted,
     style::{Paint, Style},
     text, time,
 };
@@ -107,7 +107,7 @@ pub fn render(report: &Report<'_>, style: &Style) -> String {
             .put(Paint::Strong, drift.address.to_string());
         canvas.line(&line, 6);
         for field in &drift.fields {
-            canvas.line(&drifted(Line::indented(6), field), 8);
+            draw_drifted(&mut canvas, Line::indented(6), field);
         }
         for note in &drift.notes {
             let bullet = canvas.style().glyphs().bullet;

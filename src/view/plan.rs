@@ -8,7 +8,7 @@ mod summary;
 
 use std::io;
 
-pub(super) use change::drifted;
+pub(super) use change::draw_drifted;
 use page::{Block, Files, Page};
 pub use saved::write_saved;
 

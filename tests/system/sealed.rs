@@ -1,7 +1,7 @@
 //! Services that use credentials which systemd-creds keeps: systemd opens them for a run, and nobody else
 //! does.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::{
     Test,
@@ -19,6 +19,7 @@ pub const SYSTEM: &[Test] = &[
     ),
     ("encrypted_files_of_others_are_refused", foreign),
     ("another_store_is_told_to_the_services", changed),
+    ("credentials_that_systemd_cannot_open_are_told", unopened),
     (
         "encrypted_values_are_mended_by_the_timer_of_our_own",
         reconciled,
@@ -183,6 +184,43 @@ fn foreign(host: &Host) {
         host.lorectl(&["reconcile"]).exits(0);
         runs_with(host, CANARY);
     }
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
+}
+
+/// Where lorectl's own file is as it was written, only the unit's end tells.
+fn unopened(host: &Host) {
+    sealed_job(host);
+    host.apply();
+    let unit = host.unit("job", "service");
+    let told = || {
+        let (code, message, help) = host
+            .lorectl(&["service", "trigger", "job", "--json"])
+            .error();
+        assert_eq!(code, "CREDENTIAL_MISSING", "{message}");
+        assert!(message.contains("243/CREDENTIALS"), "{message}");
+        assert!(help.contains("`lorectl service doctor job`"), "{help}");
+        assert!(help.contains(&format!("systemctl status {unit}")), "{help}");
+        host.lorectl(&["service", "trigger", "job"]).exits(1);
+    };
+    // The key of the host is gone.
+    let (key, kept) = (
+        Path::new("/var/lib/systemd/credential.secret"),
+        Path::new("/var/lib/systemd/credential.kept"),
+    );
+    fs::rename(key, kept).unwrap();
+    told();
+    fs::rename(kept, key).unwrap();
+    runs_with(host, CANARY);
+    // Somebody has added one that is not there.
+    let added = Path::new("/etc/systemd/system").join(format!("{unit}.d"));
+    fs::create_dir_all(&added).unwrap();
+    let text = "[Service]\nLoadCredential=other:/etc/lorectl-test-is-not-there\n";
+    fs::write(added.join("x.conf"), text).unwrap();
+    host.systemctl(&["daemon-reload"]);
+    told();
+    fs::remove_dir_all(&added).unwrap();
+    host.systemctl(&["daemon-reload"]);
+    runs_with(host, CANARY);
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
 }
 

@@ -30,7 +30,8 @@ pub struct Message {
     /// When it was seen, UTC.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// How it stood when others last heard of it: `provisioned`, `expiring`, `missing`, `dead`.
+    /// How it stood when others last heard of it: `provisioned`, `expiring`, `under_scoped`, `missing`,
+    /// `dead`.
     pub state_before: State,
     /// How it stands since.
     pub state_after: State,

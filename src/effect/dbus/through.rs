@@ -81,6 +81,16 @@ pub(super) async fn units_read_at(user: &Delegate) -> Result<Option<Timestamp>> 
     }
 }
 
+pub(super) async fn exit_status(user: &Delegate, service: &str) -> Result<Option<i32>> {
+    let asked = BusAsk::ExitStatus {
+        service: service.to_owned(),
+    };
+    match ask(user, &asked, super::CALL).await? {
+        BusAnswer::ExitStatus(status) => Ok(status),
+        _other => Err(astray(user)),
+    }
+}
+
 pub(super) async fn reload(user: &Delegate) -> Result<()> {
     done(user, &BusAsk::Reload, PATIENCE).await
 }

@@ -49,9 +49,9 @@ type Row = (
 );
 
 /// The properties of one interface.
-type Properties = HashMap<String, OwnedVariant>;
+pub(super) type Properties = HashMap<String, OwnedVariant>;
 
-fn take<T: TryFrom<OwnedVariant>>(properties: &mut Properties, name: &str) -> Option<T> {
+pub(super) fn take<T: TryFrom<OwnedVariant>>(properties: &mut Properties, name: &str) -> Option<T> {
     T::try_from(properties.remove(name)?).ok()
 }
 
@@ -94,7 +94,7 @@ impl Manager {
         Ok(timers)
     }
 
-    async fn properties(&self, path: &OwnedObjectPath, of: &str) -> Result<Properties> {
+    pub(super) async fn properties(&self, path: &OwnedObjectPath, of: &str) -> Result<Properties> {
         let connection = self.connection().await?;
         self.calls.set(self.calls.get() + 1);
         let interface = format!("{}.{of}", MANAGER.0);

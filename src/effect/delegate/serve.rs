@@ -213,6 +213,9 @@ async fn ask(manager: &Manager, ask: BusAsk) -> Result<BusAnswer> {
             let read_at = manager.units_read_at().await?;
             BusAnswer::ReadAt(read_at.map(crate::id::Timestamp::millis))
         }
+        BusAsk::ExitStatus { service } => {
+            BusAnswer::ExitStatus(manager.exit_status(&service).await?)
+        }
         BusAsk::Reload => {
             manager.reload().await?;
             BusAnswer::Done

@@ -240,6 +240,9 @@ pub(in super::super) enum BusAsk {
         names: Vec<String>,
     },
     UnitsReadAt,
+    ExitStatus {
+        service: String,
+    },
     Reload,
     Start {
         names: Vec<String>,
@@ -287,6 +290,7 @@ pub(in super::super) enum BusAnswer {
     States(Vec<WireState>),
     /// Milliseconds since 1970.
     ReadAt(Option<i64>),
+    ExitStatus(Option<i32>),
     /// One a unit; the text says why it failed.
     Results(Vec<Option<String>>),
     Said(WireSaid),

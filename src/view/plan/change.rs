@@ -179,19 +179,27 @@ fn before_after(line: Line, before: &str, after: &str, arrow: &str) -> Line {
 fn draw_drift(canvas: &mut Canvas<'_>, drift: &Drift, column: usize) {
     for (at, field) in drift.fields.iter().enumerate() {
         let name = if at == 0 { "drift" } else { "" };
-        canvas.line(&drifted(named(name, column), field), column + 2);
+        draw_drifted(canvas, named(name, column), field);
     }
     for note in &drift.notes {
         draw_note(canvas, note, INDENT);
     }
 }
 
-/// `platform  enabled: applied yes, found no`
-pub fn drifted(line: Line, field: &DriftField) -> Line {
+/// Columns of a field's level.
+const LEVEL: usize = 12;
+
+/// `platform    enabled: applied yes, found no`; what follows a break stands under the field.
+pub fn draw_drifted(canvas: &mut Canvas<'_>, line: Line, field: &DriftField) {
+    let hang = line.width() + LEVEL;
+    canvas.line(&drifted(line, field), hang);
+}
+
+fn drifted(line: Line, field: &DriftField) -> Line {
     let level = line.width();
     let line = line
         .put(Paint::Warning, field.level.as_str())
-        .pad_to(level + 12)
+        .pad_to(level + LEVEL)
         .put(Paint::Strong, &field.field)
         .plain(": ");
     let line = match (&field.applied, &field.observed) {
@@ -242,7 +250,7 @@ pub fn draw_left_alone(canvas: &mut Canvas<'_>, page: &Page<'_>, detail: Detail)
         let address = drift.address.to_string();
         canvas.line(&Line::indented(4).put(Paint::Strong, address), 4);
         for field in &drift.fields {
-            canvas.line(&drifted(Line::indented(INDENT), field), INDENT + 2);
+            draw_drifted(canvas, Line::indented(INDENT), field);
         }
         for note in &drift.notes {
             draw_note(canvas, note, INDENT);

@@ -66,6 +66,33 @@ fn what_it_is_not_allowed_it_does_not_do() {
 }
 
 #[test]
+fn by_hand_it_does_no_more_than_was_allowed_when_it_was_applied() {
+    let spec = |allow: &str| format!("{RECONCILE}allow = {allow}\n{}", service("a", ""));
+    let world = World::with(&spec("[\"rotation\"]"));
+    world.ok("apply --yes");
+    fs::write(run_file(&world, "a"), "{}").unwrap();
+    // What the spec says by now is of no account.
+    world.spec(&spec("[\"drift\"]"));
+    assert_eq!(world.ok("reconcile"), "");
+    world.run("drift --detailed-exitcode").exits(2);
+    world.ok("service trigger reconcile");
+    world.run("drift --detailed-exitcode").exits(2);
+    // Who asks may say more than it does by itself.
+    world.ok("reconcile --allow drift");
+    world.ok("drift --detailed-exitcode");
+    world.ok("apply --yes");
+    fs::write(run_file(&world, "a"), "{}").unwrap();
+    world.ok("reconcile");
+    world.ok("drift --detailed-exitcode");
+    // Where there is no timer of our own, nothing was forbidden it.
+    world.spec(&service("a", ""));
+    world.ok("apply --yes");
+    fs::write(run_file(&world, "a"), "{}").unwrap();
+    world.ok("reconcile");
+    world.ok("drift --detailed-exitcode");
+}
+
+#[test]
 fn what_it_may_not_touch_is_told_and_the_rest_mended() {
     let world = world();
     fs::remove_file(run_file(&world, "a")).unwrap();
