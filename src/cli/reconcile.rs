@@ -163,7 +163,7 @@ fn allowed(situation: &Situation) -> Result<Vec<Allow>> {
         return Ok(Allow::value_variants().to_vec());
     };
     let service: Service = record.definition.read()?;
-    let words = service.stages.iter().flat_map(|stage| {
+    let words = service.stages.iter().filter_map(|stage| {
         let says = |pair: &&[String]| pair.first().is_some_and(|word| word == "--allow");
         stage.run.windows(2).find(says)?.get(1)
     });
