@@ -111,6 +111,8 @@ fn rotated(host: &Host) {
     source(host, &format!("{{ command = [\"{}\"] }}", mint.display()));
     host.apply();
     runs_with(host, CANARY);
+    // One that a command gives is renewed by a unit of its own.
+    let before = host.snapshot(&["job"]);
     provide(host, "minted", SECOND);
     host.lorectl(&["credential", "rotate", "app", "-y"])
         .exits(0);
