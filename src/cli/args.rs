@@ -52,7 +52,7 @@ pub struct Global {
     /// -vvv writes too
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Show of plans and applies only what is wrong and a summary; no progress and no trace
+    /// Show of plans and applies the summary and what is wrong
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// When to use colour

@@ -17,6 +17,7 @@ use crate::{
 pub const OTHER: &[Test] = &[
     ("what_root_applies_for_a_user_is_that_users", applied),
     ("what_a_user_breaks_is_seen_and_mended", broken),
+    ("a_credential_that_a_user_cannot_open_is_told", unopened),
     ("a_service_goes_from_user_to_user", moved),
     ("a_user_without_a_manager_is_told_of", lonely),
     ("links_of_a_user_lead_no_further_than_the_user", links),
@@ -129,6 +130,28 @@ fn broken(host: &Host) {
     host.converged();
     host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
     assert_eq!(host.residue(), [""; 0]);
+}
+
+/// Asked of the manager by a process of its user.
+fn unopened(host: &Host) {
+    host.spec(&[host.job("job")]);
+    host.apply();
+    let added = format!("{}/{}.d", host.units.display(), host.unit("job", "service"));
+    let script = format!(
+        "mkdir {added}; printf '[Service]\nLoadCredential=other:/is-not-there\n' >{added}/x.conf; systemctl --user daemon-reload"
+    );
+    let mut command = host.command_of_owner("/bin/sh");
+    let status = command.args(["-euc", &script]).status().unwrap();
+    assert!(status.success(), "{script}");
+    let (code, message, help) = host
+        .lorectl(&["service", "trigger", "job", "--json"])
+        .error();
+    assert_eq!(code, "CREDENTIAL_MISSING", "{message}");
+    assert!(help.contains("systemctl --user --machine="), "{help}");
+    fs::remove_dir_all(&added).unwrap();
+    host.systemctl(&["daemon-reload"]);
+    host.lorectl(&["service", "trigger", "job"]).exits(0);
+    host.lorectl(&["destroy", "-y", "--purge"]).exits(0);
 }
 
 /// Another user with a manager.

@@ -143,7 +143,7 @@ fn a_line_that_may_be_a_part_of_another_is_not_edited() {
     assert_eq!(read(&env), format!("{theirs}TOKEN=one\n"));
     // Of two lines that set it, each reader takes the one it likes.
     put(&env, "TOKEN=one\nTOKEN=two\n");
-    lore(&world, "drift", "one").exits(0).says("another value");
+    lore(&world, "drift", "one").exits(0).says("other content");
     lore(&world, "apply -y", "one").exits(0);
     assert_eq!(read(&env), "TOKEN=one\n");
     // What got around ours afterwards is told, and not taken away.
