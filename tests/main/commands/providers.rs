@@ -403,7 +403,7 @@ fn a_value_that_has_ended_already_is_not_stored() {
     world
         .run("apply -y")
         .exits(1)
-        .says("gives a value that ended at 2026-02-03T04:05:06Z")
+        .says("the new token ended 2026-02-03T04:05:06Z (in 0 seconds, says the issuer's answer)")
         .says("this host's clock says 2026-02-03T04:05:06Z");
     assert!(!world.state().join("secrets/app").exists());
     print("token-one", "2026-02-03T04:06:06Z");
@@ -413,8 +413,31 @@ fn a_value_that_has_ended_already_is_not_stored() {
     world
         .run("credential rotate app -y")
         .exits(1)
-        .says("ended at");
+        .says("the new token ended");
     world.run("apply -y").exits(0).says("No changes");
+}
+
+#[test]
+fn a_token_that_its_issuer_says_has_ended_is_not_stored() {
+    const GITLAB: &str = "glpat-canary7f3aValueThatNeverShows";
+    let says = |end: &str| {
+        let body =
+            "{\"active\":true,\"revoked\":false,\"scopes\":[\"api\"],\"expires_at\":\"END\"}";
+        self::says(200, &body.replace("END", end))
+    };
+    let server = Listener::issuer([says("2026-01-31")]);
+    let world = World::with(&format!(
+        "[credentials.gl]\nprovider = \"gitlab\"\nbase_url = \"{}\"\nsource = {{ env = \"GL\" }}\n",
+        server.url("")
+    ));
+    let run = |words: &str| world.command(words.split(' ')).env("GL", GITLAB).run();
+    run("apply -y")
+        .exits(1)
+        .says("the new token ended 2026-01-31T00:00:00Z (3 days ago, says the issuer's answer)")
+        .says("this host's clock says 2026-02-03T04:05:06Z");
+    assert!(!world.state().join("secrets/gl").exists());
+    server.answer([says("2026-02-06")]);
+    run("apply -y").exits(0);
 }
 
 #[test]
