@@ -81,6 +81,7 @@ fn with_true_cause<'a>(case: &Case<'a>) -> Case<'a> {
         let (why, reason) = match occasion {
             Occasion::Source => (Cause::Spec, ActionReason::SourceChanged),
             Occasion::Due => (Cause::Schedule, ActionReason::RenewalDue),
+            Occasion::Asked => (Cause::Schedule, ActionReason::RenewalAsked),
         };
         return Case {
             cause: Some(why),

@@ -337,7 +337,9 @@ fn a_command_is_run_by_apply_alone_and_again_when_its_value_ends() {
     assert_eq!(read(&runs), "run\n");
     at("reconcile", "2026-02-03T23:30:00Z").exits(0);
     assert_eq!(read(&out(&world, "token")), "token-2");
-    world.ok("credential rotate app -y");
+    let rotated = world.run("credential rotate app -y").exits(0);
+    assert!(!rotated.stdout.contains("schedule"), "{}", rotated.stdout);
+    rotated.says("asked for");
     assert_eq!(read(&out(&world, "token")), "token-3");
     world.ok("apply -y");
     assert_eq!(read(&runs), "run\nrun\nrun\n");

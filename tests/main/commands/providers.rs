@@ -431,6 +431,7 @@ fn a_token_that_its_issuer_says_has_ended_is_not_stored() {
         server.url("")
     ));
     let run = |words: &str| world.command(words.split(' ')).env("GL", GITLAB).run();
+    run("plan --offline").exits(0).says("observed offline");
     run("apply -y")
         .exits(1)
         .says("the new token ended 2026-01-31T00:00:00Z (3 days ago, says the issuer's answer)")
@@ -438,6 +439,31 @@ fn a_token_that_its_issuer_says_has_ended_is_not_stored() {
     assert!(!world.state().join("secrets/gl").exists());
     server.answer([says("2026-02-06")]);
     run("apply -y").exits(0);
+    run("plan --offline")
+        .exits(0)
+        .says("as of 2026-02-03T04:05:06Z");
+    // Its end passes, and nobody can be asked: it is not called live, and the reason is told.
+    let at = |words: &str, now: &str| {
+        let call = world.command(words.split(' ')).env("GL", GITLAB);
+        call.env("LORECTL_NOW", now).run()
+    };
+    let offline = at("plan --offline", "2026-02-08T00:00:00Z");
+    assert!(
+        !offline.stdout.contains("live, ended"),
+        "{}",
+        offline.stdout
+    );
+    offline.says("ended 2026-02-06T00:00:00Z (2 days ago");
+    server.answer([Answer::With(429, "Retry-After: 120\r\n", String::new())]);
+    let now = "2026-02-05T00:00:00Z";
+    at("credential validate gl", now).exits(75);
+    let until = "throttled, asks to be left alone until 2026-02-05T00:02:00Z";
+    at("plan --offline", now).exits(0).says(until);
+    at("credential list", now).exits(0).says(until);
+    at("credential list --json", now)
+        .exits(0)
+        .says("\"retry_at\":\"2026-02-05T00:02:00");
+    at("doctor", now).says(until);
 }
 
 #[test]
