@@ -116,8 +116,11 @@ pub fn check(
             Check::new("missing", Verdict::Fail, message, action)
         }
         Standing::Expiring => {
-            let ends = (facts.expiry)
+            let mut ends = (facts.expiry)
                 .map_or_else(String::new, |expiry| format!("it {}", ends(now, expiry)));
+            if let Some(why) = facts.finding.as_ref().and_then(Finding::no_verdict) {
+                ends = format!("{ends}; {why}");
+            }
             let message = if credential.renews() {
                 ends
             } else {

@@ -159,9 +159,10 @@ pub fn is_to_revoke(found: &Found) -> bool {
     facts(Some(found)).is_some_and(|facts| facts.due == Some(Due::Revoke))
 }
 
-/// Whether the removal of a credential ends tokens at their issuer.
+/// Whether the removal of a credential, or of an old value of it, ends tokens at their issuer.
 pub fn revokes(definition: &Definition) -> Result<bool> {
-    Ok(definition.read::<Credential>()?.issuer.is_some())
+    let issuer = definition.read::<Credential>()?.issuer;
+    Ok(issuer.as_ref().is_some_and(Issuer::ends_tokens))
 }
 
 /// Why a mint that ends the old value is not undone.

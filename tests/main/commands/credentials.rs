@@ -745,6 +745,41 @@ fn what_was_made_is_delivered_whatever_failed_after() {
 }
 
 #[test]
+fn an_issuer_that_revokes_none_is_not_said_to() {
+    let body = |token: &str| {
+        format!("{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":36000}}")
+    };
+    let server = Listener::issuer([says(200, &body("access-one"))]);
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{}/token\", client_id = \"acme\", secret = \"client\" }} }}\n",
+        server.url("")
+    ));
+    let at = |words: &str, now: &str| {
+        let call = world.command(words.split(' ')).env("GL", "client-secret");
+        call.env("LORECTL_NOW", now).run()
+    };
+    let mut said = String::new();
+    said += &at("plan", "2026-02-03T00:00:00Z").exits(0).stdout;
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    server.answer([says(200, &body("access-two"))]);
+    at("apply -y", "2026-02-03T08:30:00Z").exits(0);
+    said += &at("plan", "2026-02-03T08:31:00Z").exits(0).stdout;
+    said += &at("plan", "2026-02-03T09:31:00Z").exits(0).stdout;
+    said += &at("destroy", "2026-02-03T08:31:00Z").stdout;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in [
+        "and revokes none: an old one lives until its own end",
+        "its issuer revokes none: what it made for us lives until its own end",
+        "an old value is forgotten: its issuer revokes none",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    for wrong in ["is revoked", "to be revoked"] {
+        assert!(!said.contains(wrong), "{said}");
+    }
+}
+
+#[test]
 fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
     let given = |token: &str| {
         says(
