@@ -647,6 +647,8 @@ pub enum ActionReason {
     SourceChanged,
     /// A new value is due.
     RenewalDue,
+    /// Someone asked for a new value.
+    RenewalAsked,
     /// It moves to another backend.
     BackendChanged,
     /// It is on the host with our mark and not in the state.

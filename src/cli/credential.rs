@@ -87,6 +87,8 @@ fn list(context: &Context) -> Result<Done> {
                 .map(ToString::to_string),
             generation: facts.map_or(0, |facts| facts.generation),
             status: finding.map(|finding| finding.status.to_string()),
+            detail: finding.and_then(|finding| finding.detail.clone()),
+            retry_at: finding.and_then(|finding| finding.retry_at),
             probed_at: finding.map(|finding| finding.probed_at),
             expires_at: expiry.map(|expiry| expiry.at),
             expiry_from: expiry.map(|expiry| expiry.from.as_str().to_owned()),
@@ -173,6 +175,8 @@ fn why(known: Option<&Known>, now: Timestamp) -> Option<String> {
         }
         Standing::Dead(status) => told.push(format!("{}; {help}", status.told())),
     }
+    let finding = facts.finding.as_ref();
+    told.extend(finding.and_then(Finding::no_verdict));
     (!told.is_empty()).then(|| told.join("; "))
 }
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use crate::{
+    credential,
     error::{Code, Error, Result},
+    id::Kind,
     plan::{Options, document},
-    resource::{Action, Hold, Lift, Plan},
+    resource::{Action, Hold, Lift, Plan, Seen},
     view::{self, plan::Observation},
 };
 
@@ -36,7 +38,12 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Done> {
         }
         context.write_out(out, &bytes)?;
     }
-    show(context, &plan)?;
+    let observation = if args.offline && args.observed.is_none() {
+        Observation::Offline
+    } else {
+        of(&plan)
+    };
+    show_as(context, &plan, observation, false)?;
     let outcome = outcome(&plan, args.detailed_exitcode);
     leave(plan);
     Ok(outcome)
@@ -54,7 +61,16 @@ async fn here(context: &Context, options: Options, offline: bool) -> Result<Plan
     let wish = project.wish(&spec)?;
     leave(spec);
     let backends = project.backends(&wish)?;
-    let (situation, plan) = project.plan(wish, &readers(&backends), options).await?;
+    let (situation, mut plan) = project.plan(wish, &readers(&backends), options).await?;
+    if offline {
+        for change in &mut plan.changes {
+            let found = match situation.observed.resources.get(&change.address) {
+                Some(Seen::Ours(found)) if change.address.kind == Kind::Credential => found,
+                Some(_) | None => continue,
+            };
+            change.notes.extend(credential::plan::as_of(found));
+        }
+    }
     leave(situation);
     Ok(plan)
 }
@@ -97,15 +113,26 @@ fn encoded(plan: &Plan, shown: &Path) -> Result<Vec<u8>> {
 
 /// Shows a plan as text or as its document.
 pub fn show(context: &Context, plan: &Plan) -> Result<()> {
-    show_as(context, plan, false)
+    show_as(context, plan, of(plan), false)
 }
 
 /// The same, where the refusals are told by the error that the command ends with.
 pub fn show_before(context: &Context, plan: &Plan) -> Result<()> {
-    show_as(context, plan, true)
+    show_as(context, plan, of(plan), true)
 }
 
-fn show_as(context: &Context, plan: &Plan, error_follows: bool) -> Result<()> {
+/// Where a plan's knowledge of the host comes from.
+fn of(plan: &Plan) -> Observation {
+    let observed_at = plan.subject.observed_at;
+    observed_at.map_or(Observation::Live, Observation::Snapshot)
+}
+
+fn show_as(
+    context: &Context,
+    plan: &Plan,
+    observation: Observation,
+    error_follows: bool,
+) -> Result<()> {
     if context.json() {
         return context
             .console
@@ -113,10 +140,7 @@ fn show_as(context: &Context, plan: &Plan, error_follows: bool) -> Result<()> {
     }
     let page = view::plan::PlanContext {
         detail: context.detail(),
-        observation: plan
-            .subject
-            .observed_at
-            .map_or(Observation::Live, Observation::Snapshot),
+        observation,
         error_follows,
     };
     context

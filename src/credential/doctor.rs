@@ -13,6 +13,7 @@ use super::{
     backend::{self, Known},
     definition::Credential,
     facts::{Standing, ends},
+    finding::Finding,
     issuer,
     notify::tell,
     plan::GIVE_SCOPES,
@@ -50,7 +51,7 @@ pub fn untold(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Vec<Chec
     }
 }
 
-/// How a credential stands: `provisioned`, `expiring`, `under-scoped`, `drifted`, `missing`,
+/// How a credential stands: `provisioned`, `unverified`, `expiring`, `under-scoped`, `drifted`, `missing`,
 /// `format-invalid` or `dead`.
 pub fn check(
     disk: &dyn Disk,
@@ -98,7 +99,13 @@ pub fn check(
             let all: Vec<String> = differs.into_iter().chain(notes).collect();
             Check::new("drifted", Verdict::Warn, all.join("; "), action)
         }
-        Standing::Provisioned => Check::pass("provisioned"),
+        Standing::Provisioned => match facts.finding.as_ref().and_then(Finding::no_verdict) {
+            Some(why) => {
+                let message = format!("its issuer gave no verdict when it was asked last: {why}");
+                Check::new("unverified", Verdict::Warn, message, "")
+            }
+            None => Check::pass("provisioned"),
+        },
         Standing::UnderScoped => {
             let missing = facts.missing_scopes(&credential).join(", ");
             let message = format!("it lacks scopes: {missing}; {GIVE_SCOPES}");
@@ -109,8 +116,11 @@ pub fn check(
             Check::new("missing", Verdict::Fail, message, action)
         }
         Standing::Expiring => {
-            let ends = (facts.expiry)
+            let mut ends = (facts.expiry)
                 .map_or_else(String::new, |expiry| format!("it {}", ends(now, expiry)));
+            if let Some(why) = facts.finding.as_ref().and_then(Finding::no_verdict) {
+                ends = format!("{ends}; {why}");
+            }
             let message = if credential.renews() {
                 ends
             } else {

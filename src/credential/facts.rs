@@ -35,7 +35,7 @@ pub struct Facts {
     /// When a new value is to be obtained, UTC, where its source can be asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_at: Option<Timestamp>,
-    /// When an old value is to be revoked, UTC, where one still lives.
+    /// When an old value is to be revoked, UTC, where one still lives and its issuer ends any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoke_at: Option<Timestamp>,
     /// Why one is to be obtained now.
@@ -67,10 +67,13 @@ pub enum Due {
 }
 
 impl Due {
+    /// The text of the part of a value that someone asked for.
+    pub const ASKED: &'static str = "a new value was asked for";
+
     /// In words: the text of its part.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Asked => "a new value was asked for",
+            Self::Asked => Self::ASKED,
             Self::Ends => "it ends soon",
             Self::Dead => "its issuer does not take it any more",
             Self::Pending => "a new value was made, and is to be delivered",
@@ -272,6 +275,7 @@ impl Facts {
         let dead = finding.is_some_and(|finding| finding.status.is_dead());
         let fatal = |issuer: &Issuer| issuer.loss() == Loss::Fatal;
         let told = record.reload.is_empty();
+        let ends_tokens = credential.issuer.as_ref().is_none_or(Issuer::ends_tokens);
         let due = if !credential.renews() {
             None
         } else if record.living_pending(now).is_some() {
@@ -299,7 +303,7 @@ impl Facts {
             obtained_at: current.map(|one| one.obtained_at),
             expiry,
             renew_at,
-            revoke_at: record.next_to_end(now),
+            revoke_at: record.next_to_end(now).filter(|_| ends_tokens),
             due,
             finding: finding.cloned(),
         }

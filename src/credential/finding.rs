@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::to_second;
 use crate::id::Timestamp;
 
 /// What a probe found.
@@ -178,6 +179,25 @@ impl Finding {
     pub fn because(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Why the issuer gave no verdict when it was last asked, and until when it is left alone; `None` where
+    /// it gave one, or has none to give.
+    pub fn no_verdict(&self) -> Option<String> {
+        match self.status {
+            Status::Throttled | Status::Error => {}
+            Status::Live
+            | Status::LiveUnderScoped
+            | Status::Expired
+            | Status::Revoked
+            | Status::Rejected
+            | Status::NotImplemented => return None,
+        }
+        let detail = self.detail.iter().map(|why| format!(": {why}"));
+        let until = self.retry_at.map(to_second);
+        let until = until.map(|at| format!(", asks to be left alone until {at}"));
+        let detail: String = detail.chain(until).collect();
+        Some(format!("{}{detail}", self.status.told()))
     }
 
     /// The scopes that are asked for and not there; empty where the issuer lists none.

@@ -13,11 +13,12 @@ use crate::{
 use super::{
     definition::{Credential, Delivery, Source, StoreKind},
     drift::is_held_by_the_host,
-    facts::{Due, Facts, Standing, ends, when},
-    finding::{Expiry, Provenance, Status},
+    facts::{Due, Facts, Standing, ends, to_second, when},
+    finding::{Expiry, Finding, Provenance, Status},
     image::{DUE, NEW_VALUE, SOURCE},
     issuer,
     key::Fingerprint,
+    mint::Issuer,
 };
 
 /// What a source holds, as far as a plan may know it.
@@ -82,13 +83,20 @@ pub enum Occasion {
     Source,
     /// A new value is due.
     Due,
+    /// Someone asked for a new value.
+    Asked,
 }
 
 /// Why a credential is changed that nobody has edited; `None` where the host differs, and no value is due.
 pub fn occasion(found: &Image, desired: &Image) -> Option<Occasion> {
     let differing = found.differences(desired);
     if differing.iter().any(|part| **part == DUE) {
-        Some(Occasion::Due)
+        let is_asked = found.get(DUE.as_str()) == Some(&Part::Text(Due::ASKED.to_owned()));
+        Some(if is_asked {
+            Occasion::Asked
+        } else {
+            Occasion::Due
+        })
     } else if differing.iter().any(|part| is_held_by_the_host(part)) {
         None
     } else if differing.iter().any(|part| **part == SOURCE) {
@@ -151,9 +159,10 @@ pub fn is_to_revoke(found: &Found) -> bool {
     facts(Some(found)).is_some_and(|facts| facts.due == Some(Due::Revoke))
 }
 
-/// Whether the removal of a credential ends tokens at their issuer.
+/// Whether the removal of a credential, or of an old value of it, ends tokens at their issuer.
 pub fn revokes(definition: &Definition) -> Result<bool> {
-    Ok(definition.read::<Credential>()?.issuer.is_some())
+    let issuer = definition.read::<Credential>()?.issuer;
+    Ok(issuer.as_ref().is_some_and(Issuer::ends_tokens))
 }
 
 /// Why a mint that ends the old value is not undone.
@@ -229,8 +238,13 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         .extend(notes(sources, case, both, coming.as_ref()));
     if let Some(due) = facts.as_ref().and_then(|facts| facts.due) {
         let has_ended = |facts: &Facts| facts.expiry.is_some_and(|one| one.at <= case.now);
+        let issuer = after.as_ref().and_then(|after| after.issuer.as_ref());
+        let ends_tokens = issuer.is_none_or(Issuer::ends_tokens);
         let why = match due {
             Due::Ends if facts.as_ref().is_some_and(has_ended) => "it has ended",
+            Due::Revoke if !ends_tokens => {
+                "an old value is forgotten: its issuer revokes none, and it lives until its own end"
+            }
             due => due.as_str(),
         };
         told.notes.insert(0, why.to_owned());
@@ -450,9 +464,16 @@ fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
 pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
     let now = facts.by_issuer(now);
     let mut told = Vec::new();
-    let status = facts.finding.as_ref().map(|finding| finding.status);
-    let status = status.filter(|status| *status != Status::NotImplemented);
-    let status = status.map(|status| status.told().to_owned());
+    // What has ended is not live, also where its issuer took it when it was asked last.
+    let has_ended = facts.expiry.is_some_and(|expiry| expiry.at <= now);
+    let says = |finding: &&Finding| {
+        finding.status != Status::NotImplemented && !(has_ended && finding.status.is_live())
+    };
+    let finding = facts.finding.as_ref().filter(says);
+    let status = finding.map(|finding| match finding.no_verdict() {
+        Some(why) => why,
+        None => finding.status.told().to_owned(),
+    });
     let both: Vec<String> = status
         .into_iter()
         .chain(facts.expiry.map(|expiry| ends(now, expiry)))
@@ -482,6 +503,14 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
     told
 }
 
+/// Where nobody is asked: when the issuer said what is told of a value.
+pub fn as_of(found: &Found) -> Option<String> {
+    let finding = facts(Some(found))?.finding?;
+    let is_said = finding.status != Status::NotImplemented;
+    let at = to_second(finding.probed_at);
+    is_said.then(|| format!("as of {at}, when its issuer was last asked"))
+}
+
 fn notes(
     sources: &dyn Sources,
     case: &Case<'_>,
@@ -492,7 +521,8 @@ fn notes(
     let Some(after) = after else {
         if case.action == Action::Delete {
             let revoked = match before.and_then(|before| before.issuer.as_ref()) {
-                Some(_) => "what its issuer made for us is revoked",
+                Some(issuer) if issuer.ends_tokens() => "what its issuer made for us is revoked",
+                Some(_) => "its issuer revokes none: what it made for us lives until its own end",
                 None => "it is not revoked",
             };
             notes.push(format!(
@@ -515,10 +545,15 @@ fn notes(
         && issuer.both_live()
         && !is_made
     {
-        notes.push(format!(
-            "its issuer makes a new value; an old one is revoked {} later",
-            after.grace()
-        ));
+        notes.push(if issuer.ends_tokens() {
+            format!(
+                "its issuer makes a new value; an old one is revoked {} later",
+                after.grace()
+            )
+        } else {
+            "its issuer makes a new value, and revokes none: an old one lives until its own end"
+                .to_owned()
+        });
     }
     if let Some(Coming::New(_)) = coming {
         if let Glimpse::Nothing(why) = sources.glimpse(case.address) {

@@ -44,6 +44,11 @@ pub struct Row {
     pub generation: u64,
     /// What its issuer last said: `live`, `revoked`, and so on; null where it was not asked.
     pub status: Option<String>,
+    /// Why, in lorectl's words; null where the status says it all.
+    pub detail: Option<String>,
+    /// When the issuer may be asked again, UTC, where it throttles.
+    #[schemars(with = "Option<String>")]
+    pub retry_at: Option<Timestamp>,
     /// When its issuer was last asked, UTC.
     #[schemars(with = "Option<String>")]
     pub probed_at: Option<Timestamp>,

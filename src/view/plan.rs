@@ -40,6 +40,8 @@ pub enum Observation {
     /// The host was asked when the plan was made.
     #[default]
     Live,
+    /// The host was asked when the plan was made, and no issuer.
+    Offline,
     /// A snapshot that was taken at that instant, UTC.
     Snapshot(Timestamp),
     /// The plan comes from a file; the host was looked at when it was made, or then, UTC.
@@ -122,6 +124,10 @@ fn heading(canvas: &mut Canvas<'_>, plan: &Plan, context: &PlanContext) {
     let mut parts = vec![match context.observation {
         Observation::Live => format!(
             "observed live {}",
+            time::clock(plan.created_at, plan.created_at)
+        ),
+        Observation::Offline => format!(
+            "observed offline {}",
             time::clock(plan.created_at, plan.created_at)
         ),
         Observation::Snapshot(at) => format!("observed {}", time::when(plan.created_at, at)),

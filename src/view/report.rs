@@ -82,6 +82,7 @@ fn summary(saved: &Saved) -> String {
         | ActionReason::RecordChanged
         | ActionReason::SourceChanged
         | ActionReason::RenewalDue
+        | ActionReason::RenewalAsked
         | ActionReason::RemovedFromSpec
         | ActionReason::NotForThisHost
         | ActionReason::BackendChanged

@@ -20,7 +20,7 @@ use super::{
         definition::{Credential, Delivery, Source, StoreKind, Target},
         delivery::{self, Before},
         facts::{self, Due, Facts, Noted},
-        finding::{Finding, Provenance, Status},
+        finding::{Expiry, Finding, Provenance, Status},
         image,
         issuer::{self, Means},
         key::Key,
@@ -267,15 +267,12 @@ impl Store {
             }
             judge(&finding, &credential)?;
             if fresh {
-                refuse_ended(&finding, &credential, current, now)?;
+                refuse_ended(&finding, &credential, current, is_made, now)?;
             }
             Some(Noted::next(None, current.number, &credential, finding))
         } else {
             None
         };
-        if fresh && !is_made {
-            still_lives(&credential, &record, noted.as_ref(), now)?;
-        }
         Ok(Prepared {
             credential,
             record,
@@ -847,40 +844,32 @@ pub(super) fn told(error: &Error) -> String {
     }
 }
 
-/// Whether a value that a source gave is not to be replaced as soon as it is stored.
-fn still_lives(
-    credential: &Credential,
-    record: &Record,
-    noted: Option<&Noted>,
-    now: Timestamp,
-) -> Result<()> {
-    let facts = Facts::of(credential, record, noted, None, now);
-    let Some(expiry) = facts.expiry.filter(|_| facts.due == Some(Due::Ends)) else {
-        return Ok(());
-    };
-    let source = credential.source.told();
-    let message = format!("{source} gives a value that ended at {}", expiry.at);
-    let error = Error::new(Code::TokenExpired, message);
-    let help = format!("have it give one that lives; this host's clock says {now}");
-    Err(error.suggest(help))
-}
-
-/// Refuses a new value that the spec says has ended: the end of the one before stands there still.
+/// Refuses a new value that has ended, whoever tells its end: the issuer's clock decides. One that was
+/// made here is replaced when its end has come, and refused only where the spec tells that end, which
+/// then is the one of the value before.
 fn refuse_ended(
     finding: &Finding,
     credential: &Credential,
     value: &Generation,
+    is_made: bool,
     now: Timestamp,
 ) -> Result<(), Stop> {
-    match facts::expiry(credential, Some(value), Some(finding)) {
-        Some(expiry) if expiry.from == Provenance::Declared && expiry.at <= now => {
-            let message = format!("the new token {}", facts::ends(now, expiry));
-            Err(Error::new(Code::TokenExpired, message)
-                .suggest("say in `expiry.at` when the new one ends")
-                .into())
+    let its_now = facts::by_issuer(finding, now);
+    let expiry = facts::expiry(credential, Some(value), Some(finding));
+    let is_refused =
+        |expiry: &Expiry| expiry.at <= its_now && (!is_made || expiry.from == Provenance::Declared);
+    let Some(expiry) = expiry.filter(is_refused) else {
+        return Ok(());
+    };
+    let message = format!("the new token {}", facts::ends(its_now, expiry));
+    let help = match expiry.from {
+        Provenance::Declared => "say in `expiry.at` when the new one ends".to_owned(),
+        Provenance::Header | Provenance::Body | Provenance::Jwt | Provenance::Certificate => {
+            let source = credential.source.told();
+            format!("put one that lives into {source}; this host's clock says {now}")
         }
-        Some(_) | None => Ok(()),
-    }
+    };
+    Err(Error::new(Code::TokenExpired, message).suggest(help).into())
 }
 
 /// Whether a value may be stored, given what its issuer says.

@@ -81,6 +81,7 @@ fn with_true_cause<'a>(case: &Case<'a>) -> Case<'a> {
         let (why, reason) = match occasion {
             Occasion::Source => (Cause::Spec, ActionReason::SourceChanged),
             Occasion::Due => (Cause::Schedule, ActionReason::RenewalDue),
+            Occasion::Asked => (Cause::Schedule, ActionReason::RenewalAsked),
         };
         return Case {
             cause: Some(why),
@@ -199,8 +200,13 @@ fn revoking(case: &Case<'_>, desired: &Desired, found: &Found, goal: Image) -> R
     } else {
         bring(case, desired, Some(found), before.clone())?
     };
+    let reason = if plan::revokes(&desired.definition)? {
+        "a token that is revoked stays so"
+    } else {
+        "a value that is forgotten stays so"
+    };
     let undo = Undo::Never {
-        reason: "a token that is revoked stays so".to_owned(),
+        reason: reason.to_owned(),
     };
     drafts.push(Draft {
         before: Some(before),

@@ -105,6 +105,7 @@ const fn reason(reason: ActionReason) -> Option<&'static str> {
         | ActionReason::Refused => None,
         ActionReason::SourceChanged => Some("its source holds another value"),
         ActionReason::RenewalDue => Some("its time has come"),
+        ActionReason::RenewalAsked => Some("asked for"),
         ActionReason::GoneFromHost => Some("was applied, and is gone from the host"),
         ActionReason::RecordChanged => {
             Some("only what lorectl records changes; the host is not touched")

@@ -89,6 +89,10 @@ impl<'a> Page<'a> {
 impl Block<'_> {
     /// Why it is in the plan, in a word.
     pub fn cause(&self) -> &'static str {
+        if self.change.reason == ActionReason::RenewalAsked {
+            // A person is no schedule; the reason says it.
+            return "";
+        }
         self.change.cause.map_or("", crate::resource::Cause::as_str)
     }
 

@@ -337,7 +337,9 @@ fn a_command_is_run_by_apply_alone_and_again_when_its_value_ends() {
     assert_eq!(read(&runs), "run\n");
     at("reconcile", "2026-02-03T23:30:00Z").exits(0);
     assert_eq!(read(&out(&world, "token")), "token-2");
-    world.ok("credential rotate app -y");
+    let rotated = world.run("credential rotate app -y").exits(0);
+    assert!(!rotated.stdout.contains("schedule"), "{}", rotated.stdout);
+    rotated.says("asked for");
     assert_eq!(read(&out(&world, "token")), "token-3");
     world.ok("apply -y");
     assert_eq!(read(&runs), "run\nrun\nrun\n");
@@ -740,6 +742,41 @@ fn what_was_made_is_delivered_whatever_failed_after() {
     at("apply -y", "2026-02-23T00:02:00Z")
         .exits(0)
         .says("No changes");
+}
+
+#[test]
+fn an_issuer_that_revokes_none_is_not_said_to() {
+    let body = |token: &str| {
+        format!("{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":36000}}")
+    };
+    let server = Listener::issuer([says(200, &body("access-one"))]);
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"GL\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{}/token\", client_id = \"acme\", secret = \"client\" }} }}\n",
+        server.url("")
+    ));
+    let at = |words: &str, now: &str| {
+        let call = world.command(words.split(' ')).env("GL", "client-secret");
+        call.env("LORECTL_NOW", now).run()
+    };
+    let mut said = String::new();
+    said += &at("plan", "2026-02-03T00:00:00Z").exits(0).stdout;
+    at("apply -y", "2026-02-03T00:00:00Z").exits(0);
+    server.answer([says(200, &body("access-two"))]);
+    at("apply -y", "2026-02-03T08:30:00Z").exits(0);
+    said += &at("plan", "2026-02-03T08:31:00Z").exits(0).stdout;
+    said += &at("plan", "2026-02-03T09:31:00Z").exits(0).stdout;
+    said += &at("destroy", "2026-02-03T08:31:00Z").stdout;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in [
+        "and revokes none: an old one lives until its own end",
+        "its issuer revokes none: what it made for us lives until its own end",
+        "an old value is forgotten: its issuer revokes none",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    for wrong in ["is revoked", "to be revoked"] {
+        assert!(!said.contains(wrong), "{said}");
+    }
 }
 
 #[test]

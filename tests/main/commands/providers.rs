@@ -403,7 +403,7 @@ fn a_value_that_has_ended_already_is_not_stored() {
     world
         .run("apply -y")
         .exits(1)
-        .says("gives a value that ended at 2026-02-03T04:05:06Z")
+        .says("the new token ended 2026-02-03T04:05:06Z (in 0 seconds, says the issuer's answer)")
         .says("this host's clock says 2026-02-03T04:05:06Z");
     assert!(!world.state().join("secrets/app").exists());
     print("token-one", "2026-02-03T04:06:06Z");
@@ -413,8 +413,57 @@ fn a_value_that_has_ended_already_is_not_stored() {
     world
         .run("credential rotate app -y")
         .exits(1)
-        .says("ended at");
+        .says("the new token ended");
     world.run("apply -y").exits(0).says("No changes");
+}
+
+#[test]
+fn a_token_that_its_issuer_says_has_ended_is_not_stored() {
+    const GITLAB: &str = "glpat-canary7f3aValueThatNeverShows";
+    let says = |end: &str| {
+        let body =
+            "{\"active\":true,\"revoked\":false,\"scopes\":[\"api\"],\"expires_at\":\"END\"}";
+        self::says(200, &body.replace("END", end))
+    };
+    let server = Listener::issuer([says("2026-01-31")]);
+    let world = World::with(&format!(
+        "[credentials.gl]\nprovider = \"gitlab\"\nbase_url = \"{}\"\nsource = {{ env = \"GL\" }}\n",
+        server.url("")
+    ));
+    let run = |words: &str| world.command(words.split(' ')).env("GL", GITLAB).run();
+    run("plan --offline").exits(0).says("observed offline");
+    run("apply -y")
+        .exits(1)
+        .says("the new token ended 2026-01-31T00:00:00Z (3 days ago, says the issuer's answer)")
+        .says("this host's clock says 2026-02-03T04:05:06Z");
+    assert!(!world.state().join("secrets/gl").exists());
+    server.answer([says("2026-02-06")]);
+    run("apply -y").exits(0);
+    run("plan --offline")
+        .exits(0)
+        .says("as of 2026-02-03T04:05:06Z");
+    // Its end passes, and nobody can be asked: it is not called live, and the reason is told.
+    let at = |words: &str, now: &str| {
+        let call = world.command(words.split(' ')).env("GL", GITLAB);
+        call.env("LORECTL_NOW", now).run()
+    };
+    let offline = at("plan --offline", "2026-02-08T00:00:00Z");
+    assert!(
+        !offline.stdout.contains("live, ended"),
+        "{}",
+        offline.stdout
+    );
+    offline.says("ended 2026-02-06T00:00:00Z (2 days ago");
+    server.answer([Answer::With(429, "Retry-After: 120\r\n", String::new())]);
+    let now = "2026-02-05T00:00:00Z";
+    at("credential validate gl", now).exits(75);
+    let until = "throttled, asks to be left alone until 2026-02-05T00:02:00Z";
+    at("plan --offline", now).exits(0).says(until);
+    at("credential list", now).exits(0).says(until);
+    at("credential list --json", now)
+        .exits(0)
+        .says("\"retry_at\":\"2026-02-05T00:02:00");
+    at("doctor", now).says(until);
 }
 
 #[test]

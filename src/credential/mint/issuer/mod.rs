@@ -142,6 +142,14 @@ impl Issuer {
             Loss::Fatal => false,
         }
     }
+
+    /// Whether it ends a token when it is asked to; else a token lives until its own end.
+    pub const fn ends_tokens(&self) -> bool {
+        match self {
+            Self::Oauth2(issuer) => issuer.revoke_url.is_some(),
+            Self::GithubApp(_) | Self::Gitlab(_) | Self::Jupyterhub(_) => true,
+        }
+    }
 }
 
 #[cfg(test)]
