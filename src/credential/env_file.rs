@@ -269,6 +269,8 @@ pub fn in_place_of(
         }
         out.extend(own);
     }
+    // What stood behind our line may read it otherwise now that it is another.
+    check(&out, name, false)?;
     Ok(out)
 }
 
@@ -352,6 +354,13 @@ mod tests {
             assert_eq!(text(file.as_bytes(), None), Ok(file.to_owned()));
         }
         assert!(takes(b"A=1\nTOKEN='x", "TOKEN").is_err());
+    }
+
+    #[test]
+    fn a_line_that_would_be_read_otherwise_is_not_written() {
+        let file = b"\\\nT=A'";
+        assert!(takes(file, "T").is_ok());
+        assert!(with(file, "T", Some(&SecretString::from("A"))).is_err());
     }
 
     proptest::proptest! {

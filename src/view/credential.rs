@@ -339,6 +339,8 @@ mod tests {
             fingerprint: Some("7f3a91c2".to_owned()),
             generation: 1,
             status: None,
+            detail: None,
+            retry_at: None,
             probed_at: None,
             expires_at: Some(fixture::now().plus_seconds(40 * 86_400)),
             expiry_from: None,
