@@ -253,8 +253,21 @@ fn unstable(host: &Host) {
     host.make_dir(&tree);
     host.write(&host.dir.join("target/CACHEDIR.TAG"), "");
     let built = tree.join("lorectl");
-    host.write(&built, fs::read(INSTALLED).unwrap());
-    run("chmod", &["0755", built.to_str().unwrap()]);
+    // Not written by this process: whatever another thread starts meanwhile would keep it open.
+    let (uid, gid) = (host.account.uid.to_string(), host.account.gid.to_string());
+    run(
+        "install",
+        &[
+            "-m",
+            "0755",
+            "-o",
+            &uid,
+            "-g",
+            &gid,
+            INSTALLED,
+            built.to_str().unwrap(),
+        ],
+    );
     let lorectl = |args: &[&str]| Answer::of(&host.command(&built).args(args).output().unwrap());
     let (code, message, suggestion) = lorectl(&["apply", "-y", "--json"]).exits(3).error();
     assert_eq!(code, "BINARY_UNSTABLE");
@@ -263,8 +276,19 @@ fn unstable(host: &Host) {
     assert_eq!(host.residue(), [""; 0]);
     // The command that it names helps.
     let command = suggestion.split('`').nth(1).unwrap();
-    let copied = host.command("sh").args(["-c", command]).output().unwrap();
-    Answer::of(&copied).exits(0);
+    // Where the others' program is, they would find none for a moment: it goes to a place of its own.
+    let copied = match host.manager {
+        Manager::System | Manager::Other => {
+            let built = built.display();
+            let apart = format!(
+                "mount -t tmpfs tmpfs /usr/local/bin && {command} && cmp {built} {INSTALLED}"
+            );
+            let mut unshare = host.command("unshare");
+            unshare.args(["--mount", "sh", "-c", &apart]).output()
+        }
+        Manager::User => host.command("sh").args(["-c", command]).output(),
+    };
+    Answer::of(&copied.unwrap()).exits(0);
     let installed = match host.manager {
         Manager::System | Manager::Other => PathBuf::from(INSTALLED),
         Manager::User => host.account.home.join(".local/bin/lorectl"),
