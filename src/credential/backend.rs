@@ -4,8 +4,10 @@ mod act;
 mod first;
 mod mint;
 mod observe;
+mod prepare;
 mod refresh;
 mod sweep;
+mod undo;
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -73,7 +75,7 @@ pub struct Store {
     controls: Controls,
     manager: Manager,
     /// How it was before each step of this apply, so that an undo puts back every byte.
-    before: RefCell<BTreeMap<(Address, StepId), act::Memento>>,
+    before: RefCell<BTreeMap<(Address, StepId), undo::Memento>>,
     /// A credential of which someone asks for a new value, as long as its record does not say so.
     asked: RefCell<Option<ResourceName>>,
 }

@@ -1,8 +1,8 @@
-//! Obtaining, storing, delivering and removing.
+//! Storing, delivering and removing.
 
-use std::{borrow::Cow, path::Path, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
 use crate::{
     effect::{
@@ -11,61 +11,24 @@ use crate::{
         lock::Lock,
     },
     error::{Code, Error, Result},
-    id::{ResourceName, Timestamp},
+    id::ResourceName,
     resource::{Act, Outcome, Progress, Step},
 };
 
 use super::{
     super::{
-        definition::{Credential, Delivery, Source, StoreKind, Target},
-        delivery::{self, Before},
-        facts::{self, Due, Facts, Noted},
-        finding::{Expiry, Finding, Provenance, Status},
-        image,
-        issuer::{self, Means},
+        definition::{Credential, Delivery, StoreKind, Target},
+        delivery, image,
         key::Key,
-        mint::Issuer,
-        plan::GIVE_SCOPES,
-        record::{Generation, Record},
-        seal::{self, FILE_LIMIT},
-        source::{self, Look, Obtained},
+        record::Record,
+        seal,
     },
     Store,
     first::{First, Firsts},
+    prepare::{Prepared, Stop},
     sweep,
+    undo::Memento,
 };
-
-/// How a credential was before a step, byte for byte.
-pub struct Memento {
-    record: Option<Record>,
-    /// The number that the next value has after the step: a higher one tells of a renewal since.
-    next: u64,
-    /// The file of the value, where it is encrypted: the same is not encrypted again.
-    file: Option<Vec<u8>>,
-    noted: Option<Noted>,
-    places: Vec<(Delivery, Before)>,
-}
-
-/// All that a step is to write, obtained and judged before anything is written.
-struct Prepared {
-    credential: Credential,
-    record: Record,
-    noted: Option<Noted>,
-}
-
-/// Why a step goes no further.
-enum Stop {
-    /// It failed.
-    Failed(Error),
-    /// It can be told later.
-    Held(String),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
 
 #[async_trait::async_trait(?Send)]
 impl Act for Store {
@@ -155,222 +118,6 @@ impl Store {
         };
         let outcome = self.failed(step, &error, &memento, &asked).await;
         Made::Failed(error.code, outcome)
-    }
-
-    /// Puts back what a step that failed has done, and says what became of it.
-    pub(super) async fn failed(
-        &self,
-        step: &Step,
-        error: &Error,
-        memento: &Memento,
-        asked: &Asked,
-    ) -> Outcome {
-        let restored = self.restore(&step.address.name, memento, Some(asked)).await;
-        let (doubts, left) = match restored {
-            Ok(doubts) => (doubts, Vec::new()),
-            Err(worse) => (Vec::new(), vec![worse.chain()]),
-        };
-        let mut message = told(error);
-        for doubt in doubts {
-            message = format!("{message}; {doubt}");
-        }
-        Outcome::Failed { message, left }
-    }
-
-    pub(super) fn keep(&self, step: &Step, memento: Memento) {
-        let key = (step.address.clone(), step.id);
-        self.before.borrow_mut().insert(key, memento);
-    }
-
-    /// Obtains and judges; nothing is written.
-    async fn prepare(&self, step: &Step) -> Result<Prepared, Stop> {
-        let disk = self.disk.as_ref();
-        let name = &step.address.name;
-        let credential: Credential = step.definition.read()?;
-        let now = self.now();
-        let old = Record::read(disk, &self.layout, name)?;
-        let noted = Noted::read(disk, &self.layout, name);
-        let mut record = match &old {
-            Some(record) => record.clone(),
-            None => Record::new(step.definition.clone())?,
-        };
-        let before: Option<Credential> = (old.as_ref())
-            .map(|record| record.definition.read())
-            .transpose()?;
-        let another = before
-            .as_ref()
-            .is_some_and(|before| before.source != credential.source);
-        if another {
-            record.forget_seen();
-        }
-        record.forget_ended(now);
-        let is_made = record.living_pending(now).is_some();
-        if !is_made {
-            record.drop_pending();
-        }
-        let obtained = if is_made {
-            let until = now.plus_seconds(credential.grace().signed());
-            let lives_on = credential.issuer.as_ref().is_some_and(Issuer::both_live);
-            record.promote(lives_on.then_some(until));
-            None
-        } else {
-            let known = noted.as_ref();
-            self.obtain(&credential, &record, known, another, now)
-                .await?
-        };
-        let mut fresh = is_made;
-        if let Some(Obtained { value, expires_at }) = obtained {
-            let same = record
-                .current()
-                .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
-            if credential.source.renews() || !same {
-                issuer::check_format(&credential, &value).map_err(|why| {
-                    Error::new(Code::TokenInvalid, why)
-                        .suggest("look whether it is the token of that provider")
-                })?;
-            }
-            if same {
-                // What gives the same again gives nothing new.
-                let facts = Facts::of(&credential, &record, noted.as_ref(), None, now);
-                if facts.due.is_some_and(Due::wants_value) {
-                    let told = credential.source.told();
-                    let message = format!("{told} gives the value that is in use already");
-                    return Err(Error::new(Code::CredentialMissing, message)
-                        .suggest("have its issuer make another")
-                        .into());
-                }
-            } else {
-                record.take(value.clone(), now, expires_at);
-                fresh = true;
-            }
-            record.see(&value);
-        }
-        record.definition = step.definition.clone();
-        // What it is kept as is its own to say from now on.
-        record.stays_sealed = false;
-        let Some(current) = record.current() else {
-            return Err(Error::new(Code::CredentialMissing, "there is no value").into());
-        };
-        for one in &credential.deliver {
-            delivery::check_value(one, current.value.value())?;
-        }
-        let changes = |one: &Delivery| is_stale(disk, one, &record);
-        self.can_deliver(&credential, changes).await?;
-        let otherwise = before
-            .as_ref()
-            .is_none_or(|before| asks(before) != asks(&credential));
-        let noted = if fresh || otherwise {
-            let value = current.value.value().clone();
-            let finding = self.probe(&credential, &value).await?;
-            if is_made && finding.status.is_dead() {
-                self.forget_dead(&credential)?;
-            }
-            judge(&finding, &credential)?;
-            if fresh {
-                refuse_ended(&finding, &credential, current, is_made, now)?;
-            }
-            Some(Noted::next(None, current.number, &credential, finding))
-        } else {
-            None
-        };
-        Ok(Prepared {
-            credential,
-            record,
-            noted,
-        })
-    }
-
-    /// Forgets a value that was made, and that its issuer refuses, so that another can be made; but where
-    /// the one before it died with its making, since then this one is all that tells what happened.
-    fn forget_dead(&self, credential: &Credential) -> Result<()> {
-        let disk = self.disk.as_ref();
-        let old = Record::read(disk, &self.layout, &credential.name)?;
-        match old {
-            Some(mut record) if credential.issuer.as_ref().is_some_and(Issuer::both_live) => {
-                record.drop_pending();
-                record.write(disk, &self.layout, &credential.name)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// A value, where the source has another or one is needed; `None` where the one in use stays.
-    async fn obtain(
-        &self,
-        credential: &Credential,
-        record: &Record,
-        noted: Option<&Noted>,
-        another_source: bool,
-        now: Timestamp,
-    ) -> Result<Option<Obtained>, Stop> {
-        let disk = self.disk.as_ref();
-        let needed = record.current().is_none();
-        let expires_at = None;
-        match source::look(disk, credential) {
-            Look::Value(value) => {
-                Ok((needed || !record.has_seen(&value)).then_some(Obtained { value, expires_at }))
-            }
-            Look::Nothing(error) if needed || another_source => Err(Stop::Failed(error)),
-            Look::Nothing(_) => Ok(None),
-            Look::Unasked if credential.source == Source::Minted => {
-                if !needed {
-                    return Ok(None);
-                }
-                let message = "its issuer made no value";
-                Err(Stop::Failed(Error::new(Code::CredentialMissing, message)))
-            }
-            Look::Unasked => {
-                let facts = Facts::of(credential, record, noted, None, now);
-                if !needed && !another_source && !facts.due.is_some_and(Due::wants_value) {
-                    return Ok(None);
-                }
-                let obtained =
-                    source::obtain(disk, &self.layout, &self.account, credential).await?;
-                Ok(Some(obtained))
-            }
-        }
-    }
-
-    /// Asks the issuer what a value is worth.
-    async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
-        let means = Means::of(self.disk.as_ref(), &self.layout, credential)?;
-        let (http, now) = (&self.http, self.now());
-        let controls = &self.controls;
-        Ok(controls.probe(http, credential, &means, value, now).await)
-    }
-
-    /// What is there now of the credential and of every place that the step writes to.
-    fn memento(&self, step: &Step, prepared: Option<&Prepared>) -> Result<Memento> {
-        let disk = self.disk.as_ref();
-        let name = &step.address.name;
-        let record = Record::read(disk, &self.layout, name)?;
-        let mut places: Vec<(Delivery, Before)> = Vec::new();
-        let old = record.iter().flat_map(|record| &record.delivered);
-        let new = prepared
-            .iter()
-            .flat_map(|prepared| &prepared.credential.deliver);
-        for one in old.chain(new) {
-            if places.iter().all(|(known, _)| known.to != one.to) {
-                places.push((one.clone(), delivery::before(disk, &one.to)?));
-            }
-        }
-        let mut file = None;
-        if record
-            .as_ref()
-            .is_some_and(|record| record.is_sealed().is_ok_and(|sealed| sealed))
-        {
-            let path = self.layout.secret_value(name);
-            // What cannot be read is made anew.
-            let read = disk.read(&path, FILE_LIMIT).ok().flatten();
-            file = read.map(|file| file.bytes);
-        }
-        Ok(Memento {
-            noted: Noted::read(disk, &self.layout, name),
-            next: prepared.map_or(u64::MAX, |prepared| prepared.record.next_number()),
-            record,
-            file,
-            places,
-        })
     }
 
     /// Stores, delivers, and has whoever reads it read it anew. A first value that is delivered nowhere
@@ -498,7 +245,7 @@ impl Store {
     ///
     /// # Errors
     /// When the manager does not answer; what a unit says is in what is returned.
-    async fn reload(&self, mut units: Vec<String>) -> Result<Asked> {
+    pub(super) async fn reload(&self, mut units: Vec<String>) -> Result<Asked> {
         units.sort_unstable();
         units.dedup();
         let mut asked = Asked::default();
@@ -518,44 +265,11 @@ impl Store {
     }
 
     /// Those of some units that run.
-    async fn active(&self, units: &[String]) -> Result<Vec<String>> {
+    pub(super) async fn active(&self, units: &[String]) -> Result<Vec<String>> {
         let states = self.manager.states(units).await?;
         let active = units.iter().zip(states);
         let active = active.filter(|(_, state)| state.active == Active::Active);
         Ok(active.map(|(unit, _)| unit.clone()).collect())
-    }
-
-    /// Refuses a credential that cannot be delivered, before anything is asked for or written: a place,
-    /// or a manager that is to have a unit reload and does not answer.
-    pub(super) async fn can_deliver(
-        &self,
-        credential: &Credential,
-        is_changed: impl Fn(&Delivery) -> bool,
-    ) -> Result<()> {
-        let disk = self.disk.as_ref();
-        let real = |path: &Path| {
-            let resolved = disk.resolve(path).ok().flatten();
-            resolved.unwrap_or_else(|| path.to_owned())
-        };
-        let own = real(self.layout.state_dir());
-        for one in &credential.deliver {
-            let dir = one.to.path().parent().map(real).unwrap_or_default();
-            if dir.starts_with(&own) {
-                let message = format!(
-                    "cannot deliver to {}: lorectl keeps its own files there",
-                    one.to
-                );
-                let error = Error::new(Code::Conflict, message);
-                return Err(error.suggest("name a place of the application's own"));
-            }
-            delivery::check(disk, one)?;
-        }
-        let all = credential.deliver.iter().filter(|one| is_changed(one));
-        let units: Vec<String> = all.filter_map(|one| one.reload.clone()).collect();
-        if !units.is_empty() {
-            self.active(&units).await?;
-        }
-        Ok(())
     }
 
     async fn remove(&self, step: &Step) -> Outcome {
@@ -612,161 +326,24 @@ impl Store {
         removed.map_err(|error| Error::io("remove", &lock, error))?;
         Ok(())
     }
-
-    async fn put_back(&self, step: &Step) -> Outcome {
-        let key = (step.address.clone(), step.id);
-        let memento = self.before.borrow_mut().remove(&key);
-        let Some(memento) = memento else {
-            return Outcome::failed("how it was before is not known any more");
-        };
-        let there = Record::read(self.disk.as_ref(), &self.layout, &step.address.name);
-        if let Ok(Some(there)) = there
-            && memento.next < there.next_number()
-        {
-            return self.put_back_around(step, &memento, &there).await;
-        }
-        match self.restore(&step.address.name, &memento, None).await {
-            Ok(_) => Outcome::Done,
-            Err(error) => Outcome::failed(told(&error)),
-        }
-    }
-
-    /// Puts back a credential that a run has had renewed since the step: its definition and its places, with
-    /// the value that is in use now. Where it was not there before, what was made since is ended.
-    async fn put_back_around(&self, step: &Step, memento: &Memento, there: &Record) -> Outcome {
-        if let Some(old) = &memento.record {
-            let definition = old.definition.clone();
-            let step = Step {
-                definition,
-                ..step.clone()
-            };
-            return match self.make(&step).await {
-                Made::Told(outcome) | Made::Failed(_, outcome) => outcome,
-                Made::Waits(_) => Outcome::failed("it was not stored"),
-            };
-        }
-        let new = there.generations.iter();
-        for one in new.filter(|one| one.minted.is_some() && memento.next <= one.number) {
-            // One that stays ends by itself.
-            let _ = self.end(&step.address, there, one).await;
-        }
-        match self.restore(&step.address.name, memento, None).await {
-            Ok(_) => Outcome::Done,
-            Err(error) => Outcome::failed(told(&error)),
-        }
-    }
-
-    /// Puts back every byte, and has those read it who have read what was there in between: whom a step
-    /// that failed has asked, or, without one, every unit of a place that was another. What is as before
-    /// as far as can be told, and may not be, is returned; a sentence each.
-    ///
-    /// # Errors
-    /// What is not as before.
-    async fn restore(
-        &self,
-        name: &ResourceName,
-        memento: &Memento,
-        asked: Option<&Asked>,
-    ) -> Result<Vec<String>> {
-        let disk = self.disk.as_ref();
-        let mut reload = Vec::new();
-        // What stands in the way of one place keeps no other from being put back, nor the record.
-        let mut failed = None;
-        for (one, before) in &memento.places {
-            let put = match alone(&one.to).await {
-                Ok(_alone) => delivery::put_back(disk, &one.to, before),
-                Err(error) => Err(error),
-            };
-            match put {
-                Ok(true) => reload.extend(one.reload.clone()),
-                Ok(false) => {}
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        if let Some(record) = &memento.record {
-            self.directories(name)?;
-            let mut record = record.clone();
-            if record.current().is_some() {
-                let file = file(name, &mut record, memento.file.as_deref())?;
-                self.store(name, &file)?;
-            } else {
-                let path = self.layout.secret_value(name);
-                let removed = disk.remove(&path);
-                removed.map_err(|error| Error::io("remove", &path, error))?;
-            }
-            record.write(disk, &self.layout, name)?;
-            if let Some(noted) = &memento.noted {
-                noted.write(disk, &self.layout, name)?;
-            }
-        } else {
-            let dir = self.layout.secret(name);
-            let removed = disk.remove_tree(&dir);
-            removed.map_err(|error| Error::io("remove", &dir, error))?;
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        match asked {
-            // The new value was read; the old one is to be.
-            None => {
-                let again = self.reload(reload).await?;
-                again.error().map_or(Ok(Vec::new()), Err)
-            }
-            Some(asked) => self.reload_again(asked).await,
-        }
-    }
-
-    /// Has those read what was put back whom a step that failed had asked to reload.
-    async fn reload_again(&self, asked: &Asked) -> Result<Vec<String>> {
-        let refused = asked.refused.iter().map(|(unit, _)| unit);
-        let units: Vec<String> = asked.reloaded.iter().chain(refused).cloned().collect();
-        if units.is_empty() {
-            return Ok(Vec::new());
-        }
-        let again = self.reload(units.clone()).await?;
-        // One that ends of it may do so only now.
-        let up = self.active(&units).await?;
-        let (mut doubts, mut wrong) = (Vec::new(), Vec::new());
-        for unit in units {
-            let is_refused = again.refused.iter().any(|(one, _)| *one == unit);
-            if !up.contains(&unit) {
-                wrong.push(format!(
-                    "{unit} ran, and does not since it was asked to reload"
-                ));
-            } else if is_refused && asked.reloaded.contains(&unit) {
-                wrong.push(format!(
-                    "{unit} has read the new value, and cannot be reloaded again"
-                ));
-            } else if is_refused {
-                doubts.push(format!(
-                    "what was delivered is put back; {unit} runs as before and was asked to reload once more, which failed too, so it cannot be told which of the two values it holds: `systemctl restart {unit}` gives it the one that is there"
-                ));
-            }
-        }
-        if wrong.is_empty() {
-            Ok(doubts)
-        } else {
-            Err(Error::new(Code::UndoFailed, wrong.join("; ")))
-        }
-    }
 }
 
 /// Whether a place holds anything but what it is to hold.
-fn is_stale(disk: &dyn Disk, one: &Delivery, record: &Record) -> bool {
+pub(super) fn is_stale(disk: &dyn Disk, one: &Delivery, record: &Record) -> bool {
     delivery::look(disk, one, record).part != delivery::wanted(one)
 }
 
 /// Units that were asked to reload, and what became of it.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    reloaded: Vec<String>,
+    pub(super) reloaded: Vec<String>,
     /// Those that could not, and why.
-    refused: Vec<(String, String)>,
+    pub(super) refused: Vec<(String, String)>,
 }
 
 impl Asked {
     /// That some could not.
-    fn error(&self) -> Option<Error> {
+    pub(super) fn error(&self) -> Option<Error> {
         let (first, _) = self.refused.first()?;
         let all = self.refused.iter();
         let all: Vec<String> = all
@@ -808,7 +385,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// `LOCK_HELD` when it stays locked; what the system says.
-async fn alone(target: &Target) -> Result<Option<Lock>> {
+pub(super) async fn alone(target: &Target) -> Result<Option<Lock>> {
     let (Target::EnvFile { path, .. }, Some(dir)) = (target, target.path().parent()) else {
         return Ok(None);
     };
@@ -824,88 +401,10 @@ async fn alone(target: &Target) -> Result<Option<Lock>> {
     }
 }
 
-/// What of a definition decides how its issuer is asked.
-fn asks(credential: &Credential) -> impl PartialEq + '_ {
-    (
-        &credential.provider,
-        &credential.table,
-        &credential.base_url,
-        &credential.ca_file,
-        &credential.with,
-        &credential.scopes,
-    )
-}
-
 /// An error in one line, with what helps.
 pub(super) fn told(error: &Error) -> String {
     match &error.suggestion {
         Some(help) => format!("{}; {help}", error.chain()),
         None => error.chain(),
-    }
-}
-
-/// Refuses a new value that has ended, whoever tells its end: the issuer's clock decides. One that was
-/// made here is replaced when its end has come, and refused only where the spec tells that end, which
-/// then is the one of the value before.
-fn refuse_ended(
-    finding: &Finding,
-    credential: &Credential,
-    value: &Generation,
-    is_made: bool,
-    now: Timestamp,
-) -> Result<(), Stop> {
-    let its_now = facts::by_issuer(finding, now);
-    let expiry = facts::expiry(credential, Some(value), Some(finding));
-    let is_refused =
-        |expiry: &Expiry| expiry.at <= its_now && (!is_made || expiry.from == Provenance::Declared);
-    let Some(expiry) = expiry.filter(is_refused) else {
-        return Ok(());
-    };
-    let message = format!("the new token {}", facts::ends(its_now, expiry));
-    let help = match expiry.from {
-        Provenance::Declared => "say in `expiry.at` when the new one ends".to_owned(),
-        Provenance::Header | Provenance::Body | Provenance::Jwt | Provenance::Certificate => {
-            let source = credential.source.told();
-            format!("put one that lives into {source}; this host's clock says {now}")
-        }
-    };
-    Err(Error::new(Code::TokenExpired, message).suggest(help).into())
-}
-
-/// Whether a value may be stored, given what its issuer says.
-fn judge(finding: &Finding, credential: &Credential) -> Result<(), Stop> {
-    let why = finding
-        .detail
-        .as_ref()
-        .map_or_else(String::new, |why| format!(": {why}"));
-    let refused = |code, what: &str, help: &str| {
-        let message = format!("{what}{why}");
-        Err(Stop::Failed(Error::new(code, message).suggest(help)))
-    };
-    let anew = "have its issuer make another, and put that where it comes from";
-    match finding.status {
-        Status::Live | Status::NotImplemented => Ok(()),
-        Status::LiveUnderScoped => {
-            let missing = finding.missing(&credential.scopes).join(", ");
-            let what = if missing.is_empty() {
-                "the token lacks a scope".to_owned()
-            } else {
-                format!("the token lacks scopes: {missing}")
-            };
-            refused(Code::TokenUnderScoped, &what, GIVE_SCOPES)
-        }
-        Status::Expired => refused(Code::TokenExpired, "the token has expired", anew),
-        Status::Revoked => refused(Code::TokenRevoked, "the token was revoked", anew),
-        Status::Rejected => refused(Code::TokenRejected, "its issuer refuses the token", anew),
-        Status::Throttled => Err(Stop::Held(match finding.retry_at {
-            Some(at) => format!(
-                "its issuer asks to be left alone until {}",
-                facts::to_second(at)
-            ),
-            None => "its issuer asks to be left alone for now".to_owned(),
-        })),
-        Status::Error => Err(Stop::Held(format!(
-            "whether the token is live cannot be told now{why}"
-        ))),
     }
 }
