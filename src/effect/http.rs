@@ -10,7 +10,7 @@ mod url;
 
 use std::{
     cell::OnceCell,
-    fmt,
+    fmt, mem,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -189,22 +189,6 @@ pub struct Http {
     tls: OnceCell<Client>,
 }
 
-fn builder(proxy: Option<&HttpUrl>, idle: usize) -> Result<ClientBuilder, Fault> {
-    let builder = Client::builder()
-        .user_agent(concat!("lorectl/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        .referer(false)
-        .no_proxy()
-        .http1_only()
-        .pool_max_idle_per_host(idle)
-        .dns_resolver(Resolver);
-    let Some(proxy) = proxy else {
-        return Ok(builder);
-    };
-    let proxy = Proxy::all(proxy.expose()).map_err(|error| Fault::of(&error))?;
-    Ok(builder.proxy(proxy))
-}
-
 fn built(builder: ClientBuilder) -> Result<Client, Fault> {
     builder.build().map_err(|error| Fault::of(&error))
 }
@@ -231,32 +215,44 @@ impl Http {
     }
 
     fn client(&self, request: &Request<'_>) -> Result<Client, Fault> {
-        // Whoever was first has chosen, which is us in this process.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         if let Some(roots) = request.roots {
             let roots = Certificate::from_pem_bundle(roots).map_err(|_| Fault::Roots)?;
             if roots.is_empty() {
                 return Err(Fault::Roots);
             }
-            return built(builder(self.proxy.as_ref(), self.idle)?.tls_certs_merge(roots));
+            return built(self.builder()?.tls_certs_merge(roots));
         }
-        let (cell, builder) = if request.url.is_tls() {
-            (
-                &self.tls,
-                builder(self.proxy.as_ref(), self.idle)?.https_only(true),
-            )
-        } else {
-            // The host's roots are many files, which nobody asks for here.
-            (
-                &self.plain,
-                builder(self.proxy.as_ref(), self.idle)?.tls_certs_only([]),
-            )
-        };
+        let is_tls = request.url.is_tls();
+        let cell = if is_tls { &self.tls } else { &self.plain };
         if let Some(client) = cell.get() {
             return Ok(client.clone());
         }
-        let client = built(builder)?;
+        let builder = self.builder()?;
+        let client = built(if is_tls {
+            builder.https_only(true)
+        } else {
+            // The host's roots are many files, which nobody asks for here.
+            builder.tls_certs_only([])
+        })?;
         Ok(cell.get_or_init(|| client).clone())
+    }
+
+    fn builder(&self) -> Result<ClientBuilder, Fault> {
+        // Whoever was first has chosen, which is us in this process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = Client::builder()
+            .user_agent(concat!("lorectl/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .referer(false)
+            .no_proxy()
+            .http1_only()
+            .pool_max_idle_per_host(self.idle)
+            .dns_resolver(Resolver);
+        let Some(proxy) = &self.proxy else {
+            return Ok(builder);
+        };
+        let proxy = Proxy::all(proxy.expose().clone()).map_err(|error| Fault::of(&error))?;
+        Ok(builder.proxy(proxy))
     }
 
     /// Sends a request and reads the answer, whatever its status.
@@ -292,14 +288,15 @@ impl Http {
         }
         let client = self.client(request)?;
         let mut sent = client
-            .request(request.method.into(), request.url.expose())
+            .request(request.method.into(), request.url.expose().clone())
             .timeout(request.timeout)
             .headers(headers);
         if let Some(body) = request.body {
             sent = sent.body(body.to_vec());
         }
         let mut response = sent.send().await.map_err(|error| Fault::of(&error))?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let status = response.status().as_u16();
+        let headers = mem::take(response.headers_mut());
         let mut body = Vec::new();
         while body.len() < request.body_limit {
             let chunk = response.chunk().await.map_err(|error| Fault::of(&error))?;

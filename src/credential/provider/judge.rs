@@ -56,16 +56,16 @@ impl Answer<'_> {
     fn is_html(&self, json: Option<&Value>) -> bool {
         let text = self.body.trim_ascii_start();
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let said = self.header("content-type");
-        let said = said.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-        text.starts_with(b"<") || (said && json.is_none() && !text.is_empty())
+        let said = || self.header("content-type");
+        let is_said = || said().is_some_and(|kind| contains(kind, "html"));
+        text.starts_with(b"<") || (json.is_none() && !text.is_empty() && is_said())
     }
 
     fn issuer_time(&self) -> Option<Timestamp> {
         http_date(self.header("date")?)
     }
 
-    pub(super) fn echo(&self) -> Echo {
+    pub(super) fn echo(&self) -> Echo<'_> {
         Echo::of(std::iter::once(self.token).chain(self.secrets.values()))
     }
 }
@@ -75,7 +75,12 @@ fn contains(text: &str, part: &str) -> bool {
 }
 
 pub(super) fn there<'v>(json: &'v Value, at: &str) -> Option<&'v Value> {
-    json.pointer(at).filter(|value| !value.is_null())
+    let found = match (json, at.strip_prefix('/')) {
+        // Most are so, and a pointer is taken to pieces each time.
+        (Value::Object(map), Some(key)) if !key.contains(['/', '~']) => map.get(key),
+        _ => json.pointer(at),
+    };
+    found.filter(|value| !value.is_null())
 }
 
 impl HeaderIs {
@@ -304,7 +309,7 @@ impl ScopeRule {
         answer: &Answer<'_>,
         json: Option<&Value>,
         wanted: &BTreeSet<String>,
-        echo: &Echo,
+        echo: &Echo<'_>,
     ) -> Option<BTreeSet<String>> {
         let header = self.header.as_ref().and_then(|name| answer.header(name));
         let place = (self.json.as_ref()).and_then(|at| there(json?, at));

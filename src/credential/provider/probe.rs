@@ -61,8 +61,8 @@ impl<'a> Endpoint<'a> {
 }
 
 /// A request's headers and body, filled in.
-struct Filled {
-    headers: Vec<(String, SecretString)>,
+struct Filled<'r> {
+    headers: Vec<(&'r str, SecretString)>,
     body: Option<SecretSlice<u8>>,
 }
 
@@ -145,15 +145,10 @@ impl Provider {
     ) -> Result<Response, Silence> {
         let filled = self.filled(request, endpoint, token);
         let filled = filled.map_err(Silence::Lacks)?;
-        let headers: Vec<(&str, SecretString)> = (filled.headers.iter())
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .collect();
         let sent = Request {
             method: request.method.into(),
-            url: &(endpoint.base.clone())
-                .with_path_told()
-                .path_below(&request.path),
-            headers: &headers,
+            url: &endpoint.base.path_below(&request.path).with_path_told(),
+            headers: &filled.headers,
             body: filled.body.as_ref().map(ExposeSecret::expose_secret),
             roots: endpoint.roots,
             timeout: endpoint.timeout,
@@ -184,12 +179,12 @@ impl Provider {
     }
 
     /// A request, or the name of a value that is missing.
-    fn filled(
+    fn filled<'r>(
         &self,
-        request: &table::Request,
+        request: &'r table::Request,
         endpoint: &Endpoint<'_>,
         token: &SecretString,
-    ) -> Result<Filled, String> {
+    ) -> Result<Filled<'r>, String> {
         let token = token.expose_secret();
         let value = |name: &str| {
             if name == TOKEN {
@@ -201,7 +196,7 @@ impl Provider {
         };
         let mut headers = Vec::new();
         for (name, template) in &request.headers {
-            headers.push((name.clone(), fill(template, &value)?));
+            headers.push((name.as_str(), fill(template, &value)?));
         }
         let fields = request.form.as_ref().or(request.json.as_ref());
         let mut filled = BTreeMap::new();
@@ -223,7 +218,7 @@ impl Provider {
             let body = None;
             return Ok(Filled { headers, body });
         };
-        headers.push(("content-type".to_owned(), SecretString::from(kind)));
+        headers.push(("content-type", SecretString::from(kind)));
         let body = Some(body.into());
         Ok(Filled { headers, body })
     }

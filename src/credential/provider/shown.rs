@@ -1,11 +1,16 @@
 //! What an issuer says that may be shown: names, where they hold nothing of the token.
 
+use std::cell::OnceCell;
+
 use base64::{Engine as _, engine::general_purpose};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-use crate::{id::ResourceName, scrub::Scrubber};
+use crate::{
+    id::ResourceName,
+    scrub::{self, Scrubber},
+};
 
 /// The longest name that is shown, in characters.
 const LONGEST: usize = 128;
@@ -16,22 +21,25 @@ const SHORTEST: usize = 4;
 /// A piece of a token from this length on is not shown either, in bytes.
 const PIECE: usize = 16;
 
-/// What was sent, in the forms in which an answer may repeat it.
-pub struct Echo {
-    sent: Vec<SecretString>,
+/// What was sent, which an answer may repeat.
+pub struct Echo<'s> {
+    sent: Vec<&'s str>,
+    /// The forms in which it may be repeated, from the first text on that is long enough for one.
+    known: OnceCell<Known>,
+}
+
+struct Known {
     forms: Vec<SecretString>,
     /// It knows them within what they are encoded together with, too.
     scrubber: Scrubber,
 }
 
-impl Echo {
-    /// The forms of a token and of what was sent beside it.
-    pub fn of<'s>(sent: impl Iterator<Item = &'s SecretString>) -> Self {
+impl Known {
+    fn of(sent: &[&str]) -> Self {
         let (mut texts, mut forms) = (Vec::new(), Vec::new());
-        for one in sent {
-            let text = one.expose_secret().trim();
+        for text in sent {
             let bytes = text.as_bytes();
-            texts.push(SecretString::from(text));
+            texts.push(SecretString::from(*text));
             if bytes.len() < SHORTEST {
                 continue;
             }
@@ -40,7 +48,7 @@ impl Echo {
                 .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
                 .collect();
             forms.extend([
-                SecretString::from(text),
+                SecretString::from(*text),
                 SecretString::from(hex.to_uppercase()),
                 SecretString::from(hex),
                 SecretString::from(general_purpose::STANDARD_NO_PAD.encode(bytes)),
@@ -51,10 +59,21 @@ impl Echo {
         // What is put in the place of what is found is not looked at.
         let scrubber = |name: ResourceName| Scrubber::new(texts.iter().map(|text| (&name, text)));
         let scrubber = "sent".parse().map(scrubber).unwrap_or_default();
+        Self { forms, scrubber }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        let mut forms = self.forms.iter();
+        forms.any(|form| text.contains(form.expose_secret())) || self.scrubber.text(text) != text
+    }
+}
+
+impl<'s> Echo<'s> {
+    /// Knows a token and what was sent beside it.
+    pub fn of(sent: impl Iterator<Item = &'s SecretString>) -> Self {
         Self {
-            sent: texts,
-            forms,
-            scrubber,
+            sent: sent.map(|one| one.expose_secret().trim()).collect(),
+            known: OnceCell::new(),
         }
     }
 
@@ -63,11 +82,18 @@ impl Echo {
         let text = text.trim();
         let odd =
             text.is_empty() || text.chars().count() > LONGEST || text.chars().any(char::is_control);
-        let repeats = (self.forms.iter()).any(|form| text.contains(form.expose_secret()))
-            || self.scrubber.text(text) != text
-            || (text.len() >= PIECE
-                && (self.sent.iter()).any(|sent| sent.expose_secret().contains(text)));
-        (!odd && !repeats).then(|| text.to_owned())
+        (!odd && !self.is_repeated_in(text)).then(|| text.to_owned())
+    }
+
+    fn is_repeated_in(&self, text: &str) -> bool {
+        let is_long = |text: &str| text.len() >= scrub::LONG;
+        // No form of a long value is in a short text.
+        if !is_long(text) && self.sent.iter().all(|sent| is_long(sent)) {
+            return false;
+        }
+        let is_piece = |sent: &&str| text.len() >= PIECE && sent.contains(text);
+        let known = self.known.get_or_init(|| Known::of(&self.sent));
+        known.is_in(text) || self.sent.iter().any(is_piece)
     }
 
     /// A text or a number of a body as it may be shown.
@@ -117,5 +143,15 @@ mod tests {
                 .as_deref(),
             Some("x")
         );
+        // A short one is found in short texts.
+        let short = SecretString::from("s3cret7");
+        for (text, shown) in [
+            ("my s3cret7", false),
+            ("czNjcmV0Nw", false),
+            ("alice", true),
+        ] {
+            let echo = Echo::of([&short, &token].into_iter());
+            assert_eq!(echo.text(text).is_some(), shown, "{text}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! URLs that may be asked.
 
-use std::fmt;
+use std::{fmt, mem, sync::LazyLock};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::zeroize::Zeroize as _;
 use url::{Host, Url};
 
 use super::is_refused;
@@ -13,10 +13,24 @@ const LONGEST: usize = 4096;
 /// A URL that a request may go to. It may be a secret, so it is printed by nothing and wiped after use.
 #[derive(Clone)]
 pub struct HttpUrl {
-    text: SecretString,
+    url: Wiped,
     tls: bool,
     /// Whether a trace may tell its path.
     path_told: bool,
+}
+
+/// A parsed URL whose text is wiped after use.
+#[derive(Clone)]
+struct Wiped(Url);
+
+static BLANK: LazyLock<Option<Url>> = LazyLock::new(|| Url::parse("wiped:").ok());
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        if let Some(blank) = &*BLANK {
+            String::from(mem::replace(&mut self.0, blank.clone())).zeroize();
+        }
+    }
 }
 
 impl fmt::Debug for HttpUrl {
@@ -82,18 +96,10 @@ impl HttpUrl {
             return Err(UrlFault::Disguised);
         }
         Ok(Self {
-            text: url.as_str().into(),
+            url: Wiped(url),
             tls,
             path_told: false,
         })
-    }
-
-    fn of(&self, url: &Url) -> Self {
-        Self {
-            text: url.as_str().into(),
-            tls: self.tls,
-            path_told: self.path_told,
-        }
     }
 
     /// The same URL, whose path a trace may tell: it is a resource of an issuer's. Of any other, which
@@ -108,9 +114,7 @@ impl HttpUrl {
 
     /// What a trace tells of it: the host with its port, and the path without the query where it may.
     pub(super) fn told(&self) -> String {
-        let Ok(url) = Url::parse(self.text.expose_secret()) else {
-            return String::new();
-        };
+        let url = &self.url.0;
         let mut told = url.host_str().unwrap_or_default().to_owned();
         if let Some(port) = url.port() {
             told.push(':');
@@ -125,21 +129,18 @@ impl HttpUrl {
     /// The same URL with another step at the end of its path; its query stays.
     #[must_use]
     pub fn below(&self, step: &str) -> Self {
-        let Ok(mut url) = Url::parse(self.text.expose_secret()) else {
-            return self.clone();
-        };
-        if let Ok(mut path) = url.path_segments_mut() {
+        let mut below = self.clone();
+        if let Ok(mut path) = below.url.0.path_segments_mut() {
             path.pop_if_empty().push(step);
         }
-        self.of(&url)
+        below
     }
 
     /// The same URL with a path below its own, as `/api/user?limit=1`; a query there takes its own's place.
     #[must_use]
     pub fn path_below(&self, path: &str) -> Self {
-        let Ok(mut url) = Url::parse(self.text.expose_secret()) else {
-            return self.clone();
-        };
+        let mut below = self.clone();
+        let url = &mut below.url.0;
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (path, None),
@@ -153,7 +154,7 @@ impl HttpUrl {
         if query.is_some() {
             url.set_query(query);
         }
-        self.of(&url)
+        below
     }
 
     /// Whether it is `https`.
@@ -162,8 +163,8 @@ impl HttpUrl {
     }
 
     /// The URL itself, for whoever sends the request.
-    pub(super) fn expose(&self) -> &str {
-        self.text.expose_secret()
+    pub(super) const fn expose(&self) -> &Url {
+        &self.url.0
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
             ("https://hc.example", "https://hc.example/start"),
         ] {
             let url = HttpUrl::parse(text).unwrap().below("start");
-            assert_eq!(url.expose(), expected);
+            assert_eq!(url.expose().as_str(), expected);
         }
     }
 
@@ -253,7 +254,7 @@ mod tests {
             ("https://h/a", "/b/../../c", "https://h/a/b/c"),
         ] {
             let url = HttpUrl::parse(text).unwrap().path_below(path);
-            assert_eq!(url.expose(), expected, "{text} {path}");
+            assert_eq!(url.expose().as_str(), expected, "{text} {path}");
         }
     }
 
@@ -271,8 +272,8 @@ mod tests {
         #[test]
         fn no_text_is_too_odd(text in "(https?://)?[0-9a-zA-Z.:@/?#%\\[\\] é-]{0,30}") {
             if let Ok(url) = HttpUrl::parse(&text) {
-                prop_assert!(HttpUrl::parse(url.expose()).is_ok(), "{}", url.expose());
-                prop_assert!(url.below("x").expose().contains("/x"));
+                prop_assert!(HttpUrl::parse(url.expose().as_str()).is_ok(), "{}", url.expose());
+                prop_assert!(url.below("x").expose().as_str().contains("/x"));
             }
         }
     }
