@@ -1,5 +1,6 @@
 //! What a plan says of a credential: its fields, its value's fingerprint, how it stands.
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -181,11 +182,14 @@ pub fn disruption(definition: &Definition) -> Result<Disruption> {
 
 /// What was found of it besides its image.
 fn facts(found: Option<&Found>) -> Option<Facts> {
-    serde_json::from_value(*found?.told.clone()?).ok()
+    Facts::deserialize(found?.told.as_deref()?).ok()
 }
 
 /// Says what there is to say of one credential.
 pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
+    if case.action == Action::NoOp {
+        return tell_as_it_is(case);
+    }
     let before: Option<Credential> = case.before.map(Definition::read).transpose()?;
     let after: Option<Credential> = match case.action {
         Action::Delete | Action::Forget => None,
@@ -194,14 +198,6 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         }
     };
     let facts = facts(case.found);
-    if case.action == Action::NoOp {
-        let standing = facts.as_ref().zip(after.as_ref().or(before.as_ref()));
-        let notes = standing.map(|(facts, one)| standing_in_use(facts, one, case.now));
-        return Ok(Told {
-            notes: notes.unwrap_or_default(),
-            ..Told::default()
-        });
-    }
     let old = facts.as_ref().and_then(|facts| facts.fingerprint.clone());
     let coming = after
         .as_ref()
@@ -248,6 +244,15 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
             due => due.as_str(),
         };
         told.notes.insert(0, why.to_owned());
+    }
+    Ok(told)
+}
+
+/// What there is to say of one to which nothing is done.
+fn tell_as_it_is(case: &Case<'_>) -> Result<Told> {
+    let mut told = Told::default();
+    if let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) {
+        told.notes = standing_in_use(&facts, &definition.read()?, case.now);
     }
     Ok(told)
 }

@@ -72,10 +72,12 @@ impl Project<'_> {
         // Their sources are files for the most part, and each is keyed.
         let looked = threads::map(&wanted, PIECE, |(_, credential)| {
             let glimpse = here.then(|| glimpse_at(disk, credential, key.as_ref()));
-            Ok::<_, Error>((Definition::of(credential)?, glimpse))
+            let definition = Definition::of(credential)?;
+            let image = image::desired(&definition, credential);
+            Ok::<_, Error>((definition, image, glimpse))
         });
         for ((declared, credential), looked) in wanted.iter().zip(looked) {
-            let (definition, glimpse) = looked?;
+            let (definition, image, glimpse) = looked?;
             let address = declared.address();
             if let Some(glimpse) = glimpse {
                 (self.glimpses.borrow_mut()).insert(address.clone(), glimpse);
@@ -84,7 +86,7 @@ impl Project<'_> {
                 address: address.clone(),
                 id: credential.id.clone(),
                 backend: STORE,
-                image: image::desired(&definition, credential),
+                image,
                 definition,
                 renderer: None,
                 meta: declared.meta.clone(),
