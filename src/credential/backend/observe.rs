@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     effect::{
-        disk::{Disk, EntryKind},
+        disk::{Disk, EntryKind, ReadFile},
         threads,
     },
     error::{Code, Result},
@@ -35,7 +35,7 @@ use super::{
 };
 
 /// After so many credentials others may work.
-const TURN: usize = 512;
+const TURN: usize = 2048;
 
 /// How many are read by one core at least.
 const PIECE: usize = 32;
@@ -177,6 +177,15 @@ fn held(
     found
 }
 
+/// Whether a value is kept from runs: its file is empty, since a unit whose file is missing does not
+/// start, or, where it is encrypted, there is none.
+pub(super) fn keeps_from_runs(store: StoreKind, file: Option<&ReadFile>) -> bool {
+    match store {
+        StoreKind::File => file.is_some_and(|file| file.bytes.is_empty()),
+        StoreKind::SystemdCreds => file.is_none(),
+    }
+}
+
 /// How the file of the value is; `None` where it is not there.
 fn value(
     disk: &dyn Disk,
@@ -186,22 +195,19 @@ fn value(
     is_withheld: bool,
 ) -> Option<String> {
     let file = match disk.read(&layout.secret_value(&credential.name), FILE_LIMIT) {
-        Ok(Some(file)) => file,
-        Ok(None) => {
-            let is_withheld = is_withheld && credential.store == StoreKind::SystemdCreds;
-            return is_withheld.then(|| STORED.to_owned());
-        }
+        Ok(file) => file,
         Err(error) => return Some(format!("cannot be read: {error}")),
     };
+    let is_withheld = is_withheld && keeps_from_runs(credential.store, file.as_ref());
+    let Some(file) = file else {
+        return is_withheld.then(|| STORED.to_owned());
+    };
     let own = disk.identity().uid;
-    let is_current = match credential.store {
-        StoreKind::File => {
-            let current = record.current();
-            current.is_some_and(|one| one.value.is(&file.bytes))
-                || is_withheld && file.bytes.is_empty()
-        }
+    let is_stored = match credential.store {
+        StoreKind::File => (record.current()).is_some_and(|one| one.value.is(&file.bytes)),
         StoreKind::SystemdCreds => record.is_stored_as(&file.bytes),
     };
+    let is_current = is_stored || is_withheld;
     Some(if !is_current {
         "another value".to_owned()
     } else if file.mode != 0o600 || file.owner.uid != own {
@@ -235,7 +241,8 @@ impl Reader<'_> {
                 _other => UnknownCode::BackendUnavailable,
             },
         };
-        if let Ok(wanted) = entry.definition.read::<Credential>()
+        if !others.is_empty()
+            && let Ok(wanted) = entry.definition.read::<Credential>()
             && let Some((target, (theirs, project))) = (wanted.deliver.iter())
                 .find_map(|one| Some((&one.to, others.rival(disk, &one.to)?)))
         {

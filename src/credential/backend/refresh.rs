@@ -140,11 +140,9 @@ impl Store {
     /// Gives runs a value back that was kept from them, and serves after all.
     async fn give_back(&self, name: &ResourceName, known: &Known) {
         let path = self.layout.secret_value(name);
-        let is_withheld = match (self.disk.read(&path, FILE_LIMIT), known.credential.store) {
-            (Ok(Some(file)), StoreKind::File) => file.bytes.is_empty(),
-            (Ok(there), StoreKind::SystemdCreds) => there.is_none(),
-            (Ok(None) | Err(_), StoreKind::File) | (Err(_), StoreKind::SystemdCreds) => false,
-        };
+        let there = self.disk.read(&path, FILE_LIMIT);
+        let is_withheld =
+            there.is_ok_and(|file| observe::keeps_from_runs(known.credential.store, file.as_ref()));
         if !is_withheld {
             return;
         }
