@@ -251,8 +251,8 @@ fn of_two_hundred_that_ask_one_asks_the_issuer_though_the_first_is_killed() {
     assert_eq!(delivered(&world), "two");
 }
 
-#[test]
-fn whoever_asked_for_it_hears_that_a_renewal_failed_and_that_it_is_over() {
+/// The same, of which `ops` hears.
+fn heard() -> (Listener, Listener, World) {
     let hook = Listener::start([Answer::status(200)]);
     let server = Listener::start([given("one", 3600)]);
     let world = world(&server);
@@ -265,13 +265,43 @@ fn whoever_asked_for_it_hears_that_a_renewal_failed_and_that_it_is_over() {
     world.file("lore.toml", format!("{spec}\n{told}"));
     let applied = world.command(["apply", "-y"]).env("CLIENT", CLIENT);
     applied.run().exits(0);
-    let events = || -> Vec<String> {
-        let said = hook.seen().into_iter().map(|seen| {
-            let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
-            body["event"].as_str().unwrap().to_owned()
-        });
-        said.collect()
-    };
+    (hook, server, world)
+}
+
+/// The events that came.
+fn told(hook: &Listener) -> Vec<String> {
+    let said = hook.seen().into_iter().map(|seen| {
+        let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+        body["event"].as_str().unwrap().to_owned()
+    });
+    said.collect()
+}
+
+#[test]
+fn a_renewal_that_fails_beside_an_apply_is_told_of_all_the_same() {
+    let (hook, server, world) = heard();
+    let events = || told(&hook);
+    let refresh = |seconds| after(&world, seconds, "credential refresh api").exits(0);
+    // An apply on its way that knows nothing of it.
+    let apply = fs::File::open(world.state().join("lock")).unwrap();
+    apply.lock().unwrap();
+    server.answer([Answer::status(401)]);
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| refresh(2950).says("not renewed"));
+        server.wait_for(2);
+        apply.unlock().unwrap();
+        failing.join().unwrap();
+    });
+    assert_eq!(events(), ["failed"]);
+    server.answer([given("one", 3600)]);
+    refresh(2960).says("renewed");
+    assert_eq!(events(), ["failed", "recovered"]);
+}
+
+#[test]
+fn a_renewal_that_fails_is_told_of_once_and_one_that_is_not_answered_never() {
+    let (hook, server, world) = heard();
+    let events = || told(&hook);
     let refresh = |seconds| after(&world, seconds, "credential refresh api").exits(0);
     // That it does not answer is not told: it may in a moment.
     server.answer([Answer::Close]);
