@@ -85,6 +85,26 @@ impl Wrong {
     }
 }
 
+/// By how much the same end may be told otherwise, in seconds: an issuer that says how long a value lives
+/// on says another one each time.
+const SAME_END: u64 = 300;
+
+impl Wrong {
+    /// Whether whoever was told of one knows the other.
+    fn is_same(self, other: Self) -> bool {
+        match (self, other) {
+            (
+                Self::Ends { generation, at },
+                Self::Ends {
+                    generation: of,
+                    at: then,
+                },
+            ) => generation == of && at.seconds_since(then).unsigned_abs() <= SAME_END,
+            _ => self == other,
+        }
+    }
+}
+
 /// That others were told of trouble which is not over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
@@ -156,7 +176,7 @@ pub fn decide(before: Option<&Told>, look: &Look<'_>) -> News {
             since: look.now,
             told: Vec::new(),
         });
-        if !trouble.told.contains(one) {
+        if !trouble.told.iter().any(|known| known.is_same(*one)) {
             trouble.told.push(*one);
             if !events.contains(&one.event()) {
                 events.push(one.event());

@@ -162,6 +162,28 @@ impl World {
 }
 
 #[test]
+fn an_end_that_is_told_in_seconds_from_now_is_told_of_once() {
+    let mut world = World::new();
+    world.told = Some(world.step('e').told);
+    let end = world.facts.expiry.unwrap();
+    for (moved, events) in [
+        (1, &[][..]),
+        (-2, &[]),
+        (290, &[]),
+        (-DAY, &[Event::Expiring]),
+        (-DAY + 3, &[]),
+    ] {
+        world.facts.expiry = Some(Expiry {
+            at: end.at.plus_seconds(moved),
+            ..end
+        });
+        let news = world.look(None);
+        assert_eq!(news.events, events, "{moved}");
+        world.told = Some(news.told);
+    }
+}
+
+#[test]
 fn once_for_each_change() {
     for (steps, expected) in [
         ("lll", "- - -"),
