@@ -96,6 +96,7 @@ impl<'a> Sender<'a> {
         let started = self.clock.now();
         let writer = self.writer();
         let mut warnings = Vec::new();
+        let is_kept = unkept.is_none();
         let mut outbox = match unkept {
             Some(outbox) => outbox,
             None => match file::read::<M>(self.disk, self.dir) {
@@ -110,6 +111,10 @@ impl<'a> Sender<'a> {
         if matches!(lock, Ok(None)) {
             // Another of us is at it.
             return warnings;
+        }
+        // Whoever had it may have sent some of that meanwhile.
+        if is_kept && let Stored::Good(left) = file::read::<M>(self.disk, self.dir) {
+            outbox = left;
         }
         // By a clock that stands still, what we wait for comes all the same.
         let slept = Cell::new(Duration::ZERO);
