@@ -23,6 +23,7 @@ mod out;
 mod output;
 mod pins;
 mod providers;
+mod races;
 mod readme;
 mod reconcile;
 mod refresh;
