@@ -9,7 +9,11 @@ mod refresh;
 mod sweep;
 mod undo;
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use crate::{
     effect::{
@@ -76,6 +80,8 @@ pub struct Store {
     manager: Manager,
     /// How it was before each step of this apply, so that an undo puts back every byte.
     before: RefCell<BTreeMap<(Address, StepId), undo::Memento>>,
+    /// The steps of this apply that failed and from which there is no way back.
+    stays: RefCell<BTreeSet<(Address, StepId)>>,
     /// A credential of which someone asks for a new value, as long as its record does not say so.
     asked: RefCell<Option<ResourceName>>,
 }
@@ -100,6 +106,7 @@ impl Store {
             controls: Controls::default(),
             manager: Manager::new(whose),
             before: RefCell::default(),
+            stays: RefCell::default(),
             asked: RefCell::default(),
         }
     }

@@ -124,9 +124,54 @@ fn reader(host: &Host) {
     let what: Vec<String> = server.seen().into_iter().map(|seen| seen.what).collect();
     assert_eq!(what, ["POST /token", "POST /revoke"]);
     assert!(!made.exists() && !host.root().join("secrets/api").exists());
+    rotates_for_a_reader(host, &unit, &broken);
     host.systemctl(&["stop", &unit]);
     fs::remove_file(&file).unwrap();
     host.systemctl(&["daemon-reload"]);
+}
+
+/// A token that died when its successor was made is not put back for a reader that cannot reload.
+fn rotates_for_a_reader(host: &Host, unit: &str, broken: &Path) {
+    let (old, new) = ("glpat-theFirstOfTheFamily", "glpat-theSecondOfTheFamily");
+    let body = format!(
+        "{{\"id\":43,\"token\":\"{new}\",\"active\":true,\"revoked\":false,\"scopes\":[],\"expires_at\":\"2099-01-01\"}}"
+    );
+    let json = "Content-Type: application/json\r\n";
+    let server = Listener::issuer([Answer::With(200, json, body)]);
+    let (source, file) = (provide(host, "family", old), host.dir.join("gl"));
+    spec(
+        host,
+        &format!(
+            "[credentials.gl]\nprovider = \"gitlab\"\nbase_url = \"{}\"\nsource = {{ file = \"{}\" }}\nrotate = {{ before = \"1d\", ttl = \"30d\" }}\ndeliver = [{{ file = \"{}\", then = {{ reload = \"{unit}\" }} }}]\n",
+            server.url(""),
+            source.display(),
+            file.display()
+        ),
+    );
+    fs::remove_file(broken).unwrap();
+    host.lorectl(&["apply", "--yes", "--allow-deletes"])
+        .exits(0);
+    let holds = |value: &str| assert_eq!(fs::read_to_string(&file).unwrap(), value);
+    holds(old);
+    host.write(broken, "");
+    let failed = host
+        .lorectl(&["credential", "rotate", "gl", "--yes"])
+        .exits(4);
+    let said: Vec<&str> = failed.stdout.split_whitespace().collect();
+    let said = said.join(" ");
+    assert!(said.contains("the new value stays in use"), "{said}");
+    holds(new);
+    // The next apply goes on, and makes no third.
+    fs::remove_file(broken).unwrap();
+    let reloads = || fs::read_to_string(host.dir.join("reloads")).unwrap().len();
+    let before = reloads();
+    host.apply();
+    assert!(before < reloads());
+    holds(new);
+    let seen = server.seen();
+    let rotations = seen.iter().filter(|seen| seen.what.starts_with("POST"));
+    assert_eq!(rotations.count(), 1);
+    host.converged();
 }
 
 /// What a service of the manager needs beside its schedule.

@@ -27,7 +27,7 @@ use super::{
     first::{First, Firsts},
     prepare::{Prepared, Stop},
     sweep,
-    undo::Memento,
+    undo::{Memento, STAYS},
 };
 
 #[async_trait::async_trait(?Send)]
@@ -116,6 +116,13 @@ impl Store {
             Ok(Some(first)) => return Made::Waits(Box::new((first, memento))),
             Err(error) => error,
         };
+        if self.is_past_return(&prepared) {
+            self.stays
+                .borrow_mut()
+                .insert((step.address.clone(), step.id));
+            let outcome = Outcome::failed(format!("{}; {STAYS}", told(&error)));
+            return Made::Failed(error.code, outcome);
+        }
         let outcome = self.failed(step, &error, &memento, &asked).await;
         Made::Failed(error.code, outcome)
     }
@@ -133,6 +140,7 @@ impl Store {
             credential,
             record,
             noted,
+            ..
         } = prepared;
         let name = &credential.name;
         self.directories(name)?;

@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) credential: Credential,
     pub(super) record: Record,
     pub(super) noted: Option<Noted>,
+    /// Whether its value was made by an issuer that ended the one before with it: there is no way back.
+    pub(super) is_final: bool,
 }
 
 /// Why a step goes no further.
@@ -71,12 +73,12 @@ impl Store {
         }
         record.forget_ended(now);
         let is_made = record.living_pending(now).is_some();
+        let lives_on = credential.issuer.as_ref().is_some_and(Issuer::both_live);
         if !is_made {
             record.drop_pending();
         }
         let obtained = if is_made {
             let until = now.plus_seconds(credential.grace().signed());
-            let lives_on = credential.issuer.as_ref().is_some_and(Issuer::both_live);
             record.promote(lives_on.then_some(until));
             None
         } else {
@@ -143,6 +145,7 @@ impl Store {
             credential,
             record,
             noted,
+            is_final: is_made && !lives_on,
         })
     }
 

@@ -19,6 +19,9 @@ use super::{
     prepare::Prepared,
 };
 
+/// What is said of a step that failed and is not undone.
+pub(super) const STAYS: &str = "the new value stays in use, since its issuer ended the old one when it made it: the next apply goes on from there";
+
 /// How a credential was before a step, byte for byte.
 pub struct Memento {
     pub(super) record: Option<Record>,
@@ -65,6 +68,16 @@ impl Store {
         })
     }
 
+    /// Whether a step that failed has put a value in use whose maker ended the one before: what is there
+    /// of it stays, and the next apply goes on from there. Nobody is given a dead value.
+    pub(super) fn is_past_return(&self, prepared: &Prepared) -> bool {
+        let name = &prepared.credential.name;
+        let number = |record: &Record| record.current().map(|one| one.number);
+        let there = Record::read(self.disk.as_ref(), &self.layout, name);
+        let in_use = there.ok().flatten().and_then(|there| number(&there));
+        prepared.is_final && in_use == number(&prepared.record)
+    }
+
     /// Puts back what a step that failed has done, and says what became of it.
     pub(super) async fn failed(
         &self,
@@ -92,6 +105,9 @@ impl Store {
 
     pub(super) async fn put_back(&self, step: &Step) -> Outcome {
         let key = (step.address.clone(), step.id);
+        if self.stays.borrow().contains(&key) {
+            return Outcome::failed(STAYS);
+        }
         let memento = self.before.borrow_mut().remove(&key);
         let Some(memento) = memento else {
             return Outcome::failed("how it was before is not known any more");
