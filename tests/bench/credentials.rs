@@ -41,7 +41,8 @@ pub fn run(credentials: usize) {
     println!("{:<52} {:>9} {:>9} {:>7}", "", "lorectl", "floor", "ratio");
     let place = Place::new(credentials);
     place.probes();
-    place.plans();
+    place.plans("plain", "from variables", &[]);
+    place.plans("bench", "from files to files", &["in", "out"]);
 }
 
 /// Credentials of one issuer, applied, each with a file of its own and a delivery.
@@ -60,49 +61,57 @@ impl Place {
             issuer: issuer(),
         };
         let at = |name: &str| place.dir.join(name);
-        for dir in ["spec", "in", "out"] {
+        for dir in ["bench", "plain", "in", "out"] {
             fs::create_dir_all(at(dir)).unwrap();
         }
-        let mut spec = "version = 1\n[project]\nname = \"bench\"\n".to_owned();
+        let head = |project: &str| format!("version = 1\n[project]\nname = \"{project}\"\n");
+        let (mut spec, mut plain) = (head("bench"), head("plain"));
         for name in &place.names {
             let (source, target) = (at("in").join(name.as_str()), at("out").join(name.as_str()));
             fs::write(&source, format!("glpat-{name}-0123456789abcdef")).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             fs::set_permissions(&source, mode).unwrap();
+            let asked = format!(
+                "[credentials.{name}]\nprovider = \"gitlab\"\nbase_url = \"http://{}\"\nscopes = [\"read_api\"]\n",
+                place.issuer
+            );
             write!(
                 spec,
-                "[credentials.{name}]\nprovider = \"gitlab\"\nbase_url = \"http://{}\"\n\
-                 source = {{ file = \"{}\" }}\nscopes = [\"read_api\"]\ndeliver = [{{ file = \"{}\" }}]\n",
-                place.issuer,
+                "{asked}source = {{ file = \"{}\" }}\ndeliver = [{{ file = \"{}\" }}]\n",
                 source.display(),
                 target.display()
             )
             .unwrap();
+            write!(plain, "{asked}source = {{ env = \"TOKEN\" }}\n").unwrap();
         }
-        fs::write(at("spec").join("lore.toml"), spec).unwrap();
-        let applied = place.command(&["apply", "-y", "-q"]).output().unwrap();
-        assert!(applied.status.success(), "{applied:?}");
+        for (project, spec) in [("bench", spec), ("plain", plain)] {
+            fs::write(at(project).join("lore.toml"), spec).unwrap();
+            let applied = place.command(project, &["apply", "-y", "-q"]).output();
+            let applied = applied.unwrap();
+            assert!(applied.status.success(), "{applied:?}");
+        }
         place
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    fn command(&self, project: &str, args: &[&str]) -> Command {
         let mut command = Command::new(LORECTL);
         command
             .args(args)
             .env("LORECTL_STATE_DIR", self.dir.join("state"))
             .env("HOME", &self.dir)
-            .current_dir(self.dir.join("spec"));
+            .env("TOKEN", "glpat-ofThemAll-0123456789abcdef")
+            .current_dir(self.dir.join(project));
         command
     }
 
-    fn layout(&self) -> Layout {
-        Layout::new(self.dir.join("state"), "bench".parse().unwrap())
+    fn layout(&self, project: &str) -> Layout {
+        Layout::new(self.dir.join("state"), project.parse().unwrap())
     }
 
     /// The same requests by lorectl's engine and by reqwest alone; and with the store around them, as a
     /// plan asks: what is due is read, and each finding kept.
     fn probes(&self) {
-        let (layout, wanted) = (self.layout(), self.names.len());
+        let (layout, wanted) = (self.layout("bench"), self.names.len());
         let records = self.names.iter().map(|name| {
             let record = Record::read(&RealDisk, &layout, name).unwrap().unwrap();
             let credential: Credential = record.definition.read().unwrap();
@@ -169,39 +178,36 @@ impl Place {
         })
     }
 
-    /// The whole process, beside reading what it reads.
-    fn plans(&self) {
+    /// The whole process, beside reading what it reads; `dirs` hold a file of each beside the store's.
+    fn plans(&self, project: &str, what: &str, dirs: &[&str]) {
         let (mut ours, mut floor, mut peak) = (Vec::new(), Vec::new(), 0);
-        let layout = self.layout();
+        let layout = self.layout(project);
         for _ in 0..ROUNDS * 3 {
             let began = Instant::now();
-            let mut bytes = fs::read(self.dir.join("spec/lore.toml")).unwrap().len();
+            let spec = self.dir.join(project).join("lore.toml");
+            let mut bytes = fs::read(spec).unwrap().len();
             bytes += fs::read(layout.state_file()).unwrap().len();
             for name in &self.names {
-                for path in [
+                let own = [
                     layout.secret_record(name),
                     layout.secret_finding(name),
                     layout.secret_value(name),
-                    self.dir.join("in").join(name.as_str()),
-                    self.dir.join("out").join(name.as_str()),
-                ] {
+                ];
+                let others = dirs
+                    .iter()
+                    .map(|dir| self.dir.join(dir).join(name.as_str()));
+                for path in own.into_iter().chain(others) {
                     bytes += fs::read(path).unwrap().len();
                 }
             }
             std::hint::black_box(bytes);
             floor.push(began.elapsed());
-            let usage = timed(&mut self.command(&["plan", "--offline", "-q"]));
+            let usage = timed(&mut self.command(project, &["plan", "--offline", "-q"]));
             ours.push(usage.wall);
             peak = peak.max(usage.peak_kib);
         }
-        paired(
-            &format!(
-                "`lorectl plan --offline` of {} credentials",
-                self.names.len()
-            ),
-            ours,
-            &floor,
-        );
+        let many = self.names.len();
+        paired(&format!("`plan --offline` of {many} {what}"), ours, &floor);
         println!("{:<52} {:>6} MB", "  its peak memory", peak / 1024);
     }
 }
