@@ -318,6 +318,14 @@ impl Error {
         }
         text
     }
+
+    /// The same with what helps after it.
+    pub fn sentence(&self) -> String {
+        match &self.suggestion {
+            Some(help) => format!("{}; {help}", self.chain()),
+            None => self.chain(),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -6,8 +6,10 @@ mod mint;
 mod observe;
 mod prepare;
 mod refresh;
+mod stored;
 mod sweep;
 mod undo;
+mod units;
 
 use std::{
     cell::RefCell,

@@ -1,11 +1,14 @@
 //! Writing a value to where it is delivered, and telling what is there.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 
 use crate::{
-    effect::disk::{Disk, Durability, EntryKind, ReadFile, Stat},
+    effect::{
+        disk::{Disk, Durability, EntryKind, ReadFile, Stat},
+        lock::Lock,
+    },
     error::{Code, Error, Result},
     resource::Owner,
 };
@@ -119,6 +122,35 @@ pub fn look(disk: &dyn Disk, delivery: &Delivery, record: &Record) -> There {
 #[expect(clippy::unnecessary_wraps, reason = "compared with what is there")]
 pub fn wanted(delivery: &Delivery) -> Option<String> {
     Some(image::delivered(CURRENT, delivery.mode, delivery.owner))
+}
+
+/// Whether a place holds anything but what it is to hold.
+pub fn is_stale(disk: &dyn Disk, delivery: &Delivery, record: &Record) -> bool {
+    look(disk, delivery, record).part != wanted(delivery)
+}
+
+/// How long another process may take with the files of a directory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps other projects from the same file of variables, of which each changes a line: it is read and
+/// written whole. `None` for a file that holds one value.
+///
+/// # Errors
+/// `LOCK_HELD` when it stays locked; what the system says.
+pub async fn alone(target: &Target) -> Result<Option<Lock>> {
+    let (Target::EnvFile { path, .. }, Some(dir)) = (target, target.path().parent()) else {
+        return Ok(None);
+    };
+    match Lock::take_dir(dir, PATIENCE).await {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => {
+            let message = format!("another process keeps {} locked", dir.display());
+            Err(Error::new(Code::LockHeld, message).suggest("try again when it is done"))
+        }
+        // What is wrong with the place is said by who writes there.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("lock the directory of", path, error)),
+    }
 }
 
 /// What was at a place before a step, to be put back.

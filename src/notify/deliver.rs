@@ -95,22 +95,18 @@ impl<'a> Sender<'a> {
         }
         let started = self.clock.now();
         let writer = self.writer();
-        let mut warnings = Vec::new();
         let is_kept = unkept.is_none();
         let mut outbox = match unkept {
             Some(outbox) => outbox,
-            None => match file::read::<M>(self.disk, self.dir) {
-                Stored::Good(outbox) if outbox.due(started).is_empty() => return warnings,
-                Stored::Good(outbox) => outbox,
-                // What is newer was told of when something was posted.
-                Stored::Newer(_) => return warnings,
-                Stored::Damaged(_) => return writer.update::<M>(started, |_| {}).await.warnings,
+            None => match self.due::<M>(started).await {
+                Ok(outbox) => outbox,
+                Err(warnings) => return warnings,
             },
         };
         let lock = Lock::try_take(&file::delivery_lock(self.dir), 0o600);
         if matches!(lock, Ok(None)) {
             // Another of us is at it.
-            return warnings;
+            return Vec::new();
         }
         // Whoever had it may have sent some of that meanwhile.
         if is_kept && let Stored::Good(left) = file::read::<M>(self.disk, self.dir) {
@@ -122,7 +118,7 @@ impl<'a> Sender<'a> {
             let millis = i64::try_from(slept.get().as_millis()).unwrap_or(i64::MAX);
             self.clock.now().max(started.plus_millis(millis))
         };
-        let mut said = BTreeMap::new();
+        let (mut warnings, mut said) = (Vec::new(), BTreeMap::new());
         outbox.keep_known(self.sinks, self.pings);
         let mut sending = FuturesUnordered::new();
         let mut busy: BTreeSet<ResourceName> = BTreeSet::new();
@@ -199,6 +195,17 @@ impl<'a> Sender<'a> {
                 .map(|(sink, what)| format!("notify.{sink} was not told: {what}")),
         );
         warnings
+    }
+
+    /// What was kept, where some of it is due; else what is in the way.
+    async fn due<M: Letter>(&self, now: Timestamp) -> Result<Outbox<M>, Vec<String>> {
+        match file::read::<M>(self.disk, self.dir) {
+            Stored::Good(outbox) if outbox.due(now).is_empty() => Err(Vec::new()),
+            Stored::Good(outbox) => Ok(outbox),
+            // What is newer was told of when something was posted.
+            Stored::Newer(_) => Err(Vec::new()),
+            Stored::Damaged(_) => Err(self.writer().update::<M>(now, |_| {}).await.warnings),
+        }
     }
 
     fn writer(&self) -> Writer<'a> {

@@ -82,7 +82,7 @@ impl Place {
                 target.display()
             )
             .unwrap();
-            write!(plain, "{asked}source = {{ env = \"TOKEN\" }}\n").unwrap();
+            writeln!(plain, "{asked}source = {{ env = \"TOKEN\" }}").unwrap();
         }
         for (project, spec) in [("bench", spec), ("plain", plain)] {
             fs::write(at(project).join("lore.toml"), spec).unwrap();

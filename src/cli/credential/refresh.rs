@@ -102,22 +102,14 @@ fn is_failure(error: &Error) -> bool {
 
 fn complain(context: &Context, error: &Error) {
     let style = &context.console.stderr;
-    (context.console).complain(&view::error::warning(&why(error), style));
-}
-
-/// An error in a sentence, with what helps.
-fn why(error: &Error) -> String {
-    match &error.suggestion {
-        Some(help) => format!("{}; {help}", error.chain()),
-        None => error.chain(),
-    }
+    (context.console).complain(&view::error::warning(&error.sentence(), style));
 }
 
 fn row(name: &ResourceName, refreshed: Refreshed) -> RefreshRow {
     let (how, why) = match refreshed.how {
         Renewal::Served => ("served", None),
         Renewal::Renewed => ("renewed", None),
-        Renewal::NotRenewed(error) => ("not_renewed", Some(why(&error))),
+        Renewal::NotRenewed(error) => ("not_renewed", Some(error.sentence())),
     };
     let facts = refreshed.facts;
     RefreshRow {

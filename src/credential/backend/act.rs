@@ -1,33 +1,20 @@
 //! Storing, delivering and removing.
 
-use std::{borrow::Cow, time::Duration};
-
-use secrecy::{ExposeSecret, zeroize::Zeroizing};
-
 use crate::{
-    effect::{
-        dbus::Active,
-        disk::{Disk, Durability},
-        lock::Lock,
-    },
     error::{Code, Error, Result},
     id::ResourceName,
     resource::{Act, Outcome, Progress, Step},
 };
 
 use super::{
-    super::{
-        definition::{Credential, Delivery, StoreKind, Target},
-        delivery, image,
-        key::Key,
-        record::Record,
-        seal,
-    },
+    super::{definition::Delivery, delivery, image, key::Key, record::Record},
     Store,
     first::{First, Firsts},
     prepare::{Prepared, Stop},
+    stored::file,
     sweep,
     undo::{Memento, STAYS},
+    units::Asked,
 };
 
 #[async_trait::async_trait(?Send)]
@@ -100,12 +87,12 @@ impl Store {
             Ok(prepared) => prepared,
             Err(Stop::Held(reason)) => return Made::Told(Outcome::Held { reason }),
             Err(Stop::Failed(error)) => {
-                return Made::Failed(error.code, Outcome::failed(told(&error)));
+                return Made::Failed(error.code, Outcome::failed(error.sentence()));
             }
         };
         let memento = match self.memento(step, Some(&prepared)) {
             Ok(memento) => memento,
-            Err(error) => return Made::Told(Outcome::failed(told(&error))),
+            Err(error) => return Made::Told(Outcome::failed(error.sentence())),
         };
         let mut asked = Asked::default();
         let error = match self.write(&prepared, &memento, &mut asked).await {
@@ -120,7 +107,7 @@ impl Store {
             self.stays
                 .borrow_mut()
                 .insert((step.address.clone(), step.id));
-            let outcome = Outcome::failed(format!("{}; {STAYS}", told(&error)));
+            let outcome = Outcome::failed(format!("{}; {STAYS}", error.sentence()));
             return Made::Failed(error.code, outcome);
         }
         let outcome = self.failed(step, &error, &memento, &asked).await;
@@ -167,7 +154,9 @@ impl Store {
             }
         }
         let stale = credential.deliver.iter();
-        let stale: Vec<&Delivery> = stale.filter(|one| is_stale(disk, one, record)).collect();
+        let stale: Vec<&Delivery> = stale
+            .filter(|one| delivery::is_stale(disk, one, record))
+            .collect();
         let units = stale.iter().filter_map(|one| one.reload.clone());
         announced.reload.extend(units);
         announced.reload.sort_unstable();
@@ -182,9 +171,9 @@ impl Store {
         announced.write(disk, &self.layout, name)?;
         self.store(name, &file)?;
         for one in stale {
-            let _alone = alone(&one.to).await?;
+            let _alone = delivery::alone(&one.to).await?;
             // One that was not as its record said may have been cut short.
-            let is_cut = |old: &Record| is_stale(disk, one, old);
+            let is_cut = |old: &Record| delivery::is_stale(disk, one, old);
             if memento.record.as_ref().is_some_and(is_cut) {
                 sweep::sweep_place(disk, one.to.path())?;
             }
@@ -192,7 +181,7 @@ impl Store {
         }
         for one in old {
             if credential.deliver.iter().all(|wanted| wanted.to != one.to) {
-                let _alone = alone(&one.to).await?;
+                let _alone = delivery::alone(&one.to).await?;
                 delivery::take_away(disk, &one.to)?;
             }
         }
@@ -213,77 +202,10 @@ impl Store {
         Ok(None)
     }
 
-    pub(super) fn directories(&self, name: &ResourceName) -> Result<()> {
-        for dir in [self.layout.secrets(), self.layout.secret(name)] {
-            let own = self.disk.identity();
-            let made = self.disk.make_dir(&dir, 0o700, Some(own));
-            made.map_err(|error| Error::io("make", &dir, error))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn store(&self, name: &ResourceName, bytes: &[u8]) -> Result<()> {
-        let path = self.layout.secret_value(name);
-        let own = self.disk.identity();
-        let written = self
-            .disk
-            .write(&path, bytes, 0o600, Some(own), Durability::Now);
-        written.map_err(|error| Error::io("write", &path, error))
-    }
-
-    /// Keeps what someone else had put where a value is delivered.
-    fn keep_foreign(&self, credential: &Credential, bytes: &[u8]) -> Result<()> {
-        let dir = self.layout.backups();
-        let failed = |error| Error::io("write", &dir, error);
-        let token = crate::effect::random::token().map_err(failed)?;
-        let path = sweep::replaced(&self.layout, &credential.name, &token);
-        // It may be a token of old.
-        let bytes = match credential.store {
-            StoreKind::File => Cow::Borrowed(bytes),
-            StoreKind::SystemdCreds => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy();
-                Cow::Owned(seal::foreign_file(&file, bytes)?)
-            }
-        };
-        let written = (self.disk).write(&path, &bytes, 0o600, None, Durability::Now);
-        written.map_err(|error| Error::io("write", &path, error))
-    }
-
-    /// Has units that are active reload.
-    ///
-    /// # Errors
-    /// When the manager does not answer; what a unit says is in what is returned.
-    pub(super) async fn reload(&self, mut units: Vec<String>) -> Result<Asked> {
-        units.sort_unstable();
-        units.dedup();
-        let mut asked = Asked::default();
-        if units.is_empty() {
-            return Ok(asked);
-        }
-        // What does not run reads the new value when it starts.
-        let units = self.active(&units).await?;
-        let results = self.manager.reload_units(&units).await?;
-        for (unit, result) in units.into_iter().zip(results) {
-            match result {
-                Ok(()) => asked.reloaded.push(unit),
-                Err(why) => asked.refused.push((unit, why)),
-            }
-        }
-        Ok(asked)
-    }
-
-    /// Those of some units that run.
-    pub(super) async fn active(&self, units: &[String]) -> Result<Vec<String>> {
-        let states = self.manager.states(units).await?;
-        let active = units.iter().zip(states);
-        let active = active.filter(|(_, state)| state.active == Active::Active);
-        Ok(active.map(|(unit, _)| unit.clone()).collect())
-    }
-
     async fn remove(&self, step: &Step) -> Outcome {
         let memento = match self.memento(step, None) {
             Ok(memento) => memento,
-            Err(error) => return Outcome::failed(told(&error)),
+            Err(error) => return Outcome::failed(error.sentence()),
         };
         let name = &step.address.name;
         // Only what we had made is ours to end; while it lives, it is not forgotten.
@@ -313,7 +235,7 @@ impl Store {
             let theirs = (memento.record.as_ref())
                 .is_some_and(|record| !before.foreign(&one.to, record).is_empty());
             if !theirs {
-                let _alone = alone(&one.to).await?;
+                let _alone = delivery::alone(&one.to).await?;
                 delivery::take_away(self.disk.as_ref(), &one.to)?;
             }
         }
@@ -333,86 +255,5 @@ impl Store {
         let removed = self.disk.remove(&lock);
         removed.map_err(|error| Error::io("remove", &lock, error))?;
         Ok(())
-    }
-}
-
-/// Whether a place holds anything but what it is to hold.
-pub(super) fn is_stale(disk: &dyn Disk, one: &Delivery, record: &Record) -> bool {
-    delivery::look(disk, one, record).part != delivery::wanted(one)
-}
-
-/// Units that were asked to reload, and what became of it.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    pub(super) reloaded: Vec<String>,
-    /// Those that could not, and why.
-    pub(super) refused: Vec<(String, String)>,
-}
-
-impl Asked {
-    /// That some could not.
-    pub(super) fn error(&self) -> Option<Error> {
-        let (first, _) = self.refused.first()?;
-        let all = self.refused.iter();
-        let all: Vec<String> = all
-            .map(|(unit, why)| format!("{unit} cannot be reloaded: {why}"))
-            .collect();
-        let help = format!("look at `systemctl status {first}`");
-        Some(Error::new(Code::ApplyFailed, all.join("; ")).suggest(help))
-    }
-}
-
-/// The file of the value in use, which the record then knows; `there` is what is on the disk.
-pub(super) fn file(
-    name: &ResourceName,
-    record: &mut Record,
-    there: Option<&[u8]>,
-) -> Result<Zeroizing<Vec<u8>>> {
-    let value = record.current().map(|one| one.value.value());
-    let Some(value) = value else {
-        return Err(Error::new(Code::Internal, "there is no value to store"));
-    };
-    if !record.is_sealed()? {
-        let bytes = Zeroizing::new(value.expose_secret().as_bytes().to_vec());
-        record.set_stored_as(None);
-        return Ok(bytes);
-    }
-    let bytes = match there.filter(|there| record.is_stored_as(there)) {
-        Some(there) => there.to_vec(),
-        None => seal::value_file(name, value)?,
-    };
-    record.set_stored_as(Some(&bytes));
-    Ok(Zeroizing::new(bytes))
-}
-
-/// How long another process may take with the files of a directory.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Keeps other projects from the same file of variables, of which each changes a line: it is read and
-/// written whole. `None` for a file that holds one value.
-///
-/// # Errors
-/// `LOCK_HELD` when it stays locked; what the system says.
-pub(super) async fn alone(target: &Target) -> Result<Option<Lock>> {
-    let (Target::EnvFile { path, .. }, Some(dir)) = (target, target.path().parent()) else {
-        return Ok(None);
-    };
-    match Lock::take_dir(dir, PATIENCE).await {
-        Ok(Some(lock)) => Ok(Some(lock)),
-        Ok(None) => {
-            let message = format!("another process keeps {} locked", dir.display());
-            Err(Error::new(Code::LockHeld, message).suggest("try again when it is done"))
-        }
-        // What is wrong with the place is said by who writes there.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("lock the directory of", path, error)),
-    }
-}
-
-/// An error in one line, with what helps.
-pub(super) fn told(error: &Error) -> String {
-    match &error.suggestion {
-        Some(help) => format!("{}; {help}", error.chain()),
-        None => error.chain(),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     resource::{Outcome, Progress, Step},
 };
 
-use super::{Store, act::Asked, undo::Memento};
+use super::{Store, undo::Memento, units::Asked};
 
 /// How many values wait for their storing at most: so much of an apply is lost with the power.
 const MOST: usize = 256;

@@ -30,7 +30,7 @@ use crate::{
     resource::{Definition, Outcome, Step},
 };
 
-use super::{Store, act::told};
+use super::Store;
 
 /// What a request to an issuer is made of.
 pub(super) struct Asking {
@@ -219,14 +219,14 @@ impl Store {
         };
         let (record, asking) = match begun() {
             Ok(begun) => begun,
-            Err(error) => return Outcome::failed(told(&error)),
+            Err(error) => return Outcome::failed(error.sentence()),
         };
         if let Some(held) = self.not_now(&asking, &record).await {
             return Outcome::Held { reason: held };
         }
         // What cannot be delivered is not made: the value before it may end with it.
         if let Err(error) = self.can_deliver(&asking.credential, |_| true).await {
-            return Outcome::failed(told(&error));
+            return Outcome::failed(error.sentence());
         }
         if let Some(lost) = record.intent.clone()
             && let Err(outcome) = self.look_into(&asking, &lost).await
@@ -264,16 +264,16 @@ impl Store {
                 Outcome::Unknown {
                     reason: format!(
                         "a new value was made and cannot be stored ({}); {}",
-                        told(&error),
+                        error.sentence(),
                         remedy(&asking.credential)
                     ),
                 }
             }
             Err(Failure::NotKept { minted, error }) => {
                 self.end_unless_kept(&asking, &minted).await;
-                Outcome::failed(told(&error))
+                Outcome::failed(error.sentence())
             }
-            Err(Failure::Store(error)) => Outcome::failed(told(&error)),
+            Err(Failure::Store(error)) => Outcome::failed(error.sentence()),
             Err(failure @ Failure::Busy) => Outcome::failed(failure.to_string()),
         }
     }
@@ -421,7 +421,7 @@ impl Store {
         let mut record = match Record::read(disk, &self.layout, name) {
             Ok(Some(record)) => record,
             Ok(None) => return Outcome::Done,
-            Err(error) => return Outcome::failed(told(&error)),
+            Err(error) => return Outcome::failed(error.sentence()),
         };
         let pending = record.pending().cloned();
         if let Some(pending) = pending {
@@ -442,7 +442,7 @@ impl Store {
         };
         match done {
             Ok(()) => Outcome::Done,
-            Err(error) => Outcome::failed(told(&error)),
+            Err(error) => Outcome::failed(error.sentence()),
         }
     }
 
@@ -454,7 +454,7 @@ impl Store {
         let mut record = match Record::read(disk, &self.layout, name) {
             Ok(Some(record)) => record,
             Ok(None) => return Outcome::failed("its record is gone"),
-            Err(error) => return Outcome::failed(told(&error)),
+            Err(error) => return Outcome::failed(error.sentence()),
         };
         let retired: Vec<Generation> = record.retired(now).cloned().collect();
         for one in retired {
@@ -466,7 +466,7 @@ impl Store {
                 .generations
                 .retain(|known| known.number != one.number);
             if let Err(error) = record.write(disk, &self.layout, name) {
-                return Outcome::failed(told(&error));
+                return Outcome::failed(error.sentence());
             }
         }
         Outcome::Done
@@ -487,8 +487,9 @@ impl Store {
             return Ok(());
         }
         let definition = one.minted.as_ref().unwrap_or(&record.definition);
-        let credential: Credential = definition.read().map_err(|error| told(&error))?;
-        let asking = (self.asking(address, credential, record)).map_err(|error| told(&error))?;
+        let credential: Credential = definition.read().map_err(|error| error.sentence())?;
+        let asking =
+            (self.asking(address, credential, record)).map_err(|error| error.sentence())?;
         let doomed = Doomed {
             value: Some(one.value.value()),
             id: one.issuer_id.as_deref(),
@@ -501,7 +502,7 @@ impl Store {
         }
         let (http, value) = (&self.http, one.value.value());
         let means = Means::of(self.disk.as_ref(), &self.layout, &asking.credential);
-        let means = means.map_err(|error| told(&error))?;
+        let means = means.map_err(|error| error.sentence())?;
         let finding = issuer::probe(http, &asking.credential, &means, value, now).await;
         if finding.status.is_live() {
             return Err("its issuer still takes it after it was revoked".to_owned());

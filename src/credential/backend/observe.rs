@@ -231,10 +231,7 @@ impl Reader<'_> {
         let disk = self.disk;
         let name = &entry.address.name;
         let unknown = |error: &crate::error::Error| Seen::Unknown {
-            reason: match &error.suggestion {
-                Some(help) => format!("{}; {help}", error.chain()),
-                None => error.chain(),
-            },
+            reason: error.sentence(),
             code: match error.code {
                 Code::NotPermitted => UnknownCode::NotPermitted,
                 Code::StateCorrupt => UnknownCode::StateCorrupt,

@@ -23,7 +23,6 @@ use super::{
         source::{self, Look, Obtained},
     },
     Store,
-    act::is_stale,
 };
 
 /// All that a step is to write, obtained and judged before anything is written.
@@ -122,7 +121,7 @@ impl Store {
         for one in &credential.deliver {
             delivery::check_value(one, current.value.value())?;
         }
-        let changes = |one: &Delivery| is_stale(disk, one, &record);
+        let changes = |one: &Delivery| delivery::is_stale(disk, one, &record);
         self.can_deliver(&credential, changes).await?;
         let otherwise = before
             .as_ref()

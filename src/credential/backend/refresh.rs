@@ -23,12 +23,7 @@ use crate::{
     resource::{Definition, Disruption, Outcome, Step, StepId, Undo, Verb},
 };
 
-use super::{
-    Store,
-    act::{self, Made},
-    mint::Pending,
-    observe,
-};
+use super::{Store, act::Made, mint::Pending, observe, stored::file};
 
 /// How often a renewal begins anew, where an apply came before it.
 const ANEW: usize = 3;
@@ -149,7 +144,7 @@ impl Store {
         // What stands in the way of that is drift, which an apply mends.
         if let Ok(Some(_lock)) = self.alone_with(name, true).await
             && let Ok(Some(mut record)) = Record::read(self.disk.as_ref(), &self.layout, name)
-            && let Ok(bytes) = act::file(name, &mut record, None)
+            && let Ok(bytes) = file(name, &mut record, None)
             && record.write(self.disk.as_ref(), &self.layout, name).is_ok()
         {
             let _ = self.store(name, &bytes);
@@ -209,7 +204,7 @@ impl Store {
             }
             // Its record comes before its value, and a renewal would take up what that tells.
             if let Err(error) = self.directories(name) {
-                return Err(Outcome::failed(act::told(&error)));
+                return Err(Outcome::failed(error.sentence()));
             }
         }
         match self.alone_with(name, false).await {
@@ -217,7 +212,7 @@ impl Store {
             Ok(None) => Err(Outcome::Held {
                 reason: Failure::Busy.to_string(),
             }),
-            Err(error) => Err(Outcome::failed(act::told(&error))),
+            Err(error) => Err(Outcome::failed(error.sentence())),
         }
     }
 

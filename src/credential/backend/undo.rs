@@ -1,7 +1,7 @@
 //! Putting back what a step did, byte for byte.
 
 use crate::{
-    error::{Code, Error, Result},
+    error::{Error, Result},
     id::ResourceName,
     resource::{Outcome, Step},
 };
@@ -15,8 +15,10 @@ use super::{
         seal::FILE_LIMIT,
     },
     Store,
-    act::{Asked, Made, alone, file, told},
+    act::Made,
     prepare::Prepared,
+    stored::file,
+    units::Asked,
 };
 
 /// What is said of a step that failed and is not undone.
@@ -91,7 +93,7 @@ impl Store {
             Ok(doubts) => (doubts, Vec::new()),
             Err(worse) => (Vec::new(), vec![worse.chain()]),
         };
-        let mut message = told(error);
+        let mut message = error.sentence();
         for doubt in doubts {
             message = format!("{message}; {doubt}");
         }
@@ -120,7 +122,7 @@ impl Store {
         }
         match self.restore(&step.address.name, &memento, None).await {
             Ok(_) => Outcome::Done,
-            Err(error) => Outcome::failed(told(&error)),
+            Err(error) => Outcome::failed(error.sentence()),
         }
     }
 
@@ -145,7 +147,7 @@ impl Store {
         }
         match self.restore(&step.address.name, memento, None).await {
             Ok(_) => Outcome::Done,
-            Err(error) => Outcome::failed(told(&error)),
+            Err(error) => Outcome::failed(error.sentence()),
         }
     }
 
@@ -166,7 +168,7 @@ impl Store {
         // What stands in the way of one place keeps no other from being put back, nor the record.
         let mut failed = None;
         for (one, before) in &memento.places {
-            let put = match alone(&one.to).await {
+            let put = match delivery::alone(&one.to).await {
                 Ok(_alone) => delivery::put_back(disk, &one.to, before),
                 Err(error) => Err(error),
             };
@@ -206,40 +208,6 @@ impl Store {
                 again.error().map_or(Ok(Vec::new()), Err)
             }
             Some(asked) => self.reload_again(asked).await,
-        }
-    }
-
-    /// Has those read what was put back whom a step that failed had asked to reload.
-    async fn reload_again(&self, asked: &Asked) -> Result<Vec<String>> {
-        let refused = asked.refused.iter().map(|(unit, _)| unit);
-        let units: Vec<String> = asked.reloaded.iter().chain(refused).cloned().collect();
-        if units.is_empty() {
-            return Ok(Vec::new());
-        }
-        let again = self.reload(units.clone()).await?;
-        // One that ends of it may do so only now.
-        let up = self.active(&units).await?;
-        let (mut doubts, mut wrong) = (Vec::new(), Vec::new());
-        for unit in units {
-            let is_refused = again.refused.iter().any(|(one, _)| *one == unit);
-            if !up.contains(&unit) {
-                wrong.push(format!(
-                    "{unit} ran, and does not since it was asked to reload"
-                ));
-            } else if is_refused && asked.reloaded.contains(&unit) {
-                wrong.push(format!(
-                    "{unit} has read the new value, and cannot be reloaded again"
-                ));
-            } else if is_refused {
-                doubts.push(format!(
-                    "what was delivered is put back; {unit} runs as before and was asked to reload once more, which failed too, so it cannot be told which of the two values it holds: `systemctl restart {unit}` gives it the one that is there"
-                ));
-            }
-        }
-        if wrong.is_empty() {
-            Ok(doubts)
-        } else {
-            Err(Error::new(Code::UndoFailed, wrong.join("; ")))
         }
     }
 }
