@@ -418,8 +418,9 @@ impl Order<'_> {
             serial: situation.memory.state.serial,
             ..Report::default()
         };
-        show_report(context, plan, &report, 0)?;
-        Ok(Err(nothing_to_do(plan)))
+        let done = nothing_to_do(plan);
+        show_report(context, plan, &report, done, 0)?;
+        Ok(Err(done))
     }
 
     async fn execute(
@@ -486,7 +487,7 @@ impl Order<'_> {
             Posted::default()
         };
         if did || context.json() {
-            show_report(context, plan, &report, run.since)?;
+            show_report(context, plan, &report, done, run.since)?;
         } else if report.is_mending && done != Done::Fine {
             // Nothing but holds, which nobody has seen.
             show_before(context, plan)?;
@@ -531,14 +532,24 @@ fn nothing_to_do(plan: &Plan) -> Done {
     held(plan).map_or(Done::Fine, Done::As)
 }
 
-fn show_report(context: &Context, plan: &Plan, report: &Report, since: u64) -> Result<()> {
+/// Shows how an apply ended; to a program as an error where the exit status, which `done` says, is one's.
+fn show_report(
+    context: &Context,
+    plan: &Plan,
+    report: &Report,
+    done: Done,
+    since: u64,
+) -> Result<()> {
     let elapsed = context.elapsed_ms();
     if !context.json() {
         let took = elapsed.saturating_sub(since);
         let text = view::apply::render(report, took, &context.console.stdout);
         return context.text(&text).map(drop);
     }
-    let ended = view::apply::failure(report);
+    let ended = view::apply::failure(report).or_else(|| match done {
+        Done::As(code) => Some(view::apply::held(plan, report, code)),
+        Done::Fine | Done::Changes | Done::Status(_) => None,
+    });
     context
         .console
         .print(|out| view::json::applied(plan, report, ended.as_ref(), elapsed, out))

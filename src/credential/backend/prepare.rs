@@ -38,7 +38,12 @@ pub(super) enum Stop {
     /// It failed.
     Failed(Error),
     /// It can be told later.
-    Held(String),
+    Held {
+        /// What is in the way.
+        reason: String,
+        /// When it may be tried again, where that is known.
+        until: Option<Timestamp>,
+    },
 }
 
 impl From<Error> for Stop {
@@ -304,15 +309,19 @@ fn judge(finding: &Finding, credential: &Credential) -> Result<(), Stop> {
         Status::Expired => refused(Code::TokenExpired, "the token has expired", anew),
         Status::Revoked => refused(Code::TokenRevoked, "the token was revoked", anew),
         Status::Rejected => refused(Code::TokenRejected, "its issuer refuses the token", anew),
-        Status::Throttled => Err(Stop::Held(match finding.retry_at {
-            Some(at) => format!(
-                "its issuer asks to be left alone until {}",
-                facts::to_second(at)
-            ),
-            None => "its issuer asks to be left alone for now".to_owned(),
-        })),
-        Status::Error => Err(Stop::Held(format!(
-            "whether the token is live cannot be told now{why}"
-        ))),
+        Status::Throttled => Err(Stop::Held {
+            reason: match finding.retry_at {
+                Some(at) => format!(
+                    "its issuer asks to be left alone until {}",
+                    facts::to_second(at)
+                ),
+                None => "its issuer asks to be left alone for now".to_owned(),
+            },
+            until: finding.retry_at,
+        }),
+        Status::Error => Err(Stop::Held {
+            reason: format!("whether the token is live cannot be told now{why}"),
+            until: None,
+        }),
     }
 }

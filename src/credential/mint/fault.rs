@@ -74,6 +74,18 @@ impl MintFault {
         }
     }
 
+    /// The instant from which the issuer may be asked again, UTC, where one is known.
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Throttled { until } | Self::BreakerOpen { until } => Some(*until),
+            Self::Refused { .. }
+            | Self::Unreachable(_)
+            | Self::Unsendable(_)
+            | Self::Unknown(_)
+            | Self::Unusable { .. } => None,
+        }
+    }
+
     /// What a request that got no answer means.
     pub(super) fn unanswered(fault: http::Fault) -> Self {
         if fault.is_before_sending() {
