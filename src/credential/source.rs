@@ -83,6 +83,17 @@ pub fn look(disk: &dyn Disk, credential: &Credential) -> Look {
     }
 }
 
+/// Whether there is something all the same where a look found no value, for which `error` is the reason:
+/// a file, or a text that is none.
+pub fn holds_something(disk: &dyn Disk, credential: &Credential, error: &Error) -> bool {
+    match &credential.source {
+        Source::File(path) => !matches!(disk.stat(path), Ok(None)),
+        Source::Env(_) | Source::Systemd(_) | Source::Command { .. } | Source::Minted => {
+            error.code == Code::TokenInvalid
+        }
+    }
+}
+
 /// Who else could have written a program, if someone could: it is run with the rights of who applies.
 pub(super) fn foreign_program(disk: &dyn Disk, program: &Path) -> Option<String> {
     let resolved = disk.resolve(program).ok()??;

@@ -20,6 +20,7 @@ mod listener;
 mod literal;
 mod observe;
 mod out;
+mod outlook;
 mod output;
 mod pins;
 mod providers;
