@@ -17,7 +17,7 @@ use crate::{
         record::Record,
         value::{self, LONGEST},
     },
-    effect::{environment, http::Http},
+    effect::{environment, http::Http, terminal, unseen},
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
@@ -224,10 +224,14 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
     let disk = context.disk.as_ref();
     let record = Record::read(disk, &layout, name)?;
     let value = if value_stdin {
-        let bytes = environment::standard_input(LONGEST as u64 + 2)?;
+        let Some(bytes) = candidate(context, name).await? else {
+            return Ok(Done::Status(INTERRUPTED));
+        };
         value::from_bytes(bytes).map_err(|why| {
-            Error::new(Code::TokenInvalid, format!("standard input: {why}")).suggest(format!(
-                "`lorectl credential validate {name} --value-stdin < FILE`"
+            let message = format!("what was given for credential.{name} is no token: {why}");
+            Error::new(Code::TokenInvalid, message).suggest(format!(
+                "{}: `lorectl credential validate {name} --value-stdin < FILE`",
+                why.help()
             ))
         })?
     } else {
@@ -308,6 +312,25 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         Status::Throttled => Done::As(Code::IssuerThrottled),
         Status::Error => Done::As(Code::IssuerUnavailable),
     })
+}
+
+/// As a shell ends that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// The value to be tried: all of standard input, or a line that nobody sees, where a person types it.
+/// `None` where that person would rather not.
+async fn candidate(context: &Context, name: &ResourceName) -> Result<Option<Vec<u8>>> {
+    let most = LONGEST + 2;
+    if !terminal::stdin_is_terminal() {
+        return environment::standard_input(most as u64).map(Some);
+    }
+    let console = &context.console;
+    console.complain(&format!(
+        "The value to try for credential.{name} (it is not shown; Enter ends it): "
+    ));
+    let typed = unseen::read_line(most).await;
+    console.complain("\n");
+    Ok(typed?.map(|mut line| std::mem::take(&mut *line)))
 }
 
 /// What is to be said of a value: what its issuer says, but that it is dead when its end has passed,

@@ -30,6 +30,21 @@ pub enum Malformed {
     Space,
 }
 
+impl Malformed {
+    /// What to do about it, wherever the value came from.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Empty => "give the token itself",
+            Self::Long => "give the token alone, and not the file that holds it among other things",
+            Self::NotText => "give the token as its issuer shows it, not compressed or encrypted",
+            Self::Control => {
+                "give the token alone, in one line; of PEM, all from its `-----BEGIN` on"
+            }
+            Self::Space => "give the token alone, without the quotes or spaces around it",
+        }
+    }
+}
+
 /// A value from bytes that hold it and nothing else, but for one line feed at their end.
 ///
 /// A PEM text (RFC 7468) may have lines, and keeps its last line feed.

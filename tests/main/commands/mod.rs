@@ -38,6 +38,7 @@ mod tidings;
 mod traces;
 mod tree;
 mod uses;
+mod unseen;
 mod verbs;
 mod world;
 
