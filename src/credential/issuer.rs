@@ -147,15 +147,18 @@ pub async fn probe(
     value: &SecretString,
     now: Timestamp,
 ) -> Finding {
-    let watch = Stopwatch::start();
+    let (watch, host) = (Stopwatch::start(), host(credential));
     let finding = ask(http, credential, means, value, now).await;
-    tracing::info!(
-        credential = %credential.name,
-        host = host(credential),
-        verdict = %finding.status,
-        ms = watch.elapsed_ms(),
-        "asked what it is worth"
-    );
+    let (credential, verdict, ms) = (&credential.name, finding.status, watch.elapsed_ms());
+    match (host, verdict) {
+        (Some(host), _) => {
+            tracing::info!(%credential, host, %verdict, ms, "asked what it is worth");
+        }
+        (None, Status::NotImplemented) => {
+            tracing::debug!(%credential, "there is nobody to ask what it is worth");
+        }
+        (None, _) => tracing::info!(%credential, %verdict, "read what it is worth"),
+    }
     finding
 }
 
@@ -237,8 +240,10 @@ impl Controls {
                 self.0.borrow_mut().insert(key, !refuses);
                 !refuses
             }
+        let credential = &credential.name;
             Err(_) => false,
         }
+                tracing::debug!(%credential, refuses, "tried its issuer with a token that nobody has");
     }
 }
 

@@ -197,6 +197,7 @@ impl Store {
 
     fn wire<'a>(&'a self, asking: &'a Asking) -> Wire<'a> {
         Wire {
+            credential: asking.credential.name.as_str(),
             http: &self.http,
             roots: asking.roots.as_deref(),
         }

@@ -513,7 +513,7 @@ fn no_canary_is_written_but_where_it_belongs() {
         "locked",
         "written",
         "read a secret's file",
-        "not asked again yet",
+        "and not again yet",
     ] {
         assert!(farm.traced.contains(told), "nothing is traced of {told:?}");
     }
