@@ -151,7 +151,8 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
     Ok(done)
 }
 
-/// Removes what the deliveries of credentials have replaced that are no more.
+/// Removes what the deliveries of credentials have replaced that are no more, and when none is left, what
+/// only they need.
 fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
     let disk = context.disk.as_ref();
     let root = layout.root();
@@ -164,8 +165,12 @@ fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
     let memory = memory(context, layout)?;
     let credentials = memory.state.resources.keys();
     let credentials = credentials.filter(|address| address.kind == Kind::Credential);
-    let kept = credentials.map(|address| address.name.clone()).collect();
-    credential::purge_replaced(disk, layout, &kept)
+    let kept: BTreeSet<ResourceName> = credentials.map(|address| address.name.clone()).collect();
+    credential::purge_replaced(disk, layout, &kept)?;
+    if kept.is_empty() && memory.open_journals.is_empty() {
+        credential::purge_empty_store(disk, layout)?;
+    }
+    Ok(())
 }
 
 /// Reads a plan file as an approval.
