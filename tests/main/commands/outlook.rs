@@ -108,6 +108,11 @@ fn a_source_that_is_not_taken_any_more_is_warned_of() {
         ran.says("credential.app outlook: nothing is taken")
             .says(why);
     }
+    // Nobody is asked, which its first line says also where nothing is to be done.
+    let offline = lore(&world, "plan --offline").exits(0);
+    offline
+        .says("observed offline 04:05 UTC")
+        .says("No changes");
     // One that is gone changes nothing, nor does a variable that is not set.
     fs::remove_file(out(&world, "source")).unwrap();
     let ran = world.run("plan --detailed-exitcode").exits(0);
