@@ -368,8 +368,7 @@ impl Order<'_> {
     ) -> Result<std::result::Result<Approval, Done>> {
         let (_, situation, plan) = self.plan(wish, &Approved::Beforehand).await?;
         let is_needed = plan.has_changes() || !situation.memory.open_journals.is_empty();
-        let unapproved = Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
-            .suggest("say `-y`, or give a plan file made with `lorectl plan --out FILE`");
+        let unapproved = self.unapproved();
         if self.context.json() {
             let answer = self.answer(&situation, &plan, is_needed.then_some(unapproved));
             if !is_needed {
@@ -387,13 +386,36 @@ impl Order<'_> {
             return Err(unapproved);
         }
         if !self.context.console.ask(question)? {
-            return Err(Error::new(Code::NotApproved, "nothing was applied"));
+            let message = format!("{}: the answer was not `yes`", self.undone());
+            return Err(Error::new(Code::NotApproved, message));
         }
         let mut bytes = Vec::new();
         document::write(&plan, &mut bytes).map_err(|error| {
             Error::new(Code::Internal, "a plan cannot be written").because(error)
         })?;
         Ok(Ok(approval::read(&bytes)?))
+    }
+
+    /// What was not done, when it is not approved.
+    fn undone(&self) -> String {
+        match (&self.asked, self.options.destroy) {
+            (Some(name), _) => format!("credential.{name} was not rotated"),
+            (None, Some(_)) => "nothing was destroyed".to_owned(),
+            (None, None) => "nothing was applied".to_owned(),
+        }
+    }
+
+    /// That nobody said yes, and how one does to this command.
+    fn unapproved(&self) -> Error {
+        let help = match (&self.asked, self.options.destroy) {
+            (Some(name), _) => format!("say `lorectl credential rotate {name} -y`"),
+            (None, Some(_)) => format!("say `lorectl {} -y`", self.command),
+            (None, None) => {
+                "say `-y`, or give a plan file made with `lorectl plan --out FILE`".to_owned()
+            }
+        };
+        let message = format!("{}: nobody approved it", self.undone());
+        Error::new(Code::NotApproved, message).suggest(help)
     }
 
     /// Tells others what is news of credentials, where nothing is to be done.

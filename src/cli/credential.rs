@@ -375,9 +375,12 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
     let credential: Credential = applied.definition.read()?;
     if !credential.renews() {
         let told = credential.source.told();
-        let message = format!("{address}: {told} gives no new value when it is asked");
-        return Err(Error::new(Code::Usage, message)
-            .suggest(format!("put a new token into {told}, then `lorectl apply`")));
+        let message = format!(
+            "{address} cannot be rotated from here: {told} gives no new value when it is asked"
+        );
+        return Err(Error::new(Code::Held, message).suggest(format!(
+            "have its issuer make another token, put that into {told}, then `lorectl apply`"
+        )));
     }
     let order = Order {
         context,

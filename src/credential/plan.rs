@@ -567,7 +567,13 @@ fn notes(
             (Some(provider), Some(url)) => {
                 format!("{provider} is asked at {url} before it is stored")
             }
-            (Some(provider), None) => format!("{provider} is asked before it is stored"),
+            (Some(_), None) if issuer::reads_certificates(after) => {
+                "its own dates tell whether it is live, before it is stored: nobody is asked"
+                    .to_owned()
+            }
+            (Some(provider), None) => {
+                format!("nobody is asked whether it is live: `{provider}` is nobody")
+            }
             (None, _) => "nobody is asked whether it is live: it has no `provider`".to_owned(),
         });
     }

@@ -101,6 +101,27 @@ fn check(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
+/// Whether everyone may see a value: PEM certificates and nothing that has a name of its own in PEM besides
+/// (RFC 7468, and OpenSSL's older names).
+pub fn is_public(value: &SecretString) -> bool {
+    const PUBLIC: [&str; 4] = [
+        "CERTIFICATE",
+        "X509 CERTIFICATE",
+        "TRUSTED CERTIFICATE",
+        "X509 CRL",
+    ];
+    let mut blocks = value
+        .expose_secret()
+        .split("-----BEGIN ")
+        .skip(1)
+        .peekable();
+    blocks.peek().is_some()
+        && blocks.all(|block| {
+            let label = block.split_once("-----").map(|(label, _)| label);
+            label.is_some_and(|label| PUBLIC.contains(&label))
+        })
+}
+
 /// Whether a text is what systemd-creds makes of a value: lines of base64, of which no value has several.
 pub fn is_encrypted(text: &str) -> bool {
     let digits = |line: &str| {
@@ -179,6 +200,24 @@ mod tests {
             let found = from_bytes(bytes.to_vec());
             let found = found.as_ref().map(ExposeSecret::expose_secret);
             assert_eq!(found.map_err(|error| *error), expected);
+        }
+    }
+
+    #[test]
+    fn certificates_alone_are_public() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nYQ==\n-----END {label}-----\n");
+        let certificate = block("CERTIFICATE");
+        for (text, expected) in [
+            (certificate.clone(), true),
+            (certificate.repeat(2), true),
+            (block("TRUSTED CERTIFICATE"), true),
+            (format!("{certificate}{}", block("PRIVATE KEY")), false),
+            (format!("{}{certificate}", block("RSA PRIVATE KEY")), false),
+            (block("EC PRIVATE KEY"), false),
+            ("glpat-x".to_owned(), false),
+            ("-----BEGIN CERTIFICATE".to_owned(), false),
+        ] {
+            assert_eq!(is_public(&text.clone().into()), expected, "{text}");
         }
     }
 

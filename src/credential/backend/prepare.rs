@@ -120,7 +120,10 @@ impl Store {
         // What it is kept as is its own to say from now on.
         record.stays_sealed = false;
         let Some(current) = record.current() else {
-            return Err(Error::new(Code::CredentialMissing, "there is no value").into());
+            let told = credential.source.told();
+            return Err(Error::new(Code::CredentialMissing, "there is no value")
+                .suggest(format!("put one into {told}, then `lorectl apply`"))
+                .into());
         };
         for one in &credential.deliver {
             delivery::check_value(one, current.value.value())?;
@@ -188,7 +191,8 @@ impl Store {
                     return Ok(None);
                 }
                 let message = "its issuer made no value";
-                Err(Stop::Failed(Error::new(Code::CredentialMissing, message)))
+                let error = Error::new(Code::CredentialMissing, message);
+                Err(Stop::Failed(error.suggest("`lorectl apply` asks it again")))
             }
             Look::Unasked => {
                 let facts = Facts::of(credential, record, noted, None, now);

@@ -30,7 +30,7 @@ pub enum MintFault {
     #[error("nothing was sent: {0}")]
     Unsendable(&'static str),
     /// The request left, and no answer came that tells what became of it: it may have been carried out.
-    #[error("the issuer may have done it, but its answer is lost: {0}")]
+    #[error("the issuer may have done it: {0}")]
     Unknown(String),
     /// There is a new token, and what is said of it cannot be believed. Where the old one died with the
     /// request, this is the only one there is; elsewhere it is to be revoked.
@@ -91,7 +91,7 @@ impl MintFault {
         if fault.is_before_sending() {
             Self::Unreachable(fault)
         } else {
-            Self::Unknown(fault.to_string())
+            Self::Unknown(format!("its answer is lost: {fault}"))
         }
     }
 
@@ -103,7 +103,9 @@ impl MintFault {
         }
         let why = match status {
             // Whoever ends a request for its slowness may have passed it on before.
-            408 | 499 => return Self::Unknown(format!("HTTP {status}")),
+            408 | 499 => {
+                return Self::Unknown(format!("it answered HTTP {status}, which does not tell"));
+            }
             401 => "it does not know what the request is signed with, or no longer",
             403 => "what the request is signed with may not do this",
             404 => "there is nothing at that URL, or it may not be seen",
@@ -111,7 +113,7 @@ impl MintFault {
             400..=499 => "it does not take the request",
             // The target moved before anything was done; with another redirect it may have been.
             301 | 307 | 308 => "it redirects, which is not followed: set the URL it redirects to",
-            _ => return Self::Unknown(format!("HTTP {status}")),
+            _ => return Self::Unknown(format!("it answered HTTP {status}, which does not tell")),
         };
         Self::Refused { status, why }
     }

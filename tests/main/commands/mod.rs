@@ -27,6 +27,7 @@ mod providers;
 mod readme;
 mod reconcile;
 mod refresh;
+mod remedies;
 mod repeat;
 mod runs;
 mod sealed;
@@ -37,8 +38,8 @@ mod tending;
 mod tidings;
 mod traces;
 mod tree;
-mod uses;
 mod unseen;
+mod uses;
 mod verbs;
 mod world;
 

@@ -320,7 +320,7 @@ async fn an_issuer_that_hangs_may_have_done_it() {
     assert_eq!(fault.carried_out(), CarriedOut::Maybe, "{fault}");
     assert_eq!(
         fault.to_string(),
-        "the issuer may have done it, but its answer is lost: no answer in time"
+        "the issuer may have done it: its answer is lost: no answer in time"
     );
 }
 
