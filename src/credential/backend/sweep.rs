@@ -137,7 +137,10 @@ pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     for dir in [&secrets, &breakers] {
         for (file, kind) in listed(dir)? {
             let path = dir.join(&file);
-            if kind == EntryKind::File && file.ends_with(".lock") {
+            let is_lock = path
+                .extension()
+                .is_some_and(|extension| extension == "lock");
+            if kind == EntryKind::File && is_lock {
                 match Lock::try_take_existing(&path) {
                     Ok(Some(lock)) => held.push(lock),
                     Ok(None) | Err(_) => return Ok(()),

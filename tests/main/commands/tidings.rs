@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
