@@ -25,6 +25,7 @@ use crate::{
     plan::Options,
     resource::Applied,
     view::{
+        self,
         credential::{List, Row, Validated},
         state::State,
         status::Row as StatusRow,
@@ -283,7 +284,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
     let generation = current.filter(|one| one.value.is(value.expose_secret().as_bytes()));
     let expiry = facts::expiry(&credential, generation, Some(&finding));
     let (status, detail) = judged(&credential, &finding, expiry, now);
-    context.show(&Validated {
+    let page = Validated {
         name: name.to_string(),
         value: if value_stdin { "candidate" } else { "stored" }.to_owned(),
         provider: credential.provider.clone(),
@@ -302,16 +303,52 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         account: finding.account.clone(),
         retry_at: finding.retry_at,
         probed_at: finding.probed_at,
-    })?;
-    Ok(match status {
-        Status::Live | Status::NotImplemented => Done::Fine,
-        Status::LiveUnderScoped => Done::As(Code::TokenUnderScoped),
-        Status::Expired => Done::As(Code::TokenExpired),
-        Status::Revoked => Done::As(Code::TokenRevoked),
-        Status::Rejected => Done::As(Code::TokenRejected),
-        Status::Throttled => Done::As(Code::IssuerThrottled),
-        Status::Error => Done::As(Code::IssuerUnavailable),
-    })
+    };
+    let error = verdict(&credential, status, &page);
+    match &error {
+        Some(error) if context.json() => context
+            .console
+            .print(|out| view::json::failure_with(out, error, Some(&page), context.elapsed_ms()))?,
+        Some(_) | None => drop(context.show(&page)?),
+    }
+    Ok(error.map_or(Done::Fine, |error| Done::As(error.code)))
+}
+
+/// What a value ends the command with that does not serve, as an error.
+fn verdict(credential: &Credential, status: Status, page: &Validated) -> Option<Error> {
+    let another = if credential.renews() {
+        "`lorectl apply` obtains another".to_owned()
+    } else {
+        let source = credential.source.told();
+        format!("have its issuer make another, put that into {source}, then `lorectl apply`")
+    };
+    let (code, help) = match status {
+        Status::Live | Status::NotImplemented => return None,
+        Status::LiveUnderScoped => (Code::TokenUnderScoped, GIVE_SCOPES.to_owned()),
+        Status::Expired => (Code::TokenExpired, another),
+        Status::Revoked => (Code::TokenRevoked, another),
+        Status::Rejected => (Code::TokenRejected, another),
+        Status::Throttled => (
+            Code::IssuerThrottled,
+            page.retry_at.map_or_else(
+                || "ask again later".to_owned(),
+                |at| format!("ask again from {}", facts::to_second(at)),
+            ),
+        ),
+        Status::Error => (
+            Code::IssuerUnavailable,
+            "look at `base_url`, and ask again".to_owned(),
+        ),
+    };
+    let why = page.detail.iter().map(|why| format!(": {why}"));
+    let message = format!(
+        "the {} value of credential.{}: {}{}",
+        page.value,
+        page.name,
+        status.told(),
+        why.collect::<String>()
+    );
+    Some(Error::new(code, message).suggest(help))
 }
 
 /// As a shell ends that was interrupted.

@@ -105,6 +105,10 @@ fn holds_that_left_nothing_to_do_are_the_error_that_the_status_is() {
             serde_json::json!(["lorectl apply"])
         );
     }
+    let told = envelope(&lore("credential validate gl --json", at).exits(77));
+    assert_eq!(told["ok"], false, "{told:#}");
+    assert_eq!(told["error"]["code"], "TOKEN_REVOKED");
+    assert_eq!(told["data"]["status"], "revoked");
     let spec = std::fs::read_to_string(world.spec_dir().join("lore.toml")).unwrap();
     world.file("lore.toml", spec + &service("a", ""));
     let value = envelope(&lore("apply -y --json", at).exits(0));
