@@ -27,6 +27,12 @@ impl Project<'_> {
                 Some(Seen::Foreign { .. } | Seen::Unknown { .. }) => false,
                 None => true,
             };
+            // A thousand definitions are not read for the few of which there is something to look at.
+            let json = desired.definition.as_json();
+            let may_matter = ["\"reload\":", "\"command\":"];
+            if !is_changed && !may_matter.iter().any(|key| json.contains(key)) {
+                continue;
+            }
             subjects.push(Subject {
                 address: address.clone(),
                 credential: desired.definition.read()?,
