@@ -530,6 +530,9 @@ fn refusal(asking: &Asking, fault: &MintFault) -> Outcome {
         MintFault::Unknown(_)
         | MintFault::Refused { .. }
         | MintFault::Unsendable(_)
-        | MintFault::Unusable { .. } => Outcome::failed(fault.to_string()),
+        | MintFault::Unusable { .. } => Outcome::failed(match fault.help() {
+            Some(help) => format!("{fault}; {help}"),
+            None => fault.to_string(),
+        }),
     }
 }

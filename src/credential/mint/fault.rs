@@ -86,6 +86,31 @@ impl MintFault {
         }
     }
 
+    /// What a person can do about it; `None` where it passes, or the fault says so itself.
+    pub const fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { status, .. } => match *status {
+                401 => Some(
+                    "look at what the request is signed with, and put a good one where that comes from",
+                ),
+                403 | 405 => {
+                    Some("have its issuer allow that, or use another token to sign the request")
+                }
+                404 => Some("look at the URLs and ids in its `source`"),
+                400..=499 => {
+                    Some("look at its `source`: the ids, scopes and lifetimes that are asked for")
+                }
+                _ => None,
+            },
+            Self::Throttled { .. }
+            | Self::Unreachable(_)
+            | Self::Unsendable(_)
+            | Self::Unknown(_)
+            | Self::Unusable { .. }
+            | Self::BreakerOpen { .. } => None,
+        }
+    }
+
     /// What a request that got no answer means.
     pub(super) fn unanswered(fault: http::Fault) -> Self {
         if fault.is_before_sending() {

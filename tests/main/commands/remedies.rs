@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{
     credentials::{mode, out, world},
+    listener::{Answer, Listener},
     world::{Ran, World},
 };
 
@@ -96,6 +97,47 @@ fn what_nobody_approved_says_how_to_approve_it() {
     ] {
         let ran = lore(words).exits(3).complains(code);
         assert!(!ran.stderr.contains("plan file"), "{}", ran.stderr);
+        ran.says(what).says(help);
+    }
+}
+
+#[test]
+fn an_issuer_that_refuses_a_request_is_told_with_what_to_look_at() {
+    let server = Listener::start([Answer::status(404)]);
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"CLIENT\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{}\", client_id = \"acme\", secret = \"client\" }} }}\n",
+        server.url("/token")
+    ));
+    for (status, at, what, help) in [
+        (
+            404,
+            "2026-02-03T04:05:06Z",
+            "there is nothing at that URL",
+            "look at the URLs and ids",
+        ),
+        (
+            401,
+            "2026-02-04T04:05:06Z",
+            "(HTTP 401)",
+            "look at what the request is signed with",
+        ),
+        (
+            403,
+            "2026-02-05T04:05:06Z",
+            "may not do this",
+            "have its issuer allow that",
+        ),
+        (
+            500,
+            "2026-02-06T04:05:06Z",
+            "it answered HTTP 500, which does not tell",
+            "",
+        ),
+    ] {
+        server.answer([Answer::status(status)]);
+        let call = world.command(["apply", "-y"]).env("LORECTL_NOW", at);
+        let ran = call.env("CLIENT", "the-secret-of-a-client").run();
+        assert_eq!(ran.status, 1, "{status}: {}", ran.stdout);
         ran.says(what).says(help);
     }
 }
