@@ -20,6 +20,7 @@ pub mod issuer;
 pub mod key;
 pub mod mint;
 pub mod notify;
+pub mod outlook;
 pub mod plan;
 pub mod provider;
 pub mod record;

@@ -135,7 +135,7 @@ codes! {
         "Something on the host has the name that a resource needs, and does not carry this project's mark. lorectl never overwrites what it did not make. Rename one of the two, or remove the other by hand.";
     /// A hold that only a person lifts.
     Held = "HELD", Refused,
-        "Everything that is to be done is held, and a person must act first. Each hold names its reason and what lifts it.";
+        "Everything that is to be done is held, and a person must act first. Each hold names its reason and what lifts it.\n\n`credential rotate` ends so for a credential whose source gives no new value when it is asked: a person puts one there.";
     /// A hold that time lifts.
     HeldForNow = "HELD_FOR_NOW", Later,
         "Everything that is to be done is held for now, and time lifts it. Each hold names the instant.";
@@ -321,6 +321,16 @@ impl Error {
 
     /// The same with what helps after it.
     pub fn sentence(&self) -> String {
+        match &self.suggestion {
+            Some(help) => format!("{}; {help}", self.chain()),
+            None => self.chain(),
+        }
+    }
+}
+
+impl Error {
+    /// The same with what helps, on one line.
+    pub fn helpful(&self) -> String {
         match &self.suggestion {
             Some(help) => format!("{}; {help}", self.chain()),
             None => self.chain(),

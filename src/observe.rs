@@ -325,7 +325,11 @@ async fn look(wish: &Wish, memory: &Memory, readers: &Readers<'_>) -> Result<Obs
             match &observed {
                 Ok(found) => {
                     let (found, strays) = (found.resources.len(), found.strays.len());
-                    tracing::info!(%backend, asked, found, strays, ms, "observed");
+                    if asked == 0 && strays == 0 {
+                        tracing::debug!(%backend, ms, "nothing of this project is there");
+                    } else {
+                        tracing::info!(%backend, asked, found, strays, ms, "observed");
+                    }
                 }
                 Err(error) => {
                     tracing::info!(%backend, asked, code = %error.code, ms, "could not observe");

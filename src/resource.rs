@@ -1032,6 +1032,9 @@ pub enum Outcome {
     Held {
         /// What.
         reason: String,
+        /// The instant that lifts it, UTC, where one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// It cannot be told whether it was done; it must not be sent again.
     Unknown {
@@ -1041,6 +1044,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Held back until something ends of which nobody knows when.
+    pub fn held(reason: impl Into<String>) -> Self {
+        Self::Held {
+            reason: reason.into(),
+            until: None,
+        }
+    }
+
     /// A failure after which all is as before, or the images tell what is not.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    id::{Address, BackendId},
+    id::{Address, BackendId, Timestamp},
     resource::{Action, Outcome, StepId, Verb},
 };
 
@@ -95,7 +95,7 @@ pub struct Report {
     /// What was not begun, because of an interruption.
     pub not_begun: Vec<Address>,
     /// What was held back while applying (a run in flight).
-    pub held: Vec<Failure>,
+    pub held: Vec<Holding>,
     /// What drifted since the plan file was made, is not in it, and was left as it is.
     pub left: Vec<Address>,
     /// What drifted and `reconcile` does not put back, with the reason.
@@ -110,6 +110,18 @@ pub struct Report {
     pub backed_up: Vec<String>,
 }
 
+/// Something that was not done to one resource for now.
+#[derive(Debug, Clone, Serialize)]
+pub struct Holding {
+    /// Which resource.
+    pub address: Address,
+    /// What is in the way.
+    pub message: String,
+    /// The instant that lifts it, UTC, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
 /// Something that went wrong with one resource.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {
@@ -117,4 +129,14 @@ pub struct Failure {
     pub address: Address,
     /// What happened.
     pub message: String,
+}
+
+impl Failure {
+    /// What was held, told as what went wrong.
+    pub fn of(held: &Holding) -> Self {
+        Self {
+            address: held.address.clone(),
+            message: held.message.clone(),
+        }
+    }
 }

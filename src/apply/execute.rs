@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use crate::{
     error::Result,
-    id::{Address, BackendId},
+    id::{Address, BackendId, Timestamp},
     resource::{
         Act, Applied, Found, Image, Observed, Outcome, Part, Plan, Scope, ScopeEntry, Seen, Step,
         StepId, Undo,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    events::{Event, Failure, Report},
+    events::{Event, Failure, Holding, Report},
     record::{Intent, Intents, Outcomes, Record},
     settle, undo,
 };
@@ -79,7 +79,7 @@ pub(super) enum Standing {
     Waiting,
     Done,
     Failed(String),
-    Held(String),
+    Held(String, Option<Timestamp>),
     Unknown(String),
     Undone,
     NotUndone(String),
@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
     pub(super) fn failed_groups(&self) -> BTreeSet<u32> {
         let failed = |step: &&Step| match self.standing.get(&step.id) {
             Some(Standing::Failed(_) | Standing::Unknown(_) | Standing::NotUndone(_)) => true,
-            Some(Standing::Waiting | Standing::Done | Standing::Held(_) | Standing::Undone)
+            Some(Standing::Waiting | Standing::Done | Standing::Held(..) | Standing::Undone)
             | None => false,
         };
         self.plan
@@ -401,7 +401,7 @@ impl<'a> Run<'a> {
                     }
                     Standing::Failed(message)
                 }
-                (Outcome::Held { reason }, _) => Standing::Held(reason),
+                (Outcome::Held { reason, until }, _) => Standing::Held(reason, until),
                 (Outcome::Unknown { reason }, _) => Standing::Unknown(reason),
             };
             self.standing.insert(id, standing);
@@ -560,7 +560,11 @@ impl<'a> Run<'a> {
                 begun |= self.before.contains_key(&step.id);
                 match self.standing.get(&step.id) {
                     Some(Standing::Failed(why)) => self.report.failed.push(failure(why)),
-                    Some(Standing::Held(why)) => self.report.held.push(failure(why)),
+                    Some(Standing::Held(why, until)) => self.report.held.push(Holding {
+                        address: address.clone(),
+                        message: why.clone(),
+                        until: *until,
+                    }),
                     Some(Standing::NotUndone(why)) => self.report.not_undone.push(failure(why)),
                     Some(Standing::Unknown(why)) => {
                         in_doubt.insert(address.clone());

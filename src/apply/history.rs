@@ -257,7 +257,7 @@ impl<'r> Steps<'r> {
             let (of, message) = match outcome {
                 Some(Outcome::Done) => continue,
                 Some(Outcome::Failed { message, .. }) => (End::Failed, Some(message)),
-                Some(Outcome::Held { reason }) => (End::Held, Some(reason)),
+                Some(Outcome::Held { reason, .. }) => (End::Held, Some(reason)),
                 Some(Outcome::Unknown { reason }) => (End::Unknown, Some(reason)),
                 None => (End::Unknown, None),
             };
@@ -269,7 +269,7 @@ impl<'r> Steps<'r> {
         let stuck = self.back.values().find_map(|outcome| match outcome {
             Some(Outcome::Done) => None,
             Some(Outcome::Failed { message, .. }) => Some(Some(message)),
-            Some(Outcome::Held { reason } | Outcome::Unknown { reason }) => Some(Some(reason)),
+            Some(Outcome::Held { reason, .. } | Outcome::Unknown { reason }) => Some(Some(reason)),
             None => Some(None),
         });
         match (stuck, self.back.is_empty(), end.0) {

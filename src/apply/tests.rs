@@ -54,6 +54,10 @@ impl service::plan::Render for NoServices {
 }
 
 impl crate::credential::plan::Sources for NoServices {
+    fn ahead(&self, _: &Address) -> Vec<String> {
+        Vec::new()
+    }
+
     fn glimpse(&self, _: &Address) -> crate::credential::plan::Glimpse {
         crate::credential::plan::Glimpse::AtApply
     }

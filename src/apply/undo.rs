@@ -213,7 +213,7 @@ fn settle(run: &mut Run<'_>, step: &Step, outcome: Outcome) {
             run.standing.insert(step.id, Standing::Undone);
         }
         Outcome::Failed { message: why, .. }
-        | Outcome::Held { reason: why }
+        | Outcome::Held { reason: why, .. }
         | Outcome::Unknown { reason: why } => not_undone(run, step, why),
     }
 }

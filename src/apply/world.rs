@@ -110,9 +110,7 @@ impl World {
         match self.fault_of(step) {
             Some(Fault::Fails) => return failed("the world fails"),
             Some(Fault::Busy) => {
-                return Outcome::Held {
-                    reason: "a run is under way".to_owned(),
-                };
+                return Outcome::held("a run is under way");
             }
             Some(Fault::Lies) => return Outcome::Done,
             Some(Fault::Tears) => {

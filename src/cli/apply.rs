@@ -151,7 +151,8 @@ pub async fn destroy(context: &Context, args: &DestroyArgs) -> Result<Done> {
     Ok(done)
 }
 
-/// Removes what the deliveries of credentials have replaced that are no more.
+/// Removes what the deliveries of credentials have replaced that are no more, and when none is left, what
+/// only they need.
 fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
     let disk = context.disk.as_ref();
     let root = layout.root();
@@ -164,8 +165,12 @@ fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
     let memory = memory(context, layout)?;
     let credentials = memory.state.resources.keys();
     let credentials = credentials.filter(|address| address.kind == Kind::Credential);
-    let kept = credentials.map(|address| address.name.clone()).collect();
-    credential::purge_replaced(disk, layout, &kept)
+    let kept: BTreeSet<ResourceName> = credentials.map(|address| address.name.clone()).collect();
+    credential::purge_replaced(disk, layout, &kept)?;
+    if kept.is_empty() && memory.open_journals.is_empty() {
+        credential::purge_empty_store(disk, layout)?;
+    }
+    Ok(())
 }
 
 /// Reads a plan file as an approval.
@@ -363,8 +368,7 @@ impl Order<'_> {
     ) -> Result<std::result::Result<Approval, Done>> {
         let (_, situation, plan) = self.plan(wish, &Approved::Beforehand).await?;
         let is_needed = plan.has_changes() || !situation.memory.open_journals.is_empty();
-        let unapproved = Error::new(Code::NotApproved, "nothing was applied: nobody approved it")
-            .suggest("say `-y`, or give a plan file made with `lorectl plan --out FILE`");
+        let unapproved = self.unapproved();
         if self.context.json() {
             let answer = self.answer(&situation, &plan, is_needed.then_some(unapproved));
             if !is_needed {
@@ -382,13 +386,36 @@ impl Order<'_> {
             return Err(unapproved);
         }
         if !self.context.console.ask(question)? {
-            return Err(Error::new(Code::NotApproved, "nothing was applied"));
+            let message = format!("{}: the answer was not `yes`", self.undone());
+            return Err(Error::new(Code::NotApproved, message));
         }
         let mut bytes = Vec::new();
         document::write(&plan, &mut bytes).map_err(|error| {
             Error::new(Code::Internal, "a plan cannot be written").because(error)
         })?;
         Ok(Ok(approval::read(&bytes)?))
+    }
+
+    /// What was not done, when it is not approved.
+    fn undone(&self) -> String {
+        match (&self.asked, self.options.destroy) {
+            (Some(name), _) => format!("credential.{name} was not rotated"),
+            (None, Some(_)) => "nothing was destroyed".to_owned(),
+            (None, None) => "nothing was applied".to_owned(),
+        }
+    }
+
+    /// That nobody said yes, and how one does to this command.
+    fn unapproved(&self) -> Error {
+        let help = match (&self.asked, self.options.destroy) {
+            (Some(name), _) => format!("say `lorectl credential rotate {name} -y`"),
+            (None, Some(_)) => format!("say `lorectl {} -y`", self.command),
+            (None, None) => {
+                "say `-y`, or give a plan file made with `lorectl plan --out FILE`".to_owned()
+            }
+        };
+        let message = format!("{}: nobody approved it", self.undone());
+        Error::new(Code::NotApproved, message).suggest(help)
     }
 
     /// Tells others what is news of credentials, where nothing is to be done.
@@ -418,8 +445,9 @@ impl Order<'_> {
             serial: situation.memory.state.serial,
             ..Report::default()
         };
-        show_report(context, plan, &report, 0)?;
-        Ok(Err(nothing_to_do(plan)))
+        let done = nothing_to_do(plan);
+        show_report(context, plan, &report, done, 0)?;
+        Ok(Err(done))
     }
 
     async fn execute(
@@ -486,7 +514,7 @@ impl Order<'_> {
             Posted::default()
         };
         if did || context.json() {
-            show_report(context, plan, &report, run.since)?;
+            show_report(context, plan, &report, done, run.since)?;
         } else if report.is_mending && done != Done::Fine {
             // Nothing but holds, which nobody has seen.
             show_before(context, plan)?;
@@ -531,14 +559,24 @@ fn nothing_to_do(plan: &Plan) -> Done {
     held(plan).map_or(Done::Fine, Done::As)
 }
 
-fn show_report(context: &Context, plan: &Plan, report: &Report, since: u64) -> Result<()> {
+/// Shows how an apply ended; to a program as an error where the exit status, which `done` says, is one's.
+fn show_report(
+    context: &Context,
+    plan: &Plan,
+    report: &Report,
+    done: Done,
+    since: u64,
+) -> Result<()> {
     let elapsed = context.elapsed_ms();
     if !context.json() {
         let took = elapsed.saturating_sub(since);
         let text = view::apply::render(report, took, &context.console.stdout);
         return context.text(&text).map(drop);
     }
-    let ended = view::apply::failure(report);
+    let ended = view::apply::failure(report).or_else(|| match done {
+        Done::As(code) => Some(view::apply::held(plan, report, code)),
+        Done::Fine | Done::Changes | Done::Status(_) => None,
+    });
     context
         .console
         .print(|out| view::json::applied(plan, report, ended.as_ref(), elapsed, out))

@@ -17,7 +17,7 @@ use crate::{
         record::Record,
         value::{self, LONGEST},
     },
-    effect::{environment, http::Http},
+    effect::{environment, http::Http, terminal, unseen},
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
@@ -25,6 +25,7 @@ use crate::{
     plan::Options,
     resource::Applied,
     view::{
+        self,
         credential::{List, Row, Validated},
         state::State,
         status::Row as StatusRow,
@@ -224,10 +225,14 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
     let disk = context.disk.as_ref();
     let record = Record::read(disk, &layout, name)?;
     let value = if value_stdin {
-        let bytes = environment::standard_input(LONGEST as u64 + 2)?;
+        let Some(bytes) = candidate(context, name).await? else {
+            return Ok(Done::Status(INTERRUPTED));
+        };
         value::from_bytes(bytes).map_err(|why| {
-            Error::new(Code::TokenInvalid, format!("standard input: {why}")).suggest(format!(
-                "`lorectl credential validate {name} --value-stdin < FILE`"
+            let message = format!("what was given for credential.{name} is no token: {why}");
+            Error::new(Code::TokenInvalid, message).suggest(format!(
+                "{}: `lorectl credential validate {name} --value-stdin < FILE`",
+                why.help()
             ))
         })?
     } else {
@@ -279,7 +284,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
     let generation = current.filter(|one| one.value.is(value.expose_secret().as_bytes()));
     let expiry = facts::expiry(&credential, generation, Some(&finding));
     let (status, detail) = judged(&credential, &finding, expiry, now);
-    context.show(&Validated {
+    let page = Validated {
         name: name.to_string(),
         value: if value_stdin { "candidate" } else { "stored" }.to_owned(),
         provider: credential.provider.clone(),
@@ -298,16 +303,71 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         account: finding.account.clone(),
         retry_at: finding.retry_at,
         probed_at: finding.probed_at,
-    })?;
-    Ok(match status {
-        Status::Live | Status::NotImplemented => Done::Fine,
-        Status::LiveUnderScoped => Done::As(Code::TokenUnderScoped),
-        Status::Expired => Done::As(Code::TokenExpired),
-        Status::Revoked => Done::As(Code::TokenRevoked),
-        Status::Rejected => Done::As(Code::TokenRejected),
-        Status::Throttled => Done::As(Code::IssuerThrottled),
-        Status::Error => Done::As(Code::IssuerUnavailable),
-    })
+    };
+    let error = verdict(&credential, status, &page);
+    match &error {
+        Some(error) if context.json() => context
+            .console
+            .print(|out| view::json::failure_with(out, error, Some(&page), context.elapsed_ms()))?,
+        Some(_) | None => drop(context.show(&page)?),
+    }
+    Ok(error.map_or(Done::Fine, |error| Done::As(error.code)))
+}
+
+/// What a value ends the command with that does not serve, as an error.
+fn verdict(credential: &Credential, status: Status, page: &Validated) -> Option<Error> {
+    let another = if credential.renews() {
+        "`lorectl apply` obtains another".to_owned()
+    } else {
+        let source = credential.source.told();
+        format!("have its issuer make another, put that into {source}, then `lorectl apply`")
+    };
+    let (code, help) = match status {
+        Status::Live | Status::NotImplemented => return None,
+        Status::LiveUnderScoped => (Code::TokenUnderScoped, GIVE_SCOPES.to_owned()),
+        Status::Expired => (Code::TokenExpired, another),
+        Status::Revoked => (Code::TokenRevoked, another),
+        Status::Rejected => (Code::TokenRejected, another),
+        Status::Throttled => (
+            Code::IssuerThrottled,
+            page.retry_at.map_or_else(
+                || "ask again later".to_owned(),
+                |at| format!("ask again from {}", facts::to_second(at)),
+            ),
+        ),
+        Status::Error => (
+            Code::IssuerUnavailable,
+            "look at `base_url`, and ask again".to_owned(),
+        ),
+    };
+    let why = page.detail.iter().map(|why| format!(": {why}"));
+    let message = format!(
+        "the {} value of credential.{}: {}{}",
+        page.value,
+        page.name,
+        status.told(),
+        why.collect::<String>()
+    );
+    Some(Error::new(code, message).suggest(help))
+}
+
+/// As a shell ends that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// The value to be tried: all of standard input, or a line that nobody sees, where a person types it.
+/// `None` where that person would rather not.
+async fn candidate(context: &Context, name: &ResourceName) -> Result<Option<Vec<u8>>> {
+    let most = LONGEST + 2;
+    if !terminal::stdin_is_terminal() {
+        return environment::standard_input(most as u64).map(Some);
+    }
+    let console = &context.console;
+    console.complain(&format!(
+        "The value to try for credential.{name} (it is not shown; Enter ends it): "
+    ));
+    let typed = unseen::read_line(most).await;
+    console.complain("\n");
+    Ok(typed?.map(|mut line| std::mem::take(&mut *line)))
 }
 
 /// What is to be said of a value: what its issuer says, but that it is dead when its end has passed,
@@ -352,9 +412,12 @@ async fn rotate(context: &Context, name: &ResourceName, yes: bool) -> Result<Don
     let credential: Credential = applied.definition.read()?;
     if !credential.renews() {
         let told = credential.source.told();
-        let message = format!("{address}: {told} gives no new value when it is asked");
-        return Err(Error::new(Code::Usage, message)
-            .suggest(format!("put a new token into {told}, then `lorectl apply`")));
+        let message = format!(
+            "{address} cannot be rotated from here: {told} gives no new value when it is asked"
+        );
+        return Err(Error::new(Code::Held, message).suggest(format!(
+            "have its issuer make another token, put that into {told}, then `lorectl apply`"
+        )));
     }
     let order = Order {
         context,

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use crate::{
     apply::session::sweep,
-    credential,
+    credential::{self, outlook::Subject},
     effect::{
         disk::EntryKind,
         executable, host,
@@ -84,6 +84,7 @@ pub async fn run(context: &Context, args: &DoctorArgs) -> Result<Done> {
         doctor.services(memory).await;
         doctor.credentials(memory);
         if !args.offline && !memory.state.resources.is_empty() {
+            doctor.reloads(memory).await;
             doctor.host(memory).await;
         }
     }
@@ -479,10 +480,35 @@ impl Doctor<'_> {
                 let finding = Finding::of(Some(address.to_string()), check);
                 self.page.checks.push(finding);
             }
+            // What is wrong with the record is told above.
+            if let Ok(wanted) = applied.definition.read() {
+                let ahead = credential::outlook::checks(disk, &wanted).into_iter();
+                let ahead = ahead.map(|check| Finding::of(Some(address.to_string()), check));
+                self.page.checks.extend(ahead);
+            }
             let untold = credential::doctor::untold(disk, &self.layout, &address.name);
             let untold = untold.into_iter();
             let findings = untold.map(|check| Finding::of(Some(address.to_string()), check));
             self.page.checks.extend(findings);
+        }
+    }
+
+    /// What systemd says of the units that deliveries have reload, asked once for all.
+    async fn reloads(&mut self, memory: &Memory) {
+        let subjects = memory.state.resources.iter();
+        let subjects = subjects.filter_map(|(address, applied)| {
+            let credential = applied.definition.read().ok();
+            let credential = credential.filter(|_| address.kind == Kind::Credential)?;
+            Some(Subject {
+                address: address.clone(),
+                credential,
+                is_changed: false,
+            })
+        });
+        let subjects: Vec<Subject> = subjects.collect();
+        let told = credential::outlook::reloads(&self.context.account, &subjects).await;
+        for why in told.into_iter().flat_map(|(_, told)| told) {
+            self.add(Check::new("reload", Verdict::Warn, why, ""));
         }
     }
 

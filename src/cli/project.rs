@@ -1,5 +1,6 @@
 //! A project on this host: its memory, its backends, what the spec wants of it.
 
+mod ahead;
 mod credentials;
 mod elsewhere;
 mod reconcile;
@@ -65,6 +66,8 @@ pub struct Project<'a> {
     programs: Programs<'a>,
     /// What the sources of the credentials hold that the spec wants.
     glimpses: RefCell<BTreeMap<Address, Glimpse>>,
+    /// What an apply of each credential would meet on this host.
+    ahead: RefCell<BTreeMap<Address, Vec<String>>>,
     /// Whether issuers are asked how the values in use stand, before a plan.
     pub asks_issuers: bool,
     /// A credential of which someone asks for a new value.
@@ -109,6 +112,7 @@ impl<'a> Project<'a> {
             accounts: RefCell::default(),
             programs: Programs::new(context.disk.as_ref()),
             glimpses: RefCell::default(),
+            ahead: RefCell::default(),
             asks_issuers: false,
             asked: None,
             elsewhere: None,
@@ -305,6 +309,9 @@ impl<'a> Project<'a> {
         let mut situation = self.look(wish, readers, &options.targets).await?;
         self.look_up_schedules(&mut situation, false);
         self.look_at_pins(&mut situation)?;
+        if !options.drift_only && options.destroy.is_none() {
+            self.look_ahead(&situation).await?;
+        }
         let plan = self.decide(&situation, options)?;
         Ok((situation, plan))
     }

@@ -36,7 +36,7 @@ use super::{issuer::Controls, mint::flight::PATIENCE, record::Record};
 
 pub use observe::{Known, facts, look};
 pub use refresh::{Refreshed, Renewal};
-pub use sweep::{purge_replaced, sweep_deliveries, sweep_store};
+pub use sweep::{purge_empty_store, purge_replaced, sweep_deliveries, sweep_store};
 
 /// Notes in the record of a credential that someone asks for a new value, or does not any more. Only under
 /// the project's lock.

@@ -18,7 +18,7 @@ use super::{
     env_file::{self, Ambiguous},
     image::{self, CURRENT, GENERATION, OTHER},
     record::Record,
-    way,
+    value, way,
 };
 
 /// The largest file of variables that is read, in bytes.
@@ -184,7 +184,8 @@ fn unclear(path: &Path, why: Ambiguous) -> Error {
     ))
 }
 
-/// Refuses a value that the readers of a place would take in different ways.
+/// Refuses a value that the readers of a place would take in different ways, or that not all of them may
+/// see.
 ///
 /// # Errors
 /// `SPEC_INVALID` for that.
@@ -196,6 +197,12 @@ pub fn check_value(delivery: &Delivery, value: &SecretString) -> Result<()> {
             "the value holds characters that the readers of such files take in different ways";
         return Err(refused(&delivery.to, Code::SpecInvalid, what)
             .suggest("deliver it to a `file` of its own"));
+    }
+    if delivery.mode.is_some_and(|mode| mode & 0o004 != 0) && !value::is_public(value) {
+        let what = "everyone on the host could read it, and it is not a certificate alone: a private key, or something else, is with it";
+        return Err(refused(&delivery.to, Code::SpecInvalid, what).suggest(
+            "write `mode = \"0640\"`, or deliver the certificate from a source of its own",
+        ));
     }
     Ok(())
 }
@@ -219,15 +226,18 @@ pub fn check(disk: &dyn Disk, delivery: &Delivery) -> Result<()> {
                 .map_err(|error| error.suggest(format!("`mkdir -p {}`", dir.display())));
         }
         Some(stat) if stat.kind != EntryKind::Dir => {
-            return refused(
-                Code::Conflict,
-                format!("{} is not a directory", dir.display()),
-            );
+            let what = format!("{} is not a directory", dir.display());
+            return refused(Code::Conflict, what).map_err(|error| {
+                error
+                    .suggest("name a file in a directory, or move what stands there out of the way")
+            });
         }
         Some(stat) => {
             if let Some(why) = unsafe_dir(disk.identity(), delivery.owner, &stat) {
                 let what = format!("{} {why}, who could put a link there", dir.display());
-                return refused(Code::Conflict, what);
+                return refused(Code::Conflict, what).map_err(|error| {
+                    error.suggest("name a directory that only root, who applies or the `owner` of the delivery can change")
+                });
             }
         }
     }
@@ -236,7 +246,12 @@ pub fn check(disk: &dyn Disk, delivery: &Delivery) -> Result<()> {
         .map_err(|error| Error::io("look at", path, error))?;
     let Some(stat) = there else { return Ok(()) };
     if let Some(what) = obstacle(stat.kind) {
-        return refused(Code::Conflict, format!("it is {what}"));
+        let help = format!(
+            "look at it, then move it away: `mv {0} {0}.old`",
+            path.display()
+        );
+        return refused(Code::Conflict, format!("it is {what}"))
+            .map_err(|error| error.suggest(help));
     }
     if delivery.mode.is_none()
         && let Some(open) = open_to_all(stat.mode)
@@ -382,7 +397,8 @@ pub fn put_back(disk: &dyn Disk, target: &Target, before: &Before) -> Result<boo
                 "cannot put back {}: something that is no file was put there since",
                 path.display()
             );
-            return Err(Error::new(Code::Conflict, message));
+            return Err(Error::new(Code::Conflict, message)
+                .suggest("look at what stands there and move it away, then `lorectl apply`"));
         }
         (Was::Nothing | Was::File(_), Was::File(was)) => was,
     };

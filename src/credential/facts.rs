@@ -414,6 +414,8 @@ pub fn away(now: Timestamp, at: Timestamp) -> String {
         s if s >= 2 * 86_400 => (s / 86_400, "days"),
         s if s >= 2 * 3600 => (s / 3600, "hours"),
         s if s >= 120 => (s / 60, "minutes"),
+        0 => return "now".to_owned(),
+        1 => (1, "second"),
         s => (s, "seconds"),
     };
     if seconds >= 0 {

@@ -18,7 +18,7 @@ use crate::{
 use super::{
     definition::{Credential, With},
     finding::{Expiry, Finding, Provenance, Status},
-    provider::{self, Endpoint, PROBE_TIMEOUT, Provider},
+    provider::{self, Endpoint, PROBE_TIMEOUT, Provider, table::Via},
     record::Record,
 };
 
@@ -58,6 +58,11 @@ pub fn resolved_url(credential: &Credential) -> Option<String> {
 /// Whether there is anybody, or anything in the value itself, that tells what it is worth.
 pub fn tells(credential: &Credential) -> bool {
     named(credential).is_some()
+}
+
+/// Whether its dates tell what it is worth, and nobody else.
+pub fn reads_certificates(credential: &Credential) -> bool {
+    named(credential).is_some_and(|provider| provider.probe == Via::X509)
 }
 
 /// The host that is asked, for a budget of requests.
@@ -147,15 +152,18 @@ pub async fn probe(
     value: &SecretString,
     now: Timestamp,
 ) -> Finding {
-    let watch = Stopwatch::start();
+    let (watch, host) = (Stopwatch::start(), host(credential));
     let finding = ask(http, credential, means, value, now).await;
-    tracing::info!(
-        credential = %credential.name,
-        host = host(credential),
-        verdict = %finding.status,
-        ms = watch.elapsed_ms(),
-        "asked what it is worth"
-    );
+    let (credential, verdict, ms) = (&credential.name, finding.status, watch.elapsed_ms());
+    match (host, verdict) {
+        (Some(host), _) => {
+            tracing::info!(%credential, host, %verdict, ms, "asked what it is worth");
+        }
+        (None, Status::NotImplemented) => {
+            tracing::debug!(%credential, "there is nobody to ask what it is worth");
+        }
+        (None, _) => tracing::info!(%credential, %verdict, "read what it is worth"),
+    }
     finding
 }
 
@@ -232,8 +240,10 @@ impl Controls {
             return *known;
         }
         let endpoint = means.endpoint(http, &base);
+        let credential = &credential.name;
         match provider.control(&endpoint, now).await {
             Ok(refuses) => {
+                tracing::debug!(%credential, refuses, "tried its issuer with a token that nobody has");
                 self.0.borrow_mut().insert(key, !refuses);
                 !refuses
             }

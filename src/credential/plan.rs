@@ -27,8 +27,10 @@ use super::{
 pub enum Glimpse {
     /// A value; what stands for it, where the key is there.
     Value(Option<Fingerprint>),
-    /// Nothing that can be used, and why.
+    /// Nothing: how that shows, and what helps.
     Nothing(String),
+    /// Something that is not taken, and why not.
+    Unusable(String),
     /// It is known at apply.
     AtApply,
 }
@@ -37,6 +39,9 @@ pub enum Glimpse {
 pub trait Sources {
     /// What the source of a credential holds that the spec wants.
     fn glimpse(&self, address: &Address) -> Glimpse;
+
+    /// What an apply of it would meet on this host, for a reader; nothing where the host is another.
+    fn ahead(&self, address: &Address) -> Vec<String>;
 }
 
 /// One credential, before and after.
@@ -230,8 +235,7 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         }
     }
     let both = (before.as_ref(), after.as_ref());
-    told.notes
-        .extend(notes(sources, case, both, coming.as_ref()));
+    told.notes.extend(notes(case, both, coming.as_ref()));
     if let Some(due) = facts.as_ref().and_then(|facts| facts.due) {
         let has_ended = |facts: &Facts| facts.expiry.is_some_and(|one| one.at <= case.now);
         let issuer = after.as_ref().and_then(|after| after.issuer.as_ref());
@@ -292,8 +296,12 @@ fn coming(
                 Coming::New(print)
             }
         }
-        Glimpse::AtApply | Glimpse::Nothing(_) if needed || another => Coming::New(None),
-        Glimpse::Value(_) | Glimpse::AtApply | Glimpse::Nothing(_) => Coming::Kept,
+        Glimpse::AtApply | Glimpse::Nothing(_) | Glimpse::Unusable(_) if needed || another => {
+            Coming::New(None)
+        }
+        Glimpse::Value(_) | Glimpse::AtApply | Glimpse::Nothing(_) | Glimpse::Unusable(_) => {
+            Coming::Kept
+        }
     }
 }
 
@@ -517,7 +525,6 @@ pub fn as_of(found: &Found) -> Option<String> {
 }
 
 fn notes(
-    sources: &dyn Sources,
     case: &Case<'_>,
     (before, after): (Option<&Credential>, Option<&Credential>),
     coming: Option<&Coming>,
@@ -561,14 +568,17 @@ fn notes(
         });
     }
     if let Some(Coming::New(_)) = coming {
-        if let Glimpse::Nothing(why) = sources.glimpse(case.address) {
-            notes.push(why);
-        }
         notes.push(match (&after.provider, issuer::resolved_url(after)) {
             (Some(provider), Some(url)) => {
                 format!("{provider} is asked at {url} before it is stored")
             }
-            (Some(provider), None) => format!("{provider} is asked before it is stored"),
+            (Some(_), None) if issuer::reads_certificates(after) => {
+                "its own dates tell whether it is live, before it is stored: nobody is asked"
+                    .to_owned()
+            }
+            (Some(provider), None) => {
+                format!("nobody is asked whether it is live: `{provider}` is nobody")
+            }
             (None, _) => "nobody is asked whether it is live: it has no `provider`".to_owned(),
         });
     }
@@ -675,20 +685,26 @@ fn too_early(
     })
 }
 
-/// What the reader of any plan should know of a credential to which nothing is done.
-pub fn warnings(case: &Case<'_>) -> Result<Vec<String>> {
-    let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
+/// What the reader of any plan should know of a credential: what an apply would meet, and how it stands
+/// where nothing is done to it.
+pub fn warnings(sources: &dyn Sources, case: &Case<'_>) -> Result<Vec<String>> {
+    let Some(definition) = case.after.or(case.before) else {
         return Ok(Vec::new());
     };
     let credential: Credential = definition.read()?;
+    let facts = facts(case.found);
+    let mut warnings = ahead(sources, case, &credential, facts.as_ref())?;
+    let Some(facts) = facts else {
+        return Ok(warnings);
+    };
     if facts.finding.as_ref().is_some_and(issuer::takes_any) {
-        return Ok(vec![format!(
+        warnings.push(format!(
             "{}: {}, so nobody can tell whether this one is live",
             case.address,
             issuer::TAKES_ANY
-        )]);
+        ));
+        return Ok(warnings);
     }
-    let mut warnings = Vec::new();
     if let Some(apart) = facts.skewed() {
         warnings.push(format!(
             "{}: its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's",
@@ -716,6 +732,31 @@ pub fn warnings(case: &Case<'_>) -> Result<Vec<String>> {
             credential.source.told()
         ));
     }
+    Ok(warnings)
+}
+
+/// What an apply would meet: a source that gives no value where one is needed, or holds something that
+/// is not taken; a command that is not there; a place to which nothing can be delivered.
+fn ahead(
+    sources: &dyn Sources,
+    case: &Case<'_>,
+    after: &Credential,
+    facts: Option<&Facts>,
+) -> Result<Vec<String>> {
+    let before: Option<Credential> = case.before.map(Definition::read).transpose()?;
+    let coming = coming(sources, case, after, before.as_ref(), facts);
+    let is_needed = case.action != Action::NoOp && matches!(coming, Coming::New(_));
+    let source = match sources.glimpse(case.address) {
+        Glimpse::Nothing(why) => is_needed.then_some(why),
+        Glimpse::Unusable(why) if is_needed => Some(why),
+        Glimpse::Unusable(why) => Some(format!("nothing is taken from its source: {why}")),
+        Glimpse::Value(_) | Glimpse::AtApply => None,
+    };
+    let mut warnings: Vec<String> = source
+        .map(|why| format!("{}: {why}", case.address))
+        .into_iter()
+        .collect();
+    warnings.extend(sources.ahead(case.address));
     Ok(warnings)
 }
 

@@ -54,9 +54,22 @@ fn missing(credential: &Credential, why: &str, help: String) -> Error {
 
 fn malformed(credential: &Credential, why: Malformed) -> Error {
     let told = credential.source.told();
-    let message = format!("what {told} holds cannot be used: {why}");
-    Error::new(Code::TokenInvalid, message)
-        .suggest("put the token there, alone and as its issuer gave it")
+    let (message, help) = match &credential.source {
+        Source::Command { .. } => (
+            format!("what {told} printed cannot be used: {why}"),
+            "it is to print the token and nothing else, or an `ExecCredential`; run it by hand and look"
+                .to_owned(),
+        ),
+        Source::Env(name) => (
+            format!("what {told} holds cannot be used: {why}"),
+            format!("set {name} to the token alone, as its issuer gave it"),
+        ),
+        Source::File(_) | Source::Systemd(_) | Source::Minted => (
+            format!("what {told} holds cannot be used: {why}"),
+            "put the token there, alone and as its issuer gave it".to_owned(),
+        ),
+    };
+    Error::new(Code::TokenInvalid, message).suggest(help)
 }
 
 fn checked(credential: &Credential, bytes: Vec<u8>) -> Look {
@@ -80,6 +93,17 @@ pub fn look(disk: &dyn Disk, credential: &Credential) -> Look {
         Source::File(path) => file(disk, credential, path, false),
         Source::Systemd(name) => systemd(disk, credential, name),
         Source::Command { .. } | Source::Minted => Look::Unasked,
+    }
+}
+
+/// Whether there is something all the same where a look found no value, for which `error` is the reason:
+/// a file, or a text that is none.
+pub fn holds_something(disk: &dyn Disk, credential: &Credential, error: &Error) -> bool {
+    match &credential.source {
+        Source::File(path) => !matches!(disk.stat(path), Ok(None)),
+        Source::Env(_) | Source::Systemd(_) | Source::Command { .. } | Source::Minted => {
+            error.code == Code::TokenInvalid
+        }
     }
 }
 
@@ -113,6 +137,10 @@ fn file(disk: &dyn Disk, credential: &Credential, path: &Path, trusted: bool) ->
         Ok(None) => {
             let help = format!("put the token into {shown}, readable to nobody else");
             return Look::Nothing(missing(credential, "is not there", help));
+        }
+        Err(_) if matches!(disk.resolve(path).map(|real| real.map(|real| disk.stat(&real))), Ok(Some(Ok(Some(stat)))) if stat.size > limit) =>
+        {
+            return Look::Nothing(malformed(credential, Malformed::Long));
         }
         Err(error) => return failed(error),
     };

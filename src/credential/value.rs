@@ -30,6 +30,21 @@ pub enum Malformed {
     Space,
 }
 
+impl Malformed {
+    /// What to do about it, wherever the value came from.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Empty => "give the token itself",
+            Self::Long => "give the token alone, and not the file that holds it among other things",
+            Self::NotText => "give the token as its issuer shows it, not compressed or encrypted",
+            Self::Control => {
+                "give the token alone, in one line; of PEM, all from its `-----BEGIN` on"
+            }
+            Self::Space => "give the token alone, without the quotes or spaces around it",
+        }
+    }
+}
+
 /// A value from bytes that hold it and nothing else, but for one line feed at their end.
 ///
 /// A PEM text (RFC 7468) may have lines, and keeps its last line feed.
@@ -84,6 +99,27 @@ fn check(bytes: &[u8]) -> Result<usize, Malformed> {
     } else {
         Ok(text.len())
     }
+}
+
+/// Whether everyone may see a value: PEM certificates and nothing that has a name of its own in PEM besides
+/// (RFC 7468, and OpenSSL's older names).
+pub fn is_public(value: &SecretString) -> bool {
+    const PUBLIC: [&str; 4] = [
+        "CERTIFICATE",
+        "X509 CERTIFICATE",
+        "TRUSTED CERTIFICATE",
+        "X509 CRL",
+    ];
+    let mut blocks = value
+        .expose_secret()
+        .split("-----BEGIN ")
+        .skip(1)
+        .peekable();
+    blocks.peek().is_some()
+        && blocks.all(|block| {
+            let label = block.split_once("-----").map(|(label, _)| label);
+            label.is_some_and(|label| PUBLIC.contains(&label))
+        })
 }
 
 /// Whether a text is what systemd-creds makes of a value: lines of base64, of which no value has several.
@@ -164,6 +200,24 @@ mod tests {
             let found = from_bytes(bytes.to_vec());
             let found = found.as_ref().map(ExposeSecret::expose_secret);
             assert_eq!(found.map_err(|error| *error), expected);
+        }
+    }
+
+    #[test]
+    fn certificates_alone_are_public() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nYQ==\n-----END {label}-----\n");
+        let certificate = block("CERTIFICATE");
+        for (text, expected) in [
+            (certificate.clone(), true),
+            (certificate.repeat(2), true),
+            (block("TRUSTED CERTIFICATE"), true),
+            (format!("{certificate}{}", block("PRIVATE KEY")), false),
+            (format!("{}{certificate}", block("RSA PRIVATE KEY")), false),
+            (block("EC PRIVATE KEY"), false),
+            ("glpat-x".to_owned(), false),
+            ("-----BEGIN CERTIFICATE".to_owned(), false),
+        ] {
+            assert_eq!(is_public(&text.clone().into()), expected, "{text}");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     definition::Credential,
-    facts::Noted,
+    facts::{Noted, to_second},
     finding::{Finding, Status},
     issuer::{self, Means},
     record::{Generation, Record},
@@ -89,6 +89,7 @@ fn due(
     });
     // Its word is worth nothing until the value or the URL is another.
     if (same.as_ref()).is_some_and(|noted| issuer::takes_any(&noted.finding)) {
+        tracing::info!(credential = %name, "not asked: its issuer takes any token");
         return None;
     }
     let again = same.as_ref().map(|noted| {
@@ -98,7 +99,15 @@ fn due(
     // A clock that was set back must not keep a value from being asked after for ever.
     let ahead = |at: Timestamp| at.seconds_since(now) > 2 * 86_400;
     if let Some(at) = again.filter(|at| now < *at && !ahead(*at)) {
-        tracing::trace!(credential = %name, until = %at, "not asked again yet");
+        let finding = same.as_ref().map(|noted| &noted.finding);
+        let (verdict, ago) = finding.map_or((None, 0), |finding| {
+            (Some(finding.status), now.seconds_since(finding.probed_at))
+        });
+        let again = to_second(at);
+        // Of one that nobody can be asked about, it would be noise.
+        if let Some(verdict) = verdict.filter(|_| issuer::host(&credential).is_some()) {
+            tracing::info!(credential = %name, %verdict, %again, "asked {ago} s ago, and not again yet");
+        }
         return None;
     }
     let host = issuer::host(&credential).unwrap_or_default();

@@ -19,5 +19,6 @@ pub mod signals;
 pub(crate) mod simdisk;
 pub mod terminal;
 pub mod threads;
+pub mod unseen;
 pub mod untrusted;
 pub mod user;

@@ -140,7 +140,10 @@ impl Kinds<'_> {
     /// what the next runs need.
     pub fn outlook(&self, case: &Case<'_>, needs: &Needs) -> Result<(Option<Hold>, Vec<String>)> {
         match case.address.kind {
-            Kind::Credential => credential::outlook(case, needs.of_credential(&case.address.name)),
+            Kind::Credential => {
+                let runs = needs.of_credential(&case.address.name);
+                credential::outlook(self.credential, case, runs)
+            }
             Kind::Service | Kind::Deployment => Ok((None, Vec::new())),
             #[cfg(test)]
             Kind::Toy => Ok((None, Vec::new())),

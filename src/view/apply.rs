@@ -4,7 +4,7 @@ mod progress;
 mod result;
 
 pub use progress::{Progress, Verbosity};
-pub use result::{failure, render};
+pub use result::{failure, held, render};
 
 use super::terminal::Console;
 use crate::{apply::events::Event, resource::Plan};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::{
-    apply::events::{Failure, Report},
+    apply::events::{Failure, Holding, Report},
     error::Code,
     id::{Address, BackendId, Digest, Lineage, ResourceId, Seconds, Timestamp},
     resource::{
@@ -417,9 +417,10 @@ pub fn failed_report() -> Report {
                 "cannot write /etc/systemd/system/lorectl-acme.b.service: No space left on device"
                     .to_owned(),
         }],
-        held: vec![Failure {
+        held: vec![Holding {
             address: address("f"),
             message: "a run is in flight since 09:10 UTC".to_owned(),
+            until: None,
         }],
         backed_up: Vec::new(),
         ..undone_report()

@@ -90,7 +90,8 @@ fn write_with<'a>(
     let page = Page::of(plan, files);
     let mut canvas = Canvas::new(style);
     if context.detail != Detail::Summary {
-        if !page.blocks.is_empty() {
+        // What nobody was asked about is as old as it says, also where nothing is to be done.
+        if !page.blocks.is_empty() || context.observation == Observation::Offline {
             heading(&mut canvas, plan, context);
         }
         let mut dense = false;

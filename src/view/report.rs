@@ -105,6 +105,10 @@ fn summary(saved: &Saved) -> String {
 }
 
 fn cause(change: &SavedChange) -> &'static str {
+    if change.reason == ActionReason::RenewalAsked {
+        // A person is no schedule.
+        return "asked";
+    }
     change.cause.map_or("", Cause::as_str)
 }
 

@@ -153,6 +153,7 @@ impl Server {
     /// Runs something that asks it.
     pub fn ask<T>(&self, asked: impl AsyncFnOnce(Wire<'_>) -> T) -> T {
         let wire = Wire {
+            credential: "app",
             http: &self.http,
             roots: None,
         };

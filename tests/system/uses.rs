@@ -126,8 +126,17 @@ fn reader(host: &Host) {
     assert!(!made.exists() && !host.root().join("secrets/api").exists());
     rotates_for_a_reader(host, &unit, &broken);
     host.systemctl(&["stop", &unit]);
+    // A plan warns of a unit that is not there, and of no other.
+    let missing = format!("{unit} is to reload when it is delivered, and there is no such unit");
+    let warns = || {
+        let plan = host.lorectl(&["plan"]).exits(0).stdout;
+        let words: Vec<&str> = plan.split_whitespace().collect();
+        words.join(" ").contains(&missing)
+    };
+    assert!(!warns());
     fs::remove_file(&file).unwrap();
     host.systemctl(&["daemon-reload"]);
+    assert!(warns());
 }
 
 /// A token that died when its successor was made is not put back for a reader that cannot reload.

@@ -5,10 +5,11 @@ use futures_util::future::join_all;
 use crate::{
     credential::{
         backend::{self, Refreshed, Renewal, Store},
+        facts::to_second,
         notify::tell::Looked,
     },
     error::{Error, Exit, Result},
-    id::ResourceName,
+    id::{ResourceName, Timestamp},
     layout::Layout,
     view::{
         self,
@@ -76,6 +77,9 @@ async fn all(context: &Context, layout: &Layout, names: &[ResourceName]) -> Vec<
         context.clock,
     );
     let all = join_all(names.iter().map(|name| store.refresh(name))).await;
+    for (name, refreshed) in names.iter().zip(&all) {
+        trace(name, refreshed);
+    }
     let looked = names.iter().zip(&all).filter_map(|(name, refreshed)| {
         let renewal = match refreshed.as_ref().map(|refreshed| &refreshed.how) {
             Ok(Renewal::Served) => return None,
@@ -93,6 +97,25 @@ async fn all(context: &Context, layout: &Layout, names: &[ResourceName]) -> Vec<
     });
     tidings::tell(context, layout, &looked.collect::<Vec<_>>()).await;
     all
+}
+
+/// Tells a trace what became of a value, and when the next one is due.
+fn trace(name: &ResourceName, refreshed: &Result<Refreshed>) {
+    let told = |at: Option<Timestamp>| {
+        at.map_or_else(|| "unknown".to_owned(), |at| to_second(at).to_string())
+    };
+    let (facts, how) = match refreshed {
+        Ok(Refreshed { facts, how }) => (facts, how),
+        Err(error) => return tracing::info!(credential = %name, code = %error.code, "has no value"),
+    };
+    let ends = told(facts.expiry.map(|expiry| expiry.at));
+    let renewed_from = told(facts.renew_at);
+    let what = match how {
+        Renewal::Served => "its value serves, and no new one is due",
+        Renewal::Renewed => "has a new value",
+        Renewal::NotRenewed(_) => "its value serves, and a new one is due that was not had",
+    };
+    tracing::info!(credential = %name, ends, renewed_from, "{what}");
 }
 
 /// Whether a renewal has failed, and not only to be tried again when an issuer answers.

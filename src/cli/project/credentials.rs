@@ -207,12 +207,30 @@ impl Project<'_> {
 fn glimpse_at(disk: &dyn Disk, credential: &Credential, key: Option<&Key>) -> Glimpse {
     match source::look(disk, credential) {
         Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
-        Look::Nothing(error) => Glimpse::Nothing(error.message),
+        Look::Nothing(error) => unusable(disk, credential, &error),
         Look::Unasked => Glimpse::AtApply,
     }
 }
 
+/// What there is where no value was found: something that is not taken, or nothing.
+fn unusable(disk: &dyn Disk, credential: &Credential, error: &Error) -> Glimpse {
+    let why = error.helpful();
+    if source::holds_something(disk, credential, error) {
+        Glimpse::Unusable(why)
+    } else {
+        Glimpse::Nothing(why)
+    }
+}
+
 impl Sources for Project<'_> {
+    fn ahead(&self, address: &Address) -> Vec<String> {
+        self.ahead
+            .borrow()
+            .get(address)
+            .cloned()
+            .unwrap_or_default()
+    }
+
     fn glimpse(&self, address: &Address) -> Glimpse {
         let known = self.glimpses.borrow().get(address).cloned();
         known.unwrap_or(Glimpse::AtApply)

@@ -86,6 +86,7 @@ impl<'a> Project<'a> {
             ),
             programs: Programs::of_another_host(),
             glimpses: RefCell::default(),
+            ahead: RefCell::default(),
             asks_issuers: false,
             asked: None,
             elsewhere: Some(Elsewhere { machine, origin }),

@@ -85,7 +85,9 @@ impl Store {
     pub(super) async fn make(&self, step: &Step) -> Made {
         let prepared = match self.prepare(step).await {
             Ok(prepared) => prepared,
-            Err(Stop::Held(reason)) => return Made::Told(Outcome::Held { reason }),
+            Err(Stop::Held { reason, until }) => {
+                return Made::Told(Outcome::Held { reason, until });
+            }
             Err(Stop::Failed(error)) => {
                 return Made::Failed(error.code, Outcome::failed(error.sentence()));
             }
@@ -213,7 +215,7 @@ impl Store {
             for one in record.generations.iter().filter(|one| one.minted.is_some()) {
                 if let Err(why) = self.end(&step.address, record, one).await {
                     let reason = format!("its value cannot be revoked: {why}");
-                    return Outcome::Held { reason };
+                    return Outcome::held(reason);
                 }
             }
         }

@@ -197,6 +197,7 @@ impl Store {
 
     fn wire<'a>(&'a self, asking: &'a Asking) -> Wire<'a> {
         Wire {
+            credential: asking.credential.name.as_str(),
             http: &self.http,
             roots: asking.roots.as_deref(),
         }
@@ -222,7 +223,7 @@ impl Store {
             Err(error) => return Outcome::failed(error.sentence()),
         };
         if let Some(held) = self.not_now(&asking, &record).await {
-            return Outcome::Held { reason: held };
+            return held;
         }
         // What cannot be delivered is not made: the value before it may end with it.
         if let Err(error) = self.can_deliver(&asking.credential, |_| true).await {
@@ -345,12 +346,12 @@ impl Store {
 
     /// Why the issuer is not asked now, if it is not. Whoever may ask is let through, as the only one
     /// where the breaker is half open.
-    async fn not_now(&self, asking: &Asking, record: &Record) -> Option<String> {
+    async fn not_now(&self, asking: &Asking, record: &Record) -> Option<Outcome> {
         let (name, now) = (&asking.credential.name, self.now());
         let noted = Noted::read(self.disk.as_ref(), &self.layout, name);
         let facts = Facts::of(&asking.credential, record, noted.as_ref(), None, now);
         if let Some(skewed) = facts.skewed() {
-            return Some(skewed.to_string());
+            return Some(Outcome::held(skewed.to_string()));
         }
         let dir = self.layout.breakers();
         let records = Records {
@@ -368,10 +369,13 @@ impl Store {
         let (admission, _) = records.update(asking.issuer.endpoint(), now, enter).await;
         match admission {
             Admission::Open => None,
-            Admission::Shut { until } => Some(format!(
-                "its issuer failed of late, and is not asked before {}",
-                facts::to_second(until)
-            )),
+            Admission::Shut { until } => Some(Outcome::Held {
+                reason: format!(
+                    "its issuer failed of late, and is not asked before {}",
+                    facts::to_second(until)
+                ),
+                until: Some(until),
+            }),
         }
     }
 
@@ -391,6 +395,7 @@ impl Store {
                     reason: format!(
                         "what an earlier request has made cannot be looked for: {fault}"
                     ),
+                    until: fault.until(),
                 })
             }
         }
@@ -460,7 +465,7 @@ impl Store {
         for one in retired {
             if let Err(reason) = self.end(&step.address, &record, &one).await {
                 let reason = format!("an old value cannot be revoked: {reason}");
-                return Outcome::Held { reason };
+                return Outcome::held(reason);
             }
             record
                 .generations
@@ -517,6 +522,7 @@ fn refusal(asking: &Asking, fault: &MintFault) -> Outcome {
         MintFault::Throttled { .. } | MintFault::Unreachable(_) | MintFault::BreakerOpen { .. } => {
             Outcome::Held {
                 reason: fault.to_string(),
+                until: fault.until(),
             }
         }
         MintFault::Unknown(_) if asking.issuer.loss() == Loss::Fatal => Outcome::Unknown {
@@ -525,6 +531,9 @@ fn refusal(asking: &Asking, fault: &MintFault) -> Outcome {
         MintFault::Unknown(_)
         | MintFault::Refused { .. }
         | MintFault::Unsendable(_)
-        | MintFault::Unusable { .. } => Outcome::failed(fault.to_string()),
+        | MintFault::Unusable { .. } => Outcome::failed(match fault.help() {
+            Some(help) => format!("{fault}; {help}"),
+            None => fault.to_string(),
+        }),
     }
 }

@@ -39,7 +39,12 @@ pub(super) enum Stop {
     /// It failed.
     Failed(Error),
     /// It can be told later.
-    Held(String),
+    Held {
+        /// What is in the way.
+        reason: String,
+        /// When it may be tried again, where that is known.
+        until: Option<Timestamp>,
+    },
 }
 
 impl From<Error> for Stop {
@@ -116,7 +121,10 @@ impl Store {
         // What it is kept as is its own to say from now on.
         record.stays_sealed = false;
         let Some(current) = record.current() else {
-            return Err(Error::new(Code::CredentialMissing, "there is no value").into());
+            let told = credential.source.told();
+            return Err(Error::new(Code::CredentialMissing, "there is no value")
+                .suggest(format!("put one into {told}, then `lorectl apply`"))
+                .into());
         };
         for one in &credential.deliver {
             delivery::check_value(one, current.value.value())?;
@@ -185,7 +193,8 @@ impl Store {
                     return Ok(None);
                 }
                 let message = "its issuer made no value";
-                Err(Stop::Failed(Error::new(Code::CredentialMissing, message)))
+                let error = Error::new(Code::CredentialMissing, message);
+                Err(Stop::Failed(error.suggest("`lorectl apply` asks it again")))
             }
             Look::Unasked => {
                 let facts = Facts::of(credential, record, noted, None, now);
@@ -306,15 +315,19 @@ fn judge(finding: &Finding, credential: &Credential) -> Result<(), Stop> {
         Status::Expired => refused(Code::TokenExpired, "the token has expired", anew),
         Status::Revoked => refused(Code::TokenRevoked, "the token was revoked", anew),
         Status::Rejected => refused(Code::TokenRejected, "its issuer refuses the token", anew),
-        Status::Throttled => Err(Stop::Held(match finding.retry_at {
-            Some(at) => format!(
-                "its issuer asks to be left alone until {}",
-                facts::to_second(at)
-            ),
-            None => "its issuer asks to be left alone for now".to_owned(),
-        })),
-        Status::Error => Err(Stop::Held(format!(
-            "whether the token is live cannot be told now{why}"
-        ))),
+        Status::Throttled => Err(Stop::Held {
+            reason: match finding.retry_at {
+                Some(at) => format!(
+                    "its issuer asks to be left alone until {}",
+                    facts::to_second(at)
+                ),
+                None => "its issuer asks to be left alone for now".to_owned(),
+            },
+            until: finding.retry_at,
+        }),
+        Status::Error => Err(Stop::Held {
+            reason: format!("whether the token is live cannot be told now{why}"),
+            until: None,
+        }),
     }
 }

@@ -209,9 +209,7 @@ impl Store {
         }
         match self.alone_with(name, false).await {
             Ok(Some(lock)) => Ok(Some(lock)),
-            Ok(None) => Err(Outcome::Held {
-                reason: Failure::Busy.to_string(),
-            }),
+            Ok(None) => Err(Outcome::held(Failure::Busy.to_string())),
             Err(error) => Err(Outcome::failed(error.sentence())),
         }
     }
@@ -318,7 +316,7 @@ impl Store {
         let message = match outcome {
             Outcome::Done => return Ok(()),
             Outcome::Failed { message, .. } => message,
-            Outcome::Held { reason } | Outcome::Unknown { reason } => reason,
+            Outcome::Held { reason, .. } | Outcome::Unknown { reason } => reason,
         };
         let name = &credential.name;
         Err(Error::new(code, format!("credential.{name}: {message}")))

@@ -120,6 +120,49 @@ pub fn purge_replaced(
     Ok(())
 }
 
+/// Removes what only credentials need, where the project has none any more: what is known of issuers, the
+/// keys, and the store, which must be empty. Only under the project's lock, and with no journal open.
+///
+/// # Errors
+/// What the disk says.
+pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    let removing = |path: &Path, error| Error::io("remove", path, error);
+    let (secrets, breakers) = (layout.secrets(), layout.breakers());
+    let listed = |dir: &Path| {
+        let listed = disk.list(dir);
+        listed.map_err(|error| Error::io("list", dir, error))
+    };
+    // Whoever holds a lock still has to do with a value, or with an issuer.
+    let (mut held, mut locks) = (Vec::new(), Vec::new());
+    for dir in [&secrets, &breakers] {
+        for (file, kind) in listed(dir)? {
+            let path = dir.join(&file);
+            let is_lock = path
+                .extension()
+                .is_some_and(|extension| extension == "lock");
+            if kind == EntryKind::File && is_lock {
+                match Lock::try_take_existing(&path) {
+                    Ok(Some(lock)) => held.push(lock),
+                    Ok(None) | Err(_) => return Ok(()),
+                }
+                locks.push(path);
+            } else if dir == &secrets {
+                // A value that no record of the state names: its keys stay with it.
+                return Ok(());
+            }
+        }
+    }
+    for path in locks {
+        disk.remove(&path).map_err(|error| removing(&path, error))?;
+    }
+    (disk.remove_dir(&secrets)).map_err(|error| removing(&secrets, error))?;
+    (disk.remove_tree(&breakers)).map_err(|error| removing(&breakers, error))?;
+    for path in [layout.key_file(), layout.seal_file()] {
+        disk.remove(&path).map_err(|error| removing(&path, error))?;
+    }
+    Ok(())
+}
+
 fn failed((path, error): (PathBuf, std::io::Error)) -> Error {
     Error::io("sweep", &path, error)
 }

@@ -30,7 +30,7 @@ pub enum MintFault {
     #[error("nothing was sent: {0}")]
     Unsendable(&'static str),
     /// The request left, and no answer came that tells what became of it: it may have been carried out.
-    #[error("the issuer may have done it, but its answer is lost: {0}")]
+    #[error("the issuer may have done it: {0}")]
     Unknown(String),
     /// There is a new token, and what is said of it cannot be believed. Where the old one died with the
     /// request, this is the only one there is; elsewhere it is to be revoked.
@@ -74,12 +74,49 @@ impl MintFault {
         }
     }
 
+    /// The instant from which the issuer may be asked again, UTC, where one is known.
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Throttled { until } | Self::BreakerOpen { until } => Some(*until),
+            Self::Refused { .. }
+            | Self::Unreachable(_)
+            | Self::Unsendable(_)
+            | Self::Unknown(_)
+            | Self::Unusable { .. } => None,
+        }
+    }
+
+    /// What a person can do about it; `None` where it passes, or the fault says so itself.
+    pub const fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { status, .. } => match *status {
+                401 => Some(
+                    "look at what the request is signed with, and put a good one where that comes from",
+                ),
+                403 | 405 => {
+                    Some("have its issuer allow that, or use another token to sign the request")
+                }
+                404 => Some("look at the URLs and ids in its `source`"),
+                400..=499 => {
+                    Some("look at its `source`: the ids, scopes and lifetimes that are asked for")
+                }
+                _ => None,
+            },
+            Self::Throttled { .. }
+            | Self::Unreachable(_)
+            | Self::Unsendable(_)
+            | Self::Unknown(_)
+            | Self::Unusable { .. }
+            | Self::BreakerOpen { .. } => None,
+        }
+    }
+
     /// What a request that got no answer means.
     pub(super) fn unanswered(fault: http::Fault) -> Self {
         if fault.is_before_sending() {
             Self::Unreachable(fault)
         } else {
-            Self::Unknown(fault.to_string())
+            Self::Unknown(format!("its answer is lost: {fault}"))
         }
     }
 
@@ -91,7 +128,9 @@ impl MintFault {
         }
         let why = match status {
             // Whoever ends a request for its slowness may have passed it on before.
-            408 | 499 => return Self::Unknown(format!("HTTP {status}")),
+            408 | 499 => {
+                return Self::Unknown(format!("it answered HTTP {status}, which does not tell"));
+            }
             401 => "it does not know what the request is signed with, or no longer",
             403 => "what the request is signed with may not do this",
             404 => "there is nothing at that URL, or it may not be seen",
@@ -99,7 +138,7 @@ impl MintFault {
             400..=499 => "it does not take the request",
             // The target moved before anything was done; with another redirect it may have been.
             301 | 307 | 308 => "it redirects, which is not followed: set the URL it redirects to",
-            _ => return Self::Unknown(format!("HTTP {status}")),
+            _ => return Self::Unknown(format!("it answered HTTP {status}, which does not tell")),
         };
         Self::Refused { status, why }
     }

@@ -237,7 +237,7 @@ impl Flight<'_> {
         troubles: &mut Vec<Trouble>,
     ) -> Result<Kept, Failure> {
         if after_loss && self.loss == Loss::Fatal {
-            let why = "an earlier request's was, and a second would end what the first one made";
+            let why = "the answer to an earlier request was lost, and a second would end what the first one made";
             return Err(Failure::Mint(MintFault::Unknown(why.to_owned())));
         }
         vault.intend(now).map_err(Failure::Store)?;

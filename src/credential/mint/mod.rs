@@ -119,17 +119,19 @@ pub async fn mint(
     mark: &str,
     now: Timestamp,
 ) -> Result<Minted, MintFault> {
-    let watch = Stopwatch::start();
+    let (watch, credential) = (Stopwatch::start(), wire.credential);
     let minted = match issuer {
         Issuer::Oauth2(issuer) => issuer.mint(wire, secret, now).await,
         Issuer::GithubApp(issuer) => issuer.mint(wire, secret, now).await,
         Issuer::Gitlab(issuer) => issuer.rotate(wire, secret, now).await,
         Issuer::Jupyterhub(issuer) => issuer.mint(wire, secret, mark, now).await,
     };
-    let ms = watch.elapsed_ms();
+    let (ms, host) = (watch.elapsed_ms(), issuer.endpoint().host());
     match &minted {
-        Ok(_) => tracing::info!(ms, "an issuer made a new token"),
-        Err(fault) => tracing::info!(%fault, ms, "an issuer made no new token"),
+        Ok(_) => tracing::info!(credential, host, ms, "an issuer made a new token"),
+        Err(fault) => {
+            tracing::info!(credential, host, %fault, ms, "an issuer made no new token");
+        }
     }
     minted
 }
@@ -161,7 +163,8 @@ pub async fn revoke(
         let lost = MintFault::Unsendable("the token to be revoked is not known by its value");
         doomed.value.ok_or(lost)
     };
-    match issuer {
+    let (watch, credential) = (Stopwatch::start(), wire.credential);
+    let revoked = match issuer {
         Issuer::Oauth2(issuer) => issuer.revoke(wire, with, value()?, now).await,
         Issuer::GithubApp(issuer) => issuer.revoke(wire, value()?, now).await,
         Issuer::Gitlab(issuer) => issuer.revoke(wire, value()?, now).await,
@@ -169,7 +172,23 @@ pub async fn revoke(
             let lost = MintFault::Unsendable("the token to be revoked is not known by its id");
             issuer.revoke(wire, with, doomed.id.ok_or(lost)?, now).await
         }
+    };
+    let (ms, host) = (watch.elapsed_ms(), issuer.endpoint().host());
+    match &revoked {
+        Ok(Revocation::Done) => tracing::info!(credential, host, ms, "an issuer ended a token"),
+        Ok(Revocation::Already) => {
+            tracing::info!(credential, host, ms, "a token had ended already");
+        }
+        Ok(Revocation::NotOffered) => {
+            tracing::info!(
+                credential,
+                host,
+                "an issuer that ends no tokens was not asked to"
+            );
+        }
+        Err(fault) => tracing::info!(credential, host, %fault, ms, "an issuer ended no token"),
     }
+    revoked
 }
 
 /// The tokens of an issuer that carry exactly this mark; `None` where it keeps no notes.

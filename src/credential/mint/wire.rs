@@ -24,6 +24,8 @@ const LONGEST: usize = 64 << 10;
 /// How issuers are reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Wire<'a> {
+    /// The credential that it is about, for a trace.
+    pub credential: &'a str,
     /// What sends.
     pub http: &'a Http,
     /// PEM certificates that are trusted beside the host's.

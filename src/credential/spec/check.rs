@@ -14,6 +14,7 @@ use super::{
     },
     instant,
     raw::{RawCredential, RawDelivery, RawSource, RawWith},
+    text::FileMode,
 };
 
 /// The provider whose tokens make their own successors.
@@ -118,13 +119,15 @@ fn hangs_on_provider(raw: &RawCredential) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with the provider that a credential names, given those that the spec declares.
+/// What is wrong with the provider that a credential names, given those that the spec declares, and
+/// with what hangs on that.
 pub fn provider(raw: &RawCredential, declared: &BTreeMap<String, RawProvider>) -> Vec<Problem> {
     let Some(name) = &raw.provider else {
-        return Vec::new();
+        return open(raw, None);
     };
     if let Ok(resolved) = provider::resolve(name, declared) {
         let mut problems = with(raw, name, &resolved);
+        problems.extend(open(raw, Some(&resolved)));
         let asks = resolved.probe == provider::table::Via::Http;
         if asks && raw.base_url.is_none() && resolved.default_base_url().is_none() {
             let message = format!("`{name}` has no URL of its own: missing key `base_url`");
@@ -147,6 +150,23 @@ pub fn provider(raw: &RawCredential, declared: &BTreeMap<String, RawProvider>) -
             names.join(", ")
         )),
     }]
+}
+
+/// The deliveries that everyone could read and that are to be of no certificate.
+fn open(raw: &RawCredential, provider: Option<&Provider>) -> Vec<Problem> {
+    let is_certificate = provider.is_some_and(|one| one.probe == provider::table::Via::X509);
+    let all = raw.deliver.iter().flatten().enumerate();
+    let opened = all.filter(|(_, one)| {
+        let mode = one.mode.as_ref().map_or(0, FileMode::bits);
+        mode & 0o004 != 0 && !(is_certificate && one.file.is_some())
+    });
+    let problem = |(index, _)| {
+        let at = format!("/deliver/{index}/mode");
+        Problem::at(at, "everyone on the host could read the value").suggest(
+            "write `0640`, with the `group` of its reader; only a certificate (`provider = \"x509\"`) in a `file` may be read by all",
+        )
+    };
+    opened.map(problem).collect()
 }
 
 /// What is wrong with what a provider is asked with beside the value.

@@ -259,7 +259,7 @@ pub struct RawDelivery {
     pub owner: Option<UserName>,
     /// The file's group. Default: the owner's own.
     pub group: Option<GroupName>,
-    /// The file's permissions, as `0640`; not for others. Default: `0600`; an env file that is there keeps its own.
+    /// The file's permissions, as `0640`; a certificate may be read by others too, as `0644`. Default: `0600`; an env file that is there keeps its own.
     pub mode: Option<FileMode>,
     /// What is done after the value has changed.
     pub then: Option<RawThen>,

@@ -16,17 +16,18 @@ text!(
 );
 
 text!(
-    /// The permissions of a file in octal: reading and writing, for the owner and the group.
+    /// The permissions of a file in octal: reading and writing, for the owner and the group; for others
+    /// nothing, or reading.
     FileMode,
-    "^0?[0246][0246]0$",
-    "the permissions are `0600` or such: reading (4) and writing (2), for the owner and the group, nothing for others",
+    "^0?[0246][0246][04]$",
+    "the permissions are `0600` or such: reading (4) and writing (2), for the owner and the group; nothing for others, but reading of a certificate",
     |text| {
         let digits = text.as_bytes();
         let three = match digits {
             [b'0', rest @ ..] if rest.len() == 3 => rest,
             rest => rest,
         };
-        matches!(three, [a, b, b'0'] if matches!(a, b'0' | b'2' | b'4' | b'6') && matches!(b, b'0' | b'2' | b'4' | b'6'))
+        matches!(three, [a, b, b'0' | b'4'] if matches!(a, b'0' | b'2' | b'4' | b'6') && matches!(b, b'0' | b'2' | b'4' | b'6'))
     }
 );
 

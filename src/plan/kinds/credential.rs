@@ -34,11 +34,15 @@ fn told_case<'a>(case: &Case<'a>) -> plan::Case<'a> {
 }
 
 /// What stands in the way of a credential besides, and what a reader should know of it.
-pub fn outlook(case: &Case<'_>, runs: &[NextRun]) -> Result<(Option<Hold>, Vec<String>)> {
+pub fn outlook(
+    sources: &dyn Sources,
+    case: &Case<'_>,
+    runs: &[NextRun],
+) -> Result<(Option<Hold>, Vec<String>)> {
     let case = &told_case(case);
     Ok(match plan::hold(case, runs)? {
         Some(hold) => (Some(hold), Vec::new()),
-        None => (None, plan::warnings(case)?),
+        None => (None, plan::warnings(sources, case)?),
     })
 }
 

@@ -175,7 +175,7 @@ impl<'p> Progress<'p> {
         let (mark, paint, why) = match outcome {
             Outcome::Done => (glyphs.done, Paint::Good, ""),
             Outcome::Failed { message, .. } => (glyphs.failed, Paint::Bad, message.as_str()),
-            Outcome::Held { reason } => (glyphs.bullet, Paint::Held, reason.as_str()),
+            Outcome::Held { reason, .. } => (glyphs.bullet, Paint::Held, reason.as_str()),
             Outcome::Unknown { reason } => ("?", Paint::Grave, reason.as_str()),
         };
         let column = 5 + self.name_column;

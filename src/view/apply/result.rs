@@ -7,8 +7,8 @@ use super::super::{
 };
 use crate::{
     apply::events::{Failure, Report},
-    error::{Code, Error},
-    resource::Action,
+    error::{Code, Error, Exit},
+    resource::{Action, Lift, Plan},
 };
 
 /// The result of an apply as text for standard output.
@@ -35,7 +35,8 @@ pub fn render(report: &Report, elapsed_ms: u64, style: &Style) -> String {
         "Not begun",
         report.not_begun.iter().map(ToString::to_string).collect(),
     );
-    failures(&mut canvas, Paint::Held, "Held", &report.held);
+    let held: Vec<Failure> = report.held.iter().map(Failure::of).collect();
+    failures(&mut canvas, Paint::Held, "Held", &held);
     names(
         &mut canvas,
         Paint::Warning,
@@ -73,6 +74,40 @@ pub fn failure(report: &Report) -> Option<Error> {
             .suggest(next(report))
             .with_details(details.collect()),
     )
+}
+
+/// The error that holds end a command with where they left nothing to do; `code` is the one that decides
+/// the exit status. A single hold is told by the message and what lifts it, several by the details.
+pub fn held(plan: &Plan, report: &Report, code: Code) -> Error {
+    if let ([hold], []) = (plan.holds.as_slice(), report.held.as_slice()) {
+        let message = format!("nothing was done: {}: {}", hold.address, hold.reason);
+        return Error::new(code, message).suggest(match &hold.lift {
+            Lift::At { at } => format!("that lifts {}", time::when(plan.created_at, *at)),
+            Lift::Later { what } => format!("that is lifted by {what}"),
+            Lift::ByHand { how } => how.clone(),
+        });
+    }
+    let planned = plan.holds.iter().map(|hold| {
+        let lifted = match &hold.lift {
+            Lift::At { at } => format!("lifts {}", time::when(plan.created_at, *at)),
+            Lift::Later { what } => format!("lifted by {what}"),
+            Lift::ByHand { how } => format!("lifted by {how}"),
+        };
+        format!("{}: {}; {lifted}", hold.address, hold.reason)
+    });
+    let met = report.held.iter();
+    let met = met.map(|held| format!("{}: {}", held.address, held.message));
+    let all: Vec<String> = planned.chain(met).collect();
+    let error = match all.as_slice() {
+        [one] => Error::new(code, format!("nothing was done: {one}")),
+        all => Error::new(code, format!("nothing was done: {} are held", all.len()))
+            .with_details(all.to_vec()),
+    };
+    error.suggest(if code.exit() == Exit::Later {
+        "run it again when that is over"
+    } else {
+        "do what lifts each, then run it again"
+    })
 }
 
 /// The code that such a report ends a command with; `None` for a success.
@@ -252,6 +287,34 @@ mod tests {
                 &Style::PLAIN
             ),
             "Applied: nothing (serial 41, 20 ms).\n"
+        );
+    }
+
+    #[test]
+    fn holds_that_left_nothing_are_an_error_that_names_each() {
+        let mut plan = fixture::held_plan();
+        let all = held(&plan, &Report::default(), Code::Held);
+        assert_eq!(all.message, "nothing was done: 3 are held");
+        assert_eq!(
+            all.details[2],
+            "service.job05: backing off; lifts Fri 09:12 UTC, in 24 h"
+        );
+        plan.holds.truncate(1);
+        let one = held(&plan, &Report::default(), Code::Held);
+        assert_eq!(
+            one.suggestion.as_deref(),
+            Some("`lorectl service resume job03`")
+        );
+        assert!(one.details.is_empty());
+        plan.holds.clear();
+        let met = held(&plan, &fixture::failed_report(), Code::HeldForNow);
+        assert_eq!(
+            met.message,
+            "nothing was done: service.f: a run is in flight since 09:10 UTC"
+        );
+        assert_eq!(
+            met.suggestion.as_deref(),
+            Some("run it again when that is over")
         );
     }
 

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    apply::events::{Failure, Report},
+    apply::events::{Failure, Holding, Report},
     error::Code,
-    id::Address,
+    id::{Address, Timestamp},
     resource::{Action, Hold, Plan},
     view::state::Held,
 };
@@ -47,9 +47,9 @@ pub struct ApplyData<'a> {
     /// What the plan held back, and what lifts that.
     holds: Vec<HoldData<'a>>,
     /// What was held back while applying.
-    #[serde(serialize_with = "failures")]
-    #[schemars(with = "Vec<FailureData>")]
-    held: &'a [Failure],
+    #[serde(serialize_with = "holdings")]
+    #[schemars(with = "Vec<HoldingData>")]
+    held: &'a [Holding],
     /// Where bytes of others that had to go were kept.
     backed_up: &'a [String],
 }
@@ -118,6 +118,20 @@ struct FailureData<'a> {
     message: &'a str,
 }
 
+/// What was held back while applying.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HeldBack")]
+struct HoldingData<'a> {
+    /// `service.sync`.
+    address: String,
+    /// What is in the way.
+    message: &'a str,
+    /// The instant that lifts it, UTC, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    until: Option<Timestamp>,
+}
+
 fn applied<S: Serializer>(list: &[(Address, Action)], s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(list.iter().map(|(address, action)| AppliedData {
         address: address.to_string(),
@@ -129,5 +143,13 @@ fn failures<S: Serializer>(list: &[Failure], s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(list.iter().map(|failure| FailureData {
         address: failure.address.to_string(),
         message: &failure.message,
+    }))
+}
+
+fn holdings<S: Serializer>(list: &[Holding], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(list.iter().map(|held| HoldingData {
+        address: held.address.to_string(),
+        message: &held.message,
+        until: held.until,
     }))
 }

@@ -111,6 +111,10 @@ enum OutcomeData<'a> {
     Held {
         /// What is in the way.
         reason: &'a str,
+        /// The instant that lifts it, UTC, where one does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        until: Option<Timestamp>,
     },
     /// It cannot be told.
     Unknown {
@@ -124,7 +128,10 @@ impl<'a> OutcomeData<'a> {
         match outcome {
             Outcome::Done => Self::Done,
             Outcome::Failed { message, .. } => Self::Failed { message },
-            Outcome::Held { reason } => Self::Held { reason },
+            Outcome::Held { reason, until } => Self::Held {
+                reason,
+                until: *until,
+            },
             Outcome::Unknown { reason } => Self::Unknown { reason },
         }
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Gitlab, html, markdown};
 use crate::{
     plan::{document, saved::Saved},
-    resource::Plan,
+    resource::{ActionReason, Cause, Plan},
     view::fixture::{self, snapshot},
 };
 
@@ -44,6 +44,24 @@ fn one_of_everything() {
         "report-markdown-quiet",
         &markdown::render(&saved(&fixture::quiet_plan())),
     );
+}
+
+#[test]
+fn what_someone_asked_for_is_on_no_schedule() {
+    let mut plan = plan();
+    for change in &mut plan.changes {
+        if change.cause.is_some() {
+            change.cause = Some(Cause::Schedule);
+            change.reason = ActionReason::RenewalAsked;
+        }
+    }
+    for text in [markdown::render(&saved(&plan)), page(&plan)] {
+        assert!(text.contains("asked"), "{text}");
+        assert!(
+            !text.contains("schedule<") && !text.contains("| schedule"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

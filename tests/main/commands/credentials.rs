@@ -253,7 +253,7 @@ fn what_is_no_token_is_refused_and_nothing_of_it_shown() {
         ("", 0o600, "the value is empty"),
         ("a\nb", 0o600, "a line feed"),
         ("a\0b", 0o600, "a line feed or another control character"),
-        (&*long, 0o600, "larger than"),
+        (&*long, 0o600, "over 64 KiB long"),
         (CANARY, 0o644, "can be read by everyone (0644)"),
     ] {
         fs::write(&input, content).unwrap();
@@ -356,7 +356,7 @@ source = { env = "A", file = "/x" }
 scopes = ["read_api", "read_api"]
 expiry = { at = "soon" }
 deliver = [
-  { file = "relative", mode = "0644" },
+  { file = "relative", mode = "0755" },
   { env_file = "/etc/acme/env" },
   { file = "/etc/acme/a", then = { reload = "app.timer" } },
 ]
@@ -842,10 +842,8 @@ fn a_minted_token_is_renewed_with_overlap_and_the_old_one_revoked() {
 }
 
 #[test]
+#[ignore = "wants strace: tests/run"]
 fn what_a_crash_left_of_a_value_is_swept() {
-    if !Path::new("/usr/bin/strace").exists() {
-        return;
-    }
     let world = world(SPEC);
     let run = |value: &str| world.command(["apply", "-y"]).env("APP_TOKEN", value).run();
     run(CANARY).exits(0);

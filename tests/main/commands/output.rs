@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    listener::{Answer, Listener},
     snapshot,
     world::{Ran, World, service},
 };
@@ -55,6 +56,64 @@ fn what_succeeds_is_one_envelope() {
         };
         assert_eq!(found, expected, "{words}: {value:#}");
     }
+}
+
+#[test]
+fn holds_that_left_nothing_to_do_are_the_error_that_the_status_is() {
+    let server = Listener::issuer([Answer::With(
+        429,
+        "Retry-After: 600\r\n",
+        "Retry later".to_owned(),
+    )]);
+    let world = World::with(&format!(
+        "[credentials.gl]\nprovider = \"gitlab\"\nbase_url = \"{}\"\nsource = {{ env = \"GL\" }}\n",
+        server.url("")
+    ));
+    let lore = |words: &str, now: &str| {
+        let call = world.command(words.split(' ')).env("LORECTL_NOW", now);
+        call.env("GL", "glpat-aaaaaaaaaaaaaaaaaaaa").run()
+    };
+    let held = |ran: Ran, status: i32, code: &str| {
+        let value = envelope(&ran.exits(status));
+        assert_eq!(value["ok"], false, "{value:#}");
+        assert_eq!(value["error"]["code"], code, "{value:#}");
+        assert_eq!(value["data"]["applied"], serde_json::json!([]));
+        value
+    };
+    let value = held(
+        lore("apply -y --json", "2026-02-03T04:05:06Z"),
+        75,
+        "HELD_FOR_NOW",
+    );
+    let met = &value["data"]["held"][0];
+    assert_eq!(met["address"], "credential.gl");
+    assert_eq!(met["until"], "2026-02-03T04:15:06Z");
+    let live =
+        "{\"active\":true,\"revoked\":false,\"scopes\":[\"api\"],\"expires_at\":\"2026-12-01\"}";
+    server.answer([Answer::With(200, "", live.to_owned())]);
+    let done = lore("apply -y --json", "2026-02-03T05:05:06Z").exits(0);
+    assert_eq!(envelope(&done)["ok"], true);
+    // A hold beside real changes is no error.
+    let revoked = "{\"error\":\"invalid_token\",\"error_description\":\"Token was revoked. You have to re-authorize from the user.\"}";
+    server.answer([Answer::With(401, "", revoked.to_owned())]);
+    let at = "2026-02-03T06:05:06Z";
+    for words in ["apply -y --json", "apply --json", "reconcile --json"] {
+        let value = held(lore(words, at), 77, "TOKEN_REVOKED");
+        assert_eq!(value["data"]["holds"][0]["code"], "TOKEN_REVOKED");
+        assert_eq!(
+            value["error"]["actions"],
+            serde_json::json!(["lorectl apply"])
+        );
+    }
+    let told = envelope(&lore("credential validate gl --json", at).exits(77));
+    assert_eq!(told["ok"], false, "{told:#}");
+    assert_eq!(told["error"]["code"], "TOKEN_REVOKED");
+    assert_eq!(told["data"]["status"], "revoked");
+    let spec = std::fs::read_to_string(world.spec_dir().join("lore.toml")).unwrap();
+    world.file("lore.toml", spec + &service("a", ""));
+    let value = envelope(&lore("apply -y --json", at).exits(0));
+    assert_eq!(value["ok"], true);
+    assert_eq!(value["data"]["holds"][0]["address"], "credential.gl");
 }
 
 #[test]

@@ -167,6 +167,48 @@ fn a_client_of_the_source_asks_of_its_own_tokens() {
 }
 
 #[test]
+fn a_purge_leaves_nothing_that_only_credentials_need() {
+    let given = "{\"access_token\":\"access-one-of-the-client\",\"expires_in\":36000}";
+    let server = Listener::start([says(200, given)]);
+    let url = server.url("");
+    let world = World::with(&format!(
+        "[credentials.client]\nsource = {{ env = \"CLIENT\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{url}/token\", client_id = \"acme\", secret = \"client\" }} }}\n"
+    ));
+    let left = || {
+        let listed = fs::read_dir(world.state()).unwrap();
+        let mut names: Vec<String> = listed
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let ours = ["breakers", "key", "seal.cred", "secrets"];
+    let rest = ["backups", "journal", "lock", "state.json"];
+    let all = [&ours[..], &rest[..]].concat();
+    let sorted = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    lore(&world, "apply -y").run().exits(0);
+    fs::write(world.state().join("seal.cred"), "").unwrap();
+    assert_eq!(left(), sorted(all.clone()));
+    // What is not purged stays, and so do the keys of a value that nobody knows of.
+    lore(&world, "destroy -y").run().exits(0);
+    assert_eq!(left(), sorted(all.clone()));
+    lore(&world, "apply -y").run().exits(0);
+    let stray = world.state().join("secrets/stray");
+    fs::create_dir(&stray).unwrap();
+    lore(&world, "destroy -y --purge").run().exits(0);
+    assert_eq!(left(), sorted(all));
+    fs::remove_dir(stray).unwrap();
+    lore(&world, "destroy -y --purge").run().exits(0);
+    assert_eq!(left(), sorted(rest.to_vec()));
+    // It can begin anew.
+    lore(&world, "apply -y").run().exits(0);
+    assert!(left().contains(&"key".to_owned()));
+}
+
+#[test]
 fn docker_hub_is_asked_with_the_user_of_a_token() {
     const PAT: &str = "dckr_pat_aTokenThatNeverShows0000000";
     let server = Listener::issuer([says(200, "{\"access_token\":\"x\"}")]);
@@ -403,7 +445,7 @@ fn a_value_that_has_ended_already_is_not_stored() {
     world
         .run("apply -y")
         .exits(1)
-        .says("the new token ended 2026-02-03T04:05:06Z (in 0 seconds, says the issuer's answer)")
+        .says("the new token ended 2026-02-03T04:05:06Z (now, says the issuer's answer)")
         .says("this host's clock says 2026-02-03T04:05:06Z");
     assert!(!world.state().join("secrets/app").exists());
     print("token-one", "2026-02-03T04:06:06Z");
@@ -486,10 +528,8 @@ fn a_target_that_no_token_goes_to_is_refused() {
 }
 
 #[test]
+#[ignore = "wants root: tests/run"]
 fn a_file_of_another_user_is_no_source() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
     let world = World::new();
     let file = world.path().join("in");
     world.spec(&format!(

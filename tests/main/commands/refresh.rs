@@ -150,7 +150,7 @@ fn a_run_gets_a_token_that_serves() {
     server.answer([Answer::status(500)]);
     after(&world, 4000 + 3100, "service trigger job")
         .exits(0)
-        .says("its answer is lost");
+        .says("it answered HTTP 500, which does not tell");
     assert_eq!(read(&seen), "two");
 }
 

@@ -2,13 +2,12 @@
 //! with other credentials goes with these.
 //!
 //! Each host has a key of its own: a directory that is mounted where systemd keeps its own, for the command
-//! alone. So these want root and systemd-creds, and pass where either is missing.
+//! alone. So these want root and systemd-creds, and are listed as ignored; `tests/run` runs them.
 
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use super::{
@@ -27,17 +26,6 @@ store = "systemd-creds"
 source = { env = "TOKEN" }
 deliver = [{ file = "OUT/token" }]
 "#;
-
-/// Whether this machine can give a command a host's key of its own.
-pub fn is_possible() -> bool {
-    let quiet = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    nix::unistd::geteuid().is_root()
-        && quiet("systemd-creds", &["--version"])
-        && quiet("unshare", &["--mount", "--user", "true"])
-}
 
 /// A shell's words that run a script with what a host's systemd keeps in `key`.
 pub fn on_host(key: &Path, script: &str) -> String {
@@ -162,10 +150,8 @@ fn read(path: &Path) -> String {
 const NOTHING: [String; 0] = [];
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn nothing_of_a_value_is_in_the_state_directory() {
-    if !is_possible() {
-        return;
-    }
     let host = Host::new(SPEC);
     let plan = host.lore("plan", CANARY).exits(0);
     // The head names the spec's digest, which holds the path of this world.
@@ -214,10 +200,8 @@ fn nothing_of_a_value_is_in_the_state_directory() {
 }
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn a_command_opens_a_thousand_with_one_process() {
-    if !is_possible() {
-        return;
-    }
     let one = |at: usize| {
         format!(
             "\n[credentials.c{at}]\nstore = \"systemd-creds\"\nsource = {{ env = \"TOKEN\" }}\n"
@@ -249,10 +233,8 @@ fn a_command_opens_a_thousand_with_one_process() {
 }
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn whatever_became_of_the_encrypted_file_is_drift() {
-    if !is_possible() {
-        return;
-    }
     let two = "\n[credentials.two]\nstore = \"systemd-creds\"\nsource = { env = \"TOKEN\" }\n";
     let host = Host::new(&format!("{SPEC}{two}"));
     host.lore("apply -y", CANARY).exits(0);
@@ -300,10 +282,8 @@ fn whatever_became_of_the_encrypted_file_is_drift() {
 }
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn another_store_leaves_no_clear_copy_behind_and_is_undone() {
-    if !is_possible() {
-        return;
-    }
     let clear = SPEC.replace("store = \"systemd-creds\"\n", "");
     let host = Host::new(&clear);
     host.lore("apply -y", CANARY).exits(0);
@@ -339,10 +319,8 @@ fn another_store_leaves_no_clear_copy_behind_and_is_undone() {
 }
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn a_state_from_another_host_is_refused_with_what_helps() {
-    if !is_possible() {
-        return;
-    }
     let host = Host::new(&format!(
         "{SPEC}\n[credentials.clear]\nsource = {{ env = \"TOKEN\" }}\n"
     ));
@@ -389,10 +367,8 @@ fn a_state_from_another_host_is_refused_with_what_helps() {
 }
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn a_lost_key_is_told_and_a_lost_state_rebuilt() {
-    if !is_possible() {
-        return;
-    }
     let host = Host::new(SPEC);
     host.lore("apply -y", CANARY).exits(0);
     let (seal, aside) = (host.world.state().join("seal.cred"), host.path("aside"));
@@ -425,10 +401,8 @@ fn a_lost_key_is_told_and_a_lost_state_rebuilt() {
 }
 
 #[test]
+#[ignore = "wants root, unshare and systemd-creds: tests/run"]
 fn where_it_cannot_hold_it_is_refused_by_the_plan() {
-    if !is_possible() {
-        return;
-    }
     let host = Host::new(SPEC);
     // No systemd-creds.
     let bare = |words: &str| {
@@ -498,11 +472,8 @@ fn where_it_cannot_hold_it_is_refused_by_the_plan() {
 
 /// Kills an apply at each of its renames: the next one mends what it left.
 #[test]
+#[ignore = "wants root, unshare, strace and systemd-creds: tests/run"]
 fn a_kill_between_the_files_is_mended_by_the_next_apply() {
-    let strace = Command::new("strace").arg("-V").output();
-    if !is_possible() || strace.is_err() {
-        return;
-    }
     for at in 1..40 {
         let host = Host::new(&SPEC.replace("store = \"systemd-creds\"\n", ""));
         host.lore("apply -y", CANARY).exits(0);

@@ -202,6 +202,12 @@ impl Call<'_> {
         command.spawn().unwrap()
     }
 
+    /// Starts it with these as standard input, output and error.
+    pub fn on(mut self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Child {
+        let command = self.command.stdin(stdin).stdout(stdout).stderr(stderr);
+        command.spawn().unwrap()
+    }
+
     /// Runs it to its end.
     pub fn run(mut self) -> Ran {
         let shown = format!("{:?}", self.command);

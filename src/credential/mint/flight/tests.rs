@@ -448,6 +448,7 @@ fn one_process() {
         .build();
     let http = Http::default();
     let wire = Wire {
+        credential: "app",
         http: &http,
         roots: None,
     };

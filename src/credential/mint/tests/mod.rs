@@ -88,6 +88,7 @@ fn good(kind: &str) -> (u16, String) {
 async fn ask(kind: &str, listener: &Listener) -> Result<Minted, MintFault> {
     let http = Http::default();
     let wire = Wire {
+        credential: "app",
         http: &http,
         roots: None,
     };
@@ -176,6 +177,7 @@ async fn a_client_may_prove_itself_in_the_body() {
     .unwrap();
     let http = Http::default();
     let wire = Wire {
+        credential: "app",
         http: &http,
         roots: None,
     };
@@ -196,6 +198,7 @@ async fn an_app_signs_as_openssl_does_with_either_form_of_its_key() {
     let issuer = issuer("github_app", &listener.url(""));
     let http = Http::default();
     let wire = Wire {
+        credential: "app",
         http: &http,
         roots: None,
     };
@@ -286,6 +289,7 @@ async fn what_was_surely_not_done_is_told_from_what_may_have_been() {
         drop(refused);
         let http = Http::default();
         let wire = Wire {
+            credential: "app",
             http: &http,
             roots: None,
         };
@@ -316,7 +320,7 @@ async fn an_issuer_that_hangs_may_have_done_it() {
     assert_eq!(fault.carried_out(), CarriedOut::Maybe, "{fault}");
     assert_eq!(
         fault.to_string(),
-        "the issuer may have done it, but its answer is lost: no answer in time"
+        "the issuer may have done it: its answer is lost: no answer in time"
     );
 }
 
@@ -469,6 +473,7 @@ async fn a_token_is_ended_in_each_issuer_s_way() {
             let issuer = issuer(kind, &listener.url(""));
             let http = Http::default();
             let wire = Wire {
+                credential: "app",
                 http: &http,
                 roots: None,
             };
@@ -490,6 +495,7 @@ async fn a_token_is_ended_in_each_issuer_s_way() {
     }
     let http = Http::default();
     let wire = Wire {
+        credential: "app",
         http: &http,
         roots: None,
     };
@@ -516,6 +522,7 @@ async fn a_marked_token_is_found_by_its_whole_mark() {
     let listener = Listener::start([body(&list)]);
     let http = Http::default();
     let wire = Wire {
+        credential: "app",
         http: &http,
         roots: None,
     };

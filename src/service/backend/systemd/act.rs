@@ -198,9 +198,7 @@ impl Systemd {
                     }
                     let runner = self.runner(work, &mut runners)?;
                     if !self.make_home(work, runner)? {
-                        work.outcome = Some(Outcome::Held {
-                            reason: "a run is in flight".to_owned(),
-                        });
+                        work.outcome = Some(Outcome::held("a run is in flight"));
                         self.put_back(work);
                         return Ok(());
                     }

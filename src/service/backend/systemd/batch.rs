@@ -101,8 +101,12 @@ impl<'a> Work<'a> {
 
     /// Adds to the message of a failure what could not be put back.
     pub(super) fn add(&mut self, more: &[String]) {
-        if let Some(Outcome::Failed { message, .. } | Outcome::Held { reason: message }) =
-            &mut self.outcome
+        if let Some(
+            Outcome::Failed { message, .. }
+            | Outcome::Held {
+                reason: message, ..
+            },
+        ) = &mut self.outcome
         {
             for text in more {
                 message.push_str("; ");

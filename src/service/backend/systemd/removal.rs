@@ -79,12 +79,10 @@ impl Systemd {
             for work in &mut waiting {
                 let patience = Duration::from_secs(work.step.patience.0);
                 if work.waits && work.outcome.is_none() && began.elapsed() >= patience {
-                    work.outcome = Some(Outcome::Held {
-                        reason: format!(
-                            "a run is in flight and did not end within {}",
-                            work.step.patience
-                        ),
-                    });
+                    work.outcome = Some(Outcome::held(format!(
+                        "a run is in flight and did not end within {}",
+                        work.step.patience
+                    )));
                 }
             }
         }

@@ -196,9 +196,7 @@ impl Worker {
                         still.push(at);
                         continue;
                     }
-                    Ok(false) => Some(Outcome::Held {
-                        reason: "a run of it is under way".to_owned(),
-                    }),
+                    Ok(false) => Some(Outcome::held("a run of it is under way")),
                     tried => settled(tried),
                 };
             }
