@@ -29,6 +29,7 @@ mod refresh;
 mod repeat;
 mod runs;
 mod sealed;
+mod setbacks;
 mod show;
 mod standings;
 mod state;
