@@ -241,7 +241,7 @@ fn why(known: Option<&Known>, rest: Option<&Renewer>, now: Timestamp) -> Option<
     }
     let finding = facts.finding.as_ref();
     told.extend(finding.and_then(Finding::no_verdict));
-    told.extend(facts.skewed().map(|apart| apart.told()));
+    told.extend(facts.skewed().map(|apart| apart.told_with_help()));
     (!told.is_empty()).then(|| told.join("; "))
 }
 
@@ -371,7 +371,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         account: finding.account.clone(),
         retry_at: finding.retry_at,
         clocks: facts::skewed(&finding).map(clocks),
-        clock: facts::skewed(&finding).map(|apart| apart.told()),
+        clock: facts::skewed(&finding).map(|apart| apart.told_with_help()),
         probed_at: finding.probed_at,
     })?;
     Ok(match status {

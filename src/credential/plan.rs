@@ -765,7 +765,7 @@ pub fn warnings(case: &Case<'_>) -> Result<Vec<String>> {
     }
     let mut warnings = Vec::new();
     if let Some(apart) = facts.skewed() {
-        warnings.push(format!("{}: {}", case.address, apart.told()));
+        warnings.push(format!("{}: {}", case.address, apart.told_with_help()));
     }
     let missing = facts.missing_scopes(&credential);
     if !missing.is_empty() && case.action == Action::NoOp {

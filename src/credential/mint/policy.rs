@@ -149,13 +149,18 @@ pub struct Skewed {
 }
 
 impl Skewed {
-    /// What that means for a token's end, and what helps.
+    /// What that means for a token's end.
     pub fn told(&self) -> String {
         format!(
-            "its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's; `timedatectl` shows this host's",
+            "its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's",
             to_second(self.issuer),
             to_second(self.ours)
         )
+    }
+
+    /// The same with what helps.
+    pub fn told_with_help(&self) -> String {
+        format!("{}; `timedatectl` shows this host's", self.told())
     }
 }
 

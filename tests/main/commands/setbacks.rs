@@ -243,7 +243,11 @@ source = {{ env = "CLIENT" }}
 
 [credentials.api]
 source = {{ oauth2 = {{ token_url = "{}", client_id = "acme", secret = "client" }} }}
+notify = ["ops"]
 {deliver}
+
+[notify.ops]
+command = ["/bin/sh", "-c", "echo $LORECTL_EVENT >>OUT/heard"]
 
 [services.nightly]
 schedule = {{ every = "1d" }}
@@ -261,6 +265,7 @@ env = {{ TOKEN = {{ credential = "api" }} }}
 fn a_token_that_a_run_has_renewed_rests_between_runs() {
     let server = Listener::start([given("one")]);
     let world = rare(&server, "");
+    let heard = out(&world, "heard");
     let rest = "renewed before the next run of service.nightly, 2026-02-04T04:05:06Z (in 22 hours)";
     at(&world, 7200, "plan --detailed-exitcode")
         .exits(0)
@@ -269,6 +274,7 @@ fn a_token_that_a_run_has_renewed_rests_between_runs() {
     at(&world, 7200, "apply -y").exits(0).says("No changes");
     at(&world, 7200, "reconcile").exits(0);
     assert_eq!(server.seen().len(), 1, "nobody renews it for nothing");
+    assert!(!heard.exists(), "nor is it news that it has ended");
     at(&world, 7200, "credential list")
         .says("· api resting")
         .says(rest);
@@ -282,15 +288,19 @@ fn a_token_that_a_run_has_renewed_rests_between_runs() {
         doctor.stdout
     );
     assert_eq!(row(&world, 7200, "api")["renewed_for"], "service.nightly");
-    // A person may have one all the same.
+    // A run has one, and a person may have one all the same.
     server.answer([given("two")]);
-    at(&world, 7200, "credential rotate api -y").exits(0);
+    at(&world, 7200, "service trigger nightly").exits(0);
     assert_eq!(row(&world, 7200, "api")["state"], "provisioned");
+    server.answer([given("three")]);
+    at(&world, 14_400, "credential rotate api -y").exits(0);
+    assert_eq!(row(&world, 14_400, "api")["state"], "provisioned");
     // Where the last renewal failed, it is dead.
     server.answer([refused()]);
-    at(&world, 14_400, "credential refresh api").exits(77);
-    assert_eq!(row(&world, 14_400, "api")["state"], "dead");
-    at(&world, 14_400, "plan --detailed-exitcode").exits(2);
+    at(&world, 21_600, "credential refresh api").exits(77);
+    assert_eq!(row(&world, 21_600, "api")["state"], "dead");
+    assert!(heard.exists());
+    at(&world, 21_600, "plan --detailed-exitcode").exits(2);
 }
 
 #[test]
@@ -313,14 +323,15 @@ fn clocks_that_are_far_apart_are_told_of_everywhere() {
     let server = Listener::issuer([dated(far)]);
     let world = world(&gitlab_spec(&server.url("")));
     with_token(&world, "apply -y").run().exits(0);
-    let told = "its issuer's clock says 2027-02-03T04:05:06Z where this host's says 2026-02-03T04:05:06Z: one of them is wrong, and its end is told by the issuer's; `timedatectl` shows this host's";
+    let told = "its issuer's clock says 2027-02-03T04:05:06Z where this host's says 2026-02-03T04:05:06Z: one of them is wrong, and its end is told by the issuer's";
     for words in [
         "plan",
         "credential list",
         "status",
         "credential validate gl",
     ] {
-        world.run(words).exits(0).says(told);
+        let ran = world.run(words).exits(0).says(told);
+        ran.says("`timedatectl` shows this host's");
     }
     let doctor = world.run("doctor --offline").exits(0);
     doctor
