@@ -328,11 +328,12 @@ impl Facts {
         }
     }
 
-    /// The same with what is known of its issuer: why the last try brought no value, where one is due,
-    /// and that it is not asked for any, where its breaker is open.
+    /// The same with what is known of its issuer: why the last try brought no value, where one is
+    /// wanted, and that it is not asked for any, where its breaker is open.
     #[must_use]
     pub fn and(mut self, of_issuer: Option<Setback>) -> Self {
-        let counts = |setback: &Setback| self.due.is_some() || setback.is_open;
+        let is_wanted = self.due.is_some() || self.generation == 0;
+        let counts = |setback: &Setback| is_wanted || setback.is_open;
         let counting = of_issuer.filter(counts);
         self.setback = match self.setback.take() {
             Some(own) => Some(own.or_later(counting)),

@@ -13,7 +13,7 @@ use crate::{
 use super::{
     definition::{Credential, Delivery, Source, StoreKind},
     drift::is_held_by_the_host,
-    facts::{Due, Facts, Standing, ends, ends_shortly, shortly, to_second, when},
+    facts::{Due, Facts, Standing, away, ends, ends_shortly, shortly, when},
     finding::{Expiry, Finding, Provenance, Status},
     image::{DUE, NEW_VALUE, SOURCE},
     issuer,
@@ -264,12 +264,10 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>, rest: Option<&Renewer>) -> R
             due => due.as_str(),
         };
         told.notes.insert(0, why.to_owned());
-        if let Some(setback) = facts.as_ref().and_then(|facts| facts.setback.as_ref()) {
-            told.notes.insert(1, setback.told(case.now));
-            if let Some(secret) = &setback.secret {
-                told.notes.insert(2, format!("put right {secret}"));
-            }
-        }
+    }
+    if let Some(setback) = facts.as_ref().and_then(|facts| facts.setback.as_ref()) {
+        let first = usize::from(facts.as_ref().is_some_and(|facts| facts.due.is_some()));
+        told.notes.splice(first..first, setback.notes(case.now));
     }
     Ok(told)
 }
@@ -571,11 +569,15 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
 }
 
 /// Where nobody is asked: when the issuer said what is told of a value.
-pub fn as_of(found: &Found) -> Option<String> {
+pub fn as_of(found: &Found, now: Timestamp) -> Option<String> {
     let finding = facts(Some(found))?.finding?;
     let is_said = finding.status != Status::NotImplemented;
-    let at = to_second(finding.probed_at);
-    is_said.then(|| format!("as of {at}, when its issuer was last asked"))
+    let asked = if finding.probed_at < now {
+        away(now, finding.probed_at)
+    } else {
+        "just now".to_owned()
+    };
+    is_said.then(|| format!("last asked {asked}"))
 }
 
 fn notes(

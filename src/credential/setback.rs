@@ -91,6 +91,13 @@ impl Setback {
         }
     }
 
+    /// What a plan notes of it.
+    pub fn notes(&self, now: Timestamp) -> Vec<String> {
+        let secret = self.secret.as_ref();
+        let help = secret.map(|secret| format!("put right {secret}"));
+        [self.told(now)].into_iter().chain(help).collect()
+    }
+
     /// What helps.
     pub fn help(&self) -> String {
         match (&self.secret, self.until) {

@@ -234,6 +234,25 @@ fn a_rotation_whose_answer_was_lost_is_held_everywhere() {
     );
 }
 
+#[test]
+fn a_first_value_that_was_not_had_is_told_by_the_plan() {
+    let server = Listener::start([refused()]);
+    let world = world(&format!(
+        "[credentials.client]\nsource = {{ env = \"CLIENT\" }}\n[credentials.api]\nsource = {{ oauth2 = {{ token_url = \"{}\", client_id = \"acme\", secret = \"client\" }} }}\n",
+        server.url("/token")
+    ));
+    let plan = at(&world, 0, "plan").exits(0);
+    assert!(!plan.stdout.contains("last try"), "{}", plan.stdout);
+    // Undone, nothing has a record of it; where it stops, that record has no value.
+    for (seconds, how, status) in [(0, "", 1), (100, " --on-failure stop", 4)] {
+        at(&world, seconds, &format!("apply -y{how}")).exits(status);
+        at(&world, seconds + 60, "plan")
+            .exits(0)
+            .says("the last try, 60 seconds ago: the issuer refuses")
+            .says("put right the secret of credential.client");
+    }
+}
+
 /// A token of an hour that a job of the worker's uses once a day, and one that the same server gives.
 fn rare(server: &Listener, deliver: &str) -> World {
     let world = world(&format!(
