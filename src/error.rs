@@ -99,7 +99,7 @@ codes! {
         "The command reads no spec and there is not exactly one project in the state directory. Name it with `--project`.";
     /// The state file is damaged.
     StateCorrupt = "STATE_CORRUPT", Data,
-        "The state file, or the journal beside it, is not what lorectl wrote: truncated, edited or damaged. It is never read as empty, because an empty state would plan to make everything again.\n\nThe last ten states are kept in `backups/`, each verified when it was written. `lorectl state repair` shows and restores the newest good one.";
+        "The state file, or the journal beside it, is not what lorectl wrote: truncated, edited or damaged. It is never read as empty, because an empty state would plan to make everything again.\n\nThe last ten states are kept in `backups/`, each verified when it was written. `lorectl state repair` shows and restores the newest good one.\n\nWhere the message names a file of a credential (`secrets/NAME/record.json`, or `seal.cred`, which opens what `store = \"systemd-creds\"` keeps), `state repair` does not mend it. Bring these files back, from one backup and on the host where they were written; or remove what the message says, and `lorectl apply` takes the value anew from its source. A token that only the store had is to be made anew by its issuer first. `lorectl doctor` names each credential that cannot be read.";
     /// The state is gone but its marks are not.
     StateLost = "STATE_LOST", Data,
         "There is no state file, but units on this host carry this project's mark. Planning would take them for another's.\n\n`lorectl state repair` rebuilds the state from the marks and each service's `run.json`.";

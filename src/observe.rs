@@ -420,7 +420,14 @@ fn refuse_unknown(
         if let Seen::Unknown { reason, code } = seen
             && asked_for
         {
-            let error = Error::new(code.code(), format!("{address}: {reason}"));
+            let (what, help) = match (code, reason.split_once("; ")) {
+                // The reason says what helps, too.
+                (crate::resource::UnknownCode::StateCorrupt, Some((what, help))) => {
+                    (what, Some(help))
+                }
+                (_, _) => (reason.as_str(), None),
+            };
+            let error = Error::new(code.code(), format!("{address}: {what}"));
             return Err(match code {
                 crate::resource::UnknownCode::UserManagerMissing => error.suggest(format!(
                     "run `loginctl enable-linger {}` as root, then try again",
@@ -430,8 +437,10 @@ fn refuse_unknown(
                     error.suggest("`systemctl is-system-running` tells whether systemd answers")
                 }
                 crate::resource::UnknownCode::NotPermitted => error.suggest("try as root"),
-                // The reason says what helps.
-                crate::resource::UnknownCode::StateCorrupt => error,
+                crate::resource::UnknownCode::StateCorrupt => match help {
+                    Some(help) => error.suggest(help),
+                    None => error,
+                },
             });
         }
     }

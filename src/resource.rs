@@ -649,6 +649,8 @@ pub enum ActionReason {
     RenewalDue,
     /// Someone asked for a new value.
     RenewalAsked,
+    /// A new value is due, and the next run that needs it has it renewed.
+    AtRest,
     /// It moves to another backend.
     BackendChanged,
     /// It is on the host with our mark and not in the state.

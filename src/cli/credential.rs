@@ -1,6 +1,7 @@
 //! `lorectl credential …`: how credentials stand, what their issuers say, and a new value now.
 
 pub(super) mod refresh;
+pub(super) mod renewers;
 
 use secrecy::ExposeSecret;
 
@@ -9,12 +10,14 @@ use crate::{
     credential::{
         backend::{self, Known},
         definition::Credential,
-        facts::{self, Facts, Noted, Standing, ends, told_by},
+        facts::{self, Due, Facts, Noted, Standing, ends, told_by},
         finding::{Expiry, Finding, Status},
         issuer::{self, Controls, Means},
+        mint::policy::Skewed,
         notify::tell,
-        plan::GIVE_SCOPES,
+        plan::{GIVE_SCOPES, LOST, found_again},
         record::Record,
+        rest::{Renewer, Renewers},
         value::{self, LONGEST},
     },
     effect::{environment, http::Http, terminal, unseen},
@@ -26,8 +29,8 @@ use crate::{
     resource::Applied,
     view::{
         self,
-        credential::{List, Row, Validated},
-        state::State,
+        credential::{Clocks, LastFailure, List, Row, Validated},
+        state::{Held, State},
         status::Row as StatusRow,
     },
 };
@@ -62,7 +65,9 @@ fn list(context: &Context) -> Result<Done> {
         at: now,
         credentials: Vec::new(),
     };
-    for (address, record) in &memory(context, &layout)?.state.resources {
+    let memory = memory(context, &layout)?;
+    let renewers = renewers::renewers(context, &layout, &memory)?;
+    for (address, record) in &memory.state.resources {
         if address.kind != Kind::Credential {
             continue;
         }
@@ -71,6 +76,7 @@ fn list(context: &Context) -> Result<Done> {
         let facts = known.as_ref().map(|known| &known.facts);
         let finding = facts.and_then(|facts| facts.finding.as_ref());
         let expiry = facts.and_then(|facts| facts.expiry);
+        let rest = known.as_ref().and_then(|known| known.rest(&renewers));
         let told = |applied: &Credential| {
             applied
                 .deliver
@@ -80,7 +86,7 @@ fn list(context: &Context) -> Result<Done> {
         };
         list.credentials.push(Row {
             name: address.name.to_string(),
-            state: state(known.as_ref(), now),
+            state: state(known.as_ref(), rest, now),
             provider: applied.provider.clone(),
             source: applied.source.told(),
             fingerprint: facts
@@ -104,7 +110,11 @@ fn list(context: &Context) -> Result<Done> {
             renew_at: facts.and_then(|facts| facts.renew_at),
             revoke_at: facts.and_then(|facts| facts.revoke_at),
             delivered: told(&applied),
-            why: why(known.as_ref(), now),
+            held: known.as_ref().and_then(held),
+            last_failure: facts.and_then(last_failure),
+            renewed_for: rest.map(|rest| rest.service.to_string()),
+            clocks: facts.and_then(Facts::skewed).map(clocks),
+            why: why(known.as_ref(), rest, now),
             undelivered: match tell::read(context.disk.as_ref(), &layout, &address.name) {
                 Stored::Good(outbox) => tidings::undelivered(&outbox, &applied.notify),
                 // The doctor says so.
@@ -125,15 +135,21 @@ fn scopes<'f>(
     picked.into_iter().map(ToOwned::to_owned).collect()
 }
 
-fn state(known: Option<&Known>, now: Timestamp) -> State {
+fn state(known: Option<&Known>, rest: Option<&Renewer>, now: Timestamp) -> State {
     let Some(known) = known.filter(|known| known.is_stored) else {
         return State::Missing;
     };
+    if known.facts.due == Some(Due::Lost) {
+        return State::Held;
+    }
     match known.facts.standing(&known.credential, now) {
         Standing::Missing => State::Missing,
+        Standing::Dead(_) | Standing::Expiring if rest.is_some() && known.is_as_applied() => {
+            State::Resting
+        }
         Standing::Dead(_) => State::Dead,
         Standing::Provisioned | Standing::Expiring | Standing::UnderScoped
-            if !known.differs.is_empty() || !known.notes.is_empty() =>
+            if !known.is_as_applied() =>
         {
             State::Drifted
         }
@@ -143,8 +159,36 @@ fn state(known: Option<&Known>, now: Timestamp) -> State {
     }
 }
 
+/// What a person must do before anything is done to it.
+fn held(known: &Known) -> Option<Held> {
+    (known.facts.due == Some(Due::Lost)).then(|| Held {
+        reason: LOST.to_owned(),
+        until: None,
+        lifted_by: Some(found_again(&known.credential)),
+    })
+}
+
+fn last_failure(facts: &Facts) -> Option<LastFailure> {
+    let setback = facts.setback.as_ref()?;
+    Some(LastFailure {
+        at: setback.last.as_ref().map(|last| last.at),
+        why: setback.last.as_ref().map(|last| last.why.clone()),
+        failures: setback.failures,
+        breaker_open: setback.is_open,
+        not_before: setback.until,
+        put_right: setback.secret.clone(),
+    })
+}
+
+const fn clocks(apart: Skewed) -> Clocks {
+    Clocks {
+        issuer: apart.issuer,
+        host: apart.ours,
+    }
+}
+
 /// What should be known of a credential that is not simply provisioned.
-fn why(known: Option<&Known>, now: Timestamp) -> Option<String> {
+fn why(known: Option<&Known>, rest: Option<&Renewer>, now: Timestamp) -> Option<String> {
     let Some(known) = known else {
         let gone = "its record is gone from the store; `lorectl apply` makes it anew";
         return Some(gone.to_owned());
@@ -156,28 +200,49 @@ fn why(known: Option<&Known>, now: Timestamp) -> Option<String> {
         told.push(format!("{differs}; `lorectl apply` puts it right"));
     }
     told.extend(known.notes.iter().cloned());
-    let help = if applied.renews() {
-        "`lorectl apply` obtains another".to_owned()
-    } else {
-        format!(
+    let setback = facts.setback.as_ref();
+    let failed = setback.map(|setback| setback.told(now));
+    let help = match setback {
+        Some(setback) if applied.renews() => setback.help(),
+        Some(_) | None if applied.renews() => "`lorectl apply` obtains another".to_owned(),
+        Some(_) | None => format!(
             "put a new one into {}, then `lorectl apply`",
             applied.source.told()
-        )
+        ),
     };
-    match facts.standing(applied, now) {
-        Standing::Provisioned | Standing::Missing => {}
-        Standing::Expiring => {
-            let ends = facts.expiry.map(|expiry| ends(now, expiry));
-            told.extend(ends.map(|ends| format!("{ends}; {help}")));
+    let ends = || facts.expiry.map(|expiry| ends(now, expiry));
+    match (facts.standing(applied, now), rest) {
+        // What is held says why, and what lifts it.
+        (standing, _) if facts.due == Some(Due::Lost) => {
+            if let Standing::Dead(status) = standing {
+                told.push(status.told().to_owned());
+            }
+            told.extend(failed);
         }
-        Standing::UnderScoped => {
+        (Standing::Dead(_) | Standing::Expiring, Some(rest)) => {
+            told.extend(ends());
+            told.push(rest.told(now));
+        }
+        (Standing::Provisioned | Standing::Missing, _) => told.extend(failed),
+        (Standing::Expiring, None) => {
+            told.extend(ends());
+            told.extend(failed);
+            told.push(help);
+        }
+        (Standing::UnderScoped, _) => {
             let missing = facts.missing_scopes(applied).join(", ");
             told.push(format!("lacks scopes: {missing}; {GIVE_SCOPES}"));
+            told.extend(failed);
         }
-        Standing::Dead(status) => told.push(format!("{}; {help}", status.told())),
+        (Standing::Dead(status), None) => {
+            told.push(status.told().to_owned());
+            told.extend(failed);
+            told.push(help);
+        }
     }
     let finding = facts.finding.as_ref();
     told.extend(finding.and_then(Finding::no_verdict));
+    told.extend(facts.skewed().map(|apart| apart.told_with_help()));
     (!told.is_empty()).then(|| told.join("; "))
 }
 
@@ -185,19 +250,27 @@ fn why(known: Option<&Known>, now: Timestamp) -> Option<String> {
 pub(super) fn row(
     context: &Context,
     layout: &Layout,
-    address: &Address,
-    applied: &Applied,
+    (address, applied): (&Address, &Applied),
+    renewers: &Renewers,
     now: Timestamp,
 ) -> Result<StatusRow> {
     let known = backend::look(context.disk.as_ref(), layout, address, applied, now)?;
     let known = known.as_ref();
+    let rest = known.and_then(|known| known.rest(renewers));
+    let facts = known.map(|known| &known.facts);
+    let not_before = facts.and_then(|facts| facts.setback.as_ref()?.until);
     Ok(StatusRow {
         address: address.clone(),
-        state: state(known, now),
-        next_run: known.and_then(|known| known.facts.renew_at),
+        state: state(known, rest, now),
+        next_run: match rest {
+            Some(rest) => rest.at,
+            // A person comes first.
+            None if known.is_some_and(|known| held(known).is_some()) => None,
+            None => not_before.or_else(|| facts?.renew_at),
+        },
         last_run: None,
-        held: None,
-        why: why(known, now),
+        held: known.and_then(held),
+        why: why(known, rest, now),
     })
 }
 
@@ -302,6 +375,8 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         },
         account: finding.account.clone(),
         retry_at: finding.retry_at,
+        clocks: facts::skewed(&finding).map(clocks),
+        clock: facts::skewed(&finding).map(|apart| apart.told_with_help()),
         probed_at: finding.probed_at,
     };
     let error = verdict(&credential, status, &page);

@@ -35,6 +35,7 @@ use super::{
     Done,
     args::DoctorArgs,
     context::Context,
+    credential::renewers::renewers,
     project::{Project, readers},
 };
 
@@ -474,11 +475,16 @@ impl Doctor<'_> {
     fn credentials(&mut self, memory: &Memory) {
         let (disk, now) = (self.context.disk.as_ref(), self.context.now());
         let all = memory.state.resources.iter();
-        for (address, applied) in all.filter(|(address, _)| address.kind == Kind::Credential) {
-            let check = credential::doctor::check(disk, &self.layout, address, applied, now);
-            if check.status != Verdict::Pass || self.page.verbose {
-                let finding = Finding::of(Some(address.to_string()), check);
-                self.page.checks.push(finding);
+        // A service that cannot be read is told of by its own check.
+        let renewers = renewers(self.context, &self.layout, memory).unwrap_or_default();
+        for one in all.filter(|(address, _)| address.kind == Kind::Credential) {
+            let (address, applied) = one;
+            let checks = credential::doctor::checks(disk, &self.layout, one, &renewers, now);
+            for check in checks {
+                if check.status != Verdict::Pass || self.page.verbose {
+                    let finding = Finding::of(Some(address.to_string()), check);
+                    self.page.checks.push(finding);
+                }
             }
             // What is wrong with the record is told above.
             if let Ok(wanted) = applied.definition.read() {
@@ -517,7 +523,7 @@ impl Doctor<'_> {
         let looked = self.look().await;
         let (drifted, strays) = match looked {
             Ok(found) => found,
-            Err(error) => return self.wrong("schedulers", Verdict::Fail, &error),
+            Err(error) => return self.not_looked(&error),
         };
         self.add(Check::pass("schedulers"));
         self.add(if drifted.is_empty() {
@@ -550,6 +556,21 @@ impl Doctor<'_> {
             );
             Check::new("strays", Verdict::Warn, message, "lorectl state repair")
         });
+    }
+
+    /// Why the host was not looked at; in short where that is told of a credential already.
+    fn not_looked(&mut self, error: &Error) {
+        let unreadable = |check: &&Finding| check.name == credential::doctor::UNREADABLE;
+        let all = self.page.checks.iter().filter(unreadable);
+        let told: Vec<String> = all.filter_map(|check| check.address.clone()).collect();
+        if error.code != Code::StateCorrupt || told.is_empty() {
+            return self.wrong("schedulers", Verdict::Fail, error);
+        }
+        let message = format!(
+            "not asked, nor whether anything drifted, while {} cannot be read",
+            text::list(&told)
+        );
+        self.add(Check::new("schedulers", Verdict::Warn, message, ""));
     }
 
     async fn look(&self) -> Result<(Vec<String>, Vec<String>)> {

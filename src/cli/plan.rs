@@ -7,7 +7,7 @@ use crate::{
     error::{Code, Error, Result},
     id::Kind,
     plan::{Options, document},
-    resource::{Action, Hold, Lift, Plan, Seen},
+    resource::{Action, Definition, Hold, Lift, Plan, Seen},
     view::{self, plan::Observation},
 };
 
@@ -68,11 +68,30 @@ async fn here(context: &Context, options: Options, offline: bool) -> Result<Plan
                 Some(Seen::Ours(found)) if change.address.kind == Kind::Credential => found,
                 Some(_) | None => continue,
             };
-            change.notes.extend(credential::plan::as_of(found));
+            change
+                .notes
+                .extend(credential::plan::as_of(found, context.now()));
         }
     }
     leave(situation);
+    for change in &mut plan.changes {
+        if change.address.kind == Kind::Credential && change.action == Action::Create {
+            let wanted = change.record.as_ref().map(|record| &record.definition);
+            let met = wanted
+                .map(|wanted| met(context, &project, wanted))
+                .transpose()?;
+            change.notes.extend(met.into_iter().flatten());
+        }
+    }
     Ok(plan)
+}
+
+/// What an earlier try to have a first value met, of which no record tells.
+fn met(context: &Context, project: &Project<'_>, wanted: &Definition) -> Result<Vec<String>> {
+    let (disk, now) = (context.disk.as_ref(), context.now());
+    let wanted = wanted.read()?;
+    let setback = credential::setback::of_issuer(disk, &project.layout, &wanted, now);
+    Ok(setback.map_or_else(Vec::new, |setback| setback.notes(now)))
 }
 
 /// Plans for the host of a snapshot.

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-use super::{Done, context::Context};
+use super::{Done, context::Context, credential::renewers::renewers};
 
 /// Shows all of a project, or one resource.
 pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
@@ -51,9 +51,10 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
             "an apply did not end; `lorectl plan` looks what was done, and `lorectl apply` goes on from there".to_owned(),
         );
     }
+    let renewers = renewers(context, &layout, &memory)?;
     for (address, record) in chosen {
         if address.kind == Kind::Credential {
-            let row = super::credential::row(context, &layout, address, record, now)?;
+            let row = super::credential::row(context, &layout, (address, record), &renewers, now)?;
             page.resources.push(row);
             continue;
         }

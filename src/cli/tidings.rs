@@ -109,6 +109,8 @@ pub fn looked_after(situation: &Situation, plan: &Plan, report: &Report) -> Vec<
         let before = situation.applied.get(&change.address);
         change.address.kind == Kind::Credential
             && change.reason != ActionReason::NotTargeted
+            // That it has ended is nobody's concern until a run needs it.
+            && change.reason != ActionReason::AtRest
             && (tells(change.record.as_ref().map(|record| &record.definition))
                 || tells(before.map(|record| &record.definition)))
     });

@@ -12,15 +12,19 @@ use crate::{
 use super::{
     backend::{self, Known},
     definition::Credential,
-    facts::{Standing, ends},
+    facts::{Due, Standing, ends},
     finding::Finding,
     issuer,
     notify::tell,
-    plan::GIVE_SCOPES,
+    plan::{GIVE_SCOPES, LOST, found_again},
     record::Record,
+    rest::{Renewer, Renewers},
 };
 
 const APPLY: &str = "lorectl apply";
+
+/// The check of one whose record, or what opens it, cannot be read.
+pub const UNREADABLE: &str = "unreadable";
 
 /// What others were not told of a credential: one check for each entry of `[notify]` that failed.
 pub fn untold(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Vec<Check> {
@@ -51,71 +55,111 @@ pub fn untold(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Vec<Chec
     }
 }
 
-/// How a credential stands: `provisioned`, `unverified`, `expiring`, `under-scoped`, `drifted`, `missing`,
-/// `format-invalid` or `dead`.
-pub fn check(
+/// How a credential stands: `provisioned`, `resting`, `unverified`, `expiring`, `under-scoped`, `drifted`,
+/// `held`, `missing`, `format-invalid`, `dead` or `unreadable`; then `renewal`, that its issuer gave no new
+/// value or is not asked for any, and `clock`, that its issuer's and this host's are far apart.
+pub fn checks(
     disk: &dyn Disk,
     layout: &Layout,
-    address: &Address,
-    applied: &Applied,
+    (address, applied): (&Address, &Applied),
+    renewers: &Renewers,
     now: Timestamp,
-) -> Check {
+) -> Vec<Check> {
     let name = &address.name;
     let known = match backend::look(disk, layout, address, applied, now) {
         Ok(known) => known,
         Err(error) => {
             let help = error.suggestion.iter().map(|help| format!("; {help}"));
             let message = format!("{}{}", error.chain(), help.collect::<String>());
-            return Check::new("record", Verdict::Fail, message, "");
+            return vec![Check::new(UNREADABLE, Verdict::Fail, message, "")];
         }
     };
-    let Some(Known {
-        credential,
-        facts,
-        is_stored: true,
-        differs,
-        notes,
-    }) = known
-    else {
+    let Some(known) = known.filter(|known| known.is_stored) else {
         let message = "it was applied, and its value is gone from the store".to_owned();
-        return Check::new("missing", Verdict::Fail, message, APPLY);
+        return vec![Check::new("missing", Verdict::Fail, message, APPLY)];
     };
-    let source = credential.source.told();
-    let action = if credential.renews() { APPLY } else { "" };
     let value = Record::read(disk, layout, name).ok().flatten();
     let value = value.as_ref().and_then(Record::current);
-    if let Some(current) = value
-        && let Err(why) = issuer::check_format(&credential, current.value.value())
-    {
-        let message = format!("{why}; put a token of its provider into {source}");
-        return Check::new("format-invalid", Verdict::Fail, message, action);
+    let rest = known.rest(renewers);
+    let malformed = value
+        .and_then(|current| issuer::check_format(&known.credential, current.value.value()).err());
+    let mut checks = vec![match malformed {
+        Some(why) => {
+            let source = known.credential.source.told();
+            let message = format!("{why}; put a token of its provider into {source}");
+            let action = if known.credential.renews() { APPLY } else { "" };
+            Check::new("format-invalid", Verdict::Fail, message, action)
+        }
+        None => stands(&known, rest, now),
+    }];
+    checks.extend(renewal(&known, now));
+    checks.extend(known.facts.skewed().map(|apart| {
+        let message = apart.told();
+        Check::new("clock", Verdict::Warn, message, "timedatectl")
+    }));
+    checks
+}
+
+/// Why there is no new value, and when its issuer is asked again.
+fn renewal(known: &Known, now: Timestamp) -> Option<Check> {
+    let setback = known.facts.setback.as_ref()?;
+    let verdict = if known.facts.serves(now) {
+        Verdict::Warn
+    } else {
+        Verdict::Fail
+    };
+    let message = match &setback.secret {
+        Some(secret) => format!("{}; put right {secret}", setback.told(now)),
+        None => setback.told(now),
+    };
+    let is_lost = known.facts.due == Some(Due::Lost);
+    let action = if is_lost { "" } else { APPLY };
+    Some(Check::new("renewal", verdict, message, action))
+}
+
+fn stands(known: &Known, rest: Option<&Renewer>, now: Timestamp) -> Check {
+    let Known {
+        credential,
+        facts,
+        differs,
+        notes,
+        ..
+    } = known;
+    let source = credential.source.told();
+    let action = if credential.renews() { APPLY } else { "" };
+    if facts.due == Some(Due::Lost) {
+        let message = format!("{LOST}; to lift it: {}", found_again(credential));
+        return Check::new("held", Verdict::Fail, message, "");
     }
-    let standing = facts.standing(&credential, now);
-    match standing {
-        Standing::Provisioned | Standing::Expiring | Standing::UnderScoped
-            if !differs.is_empty() || !notes.is_empty() =>
+    let standing = facts.standing(credential, now);
+    match (standing, rest) {
+        (Standing::Dead(_) | Standing::Expiring, Some(_)) if known.is_as_applied() => {
+            Check::pass("resting")
+        }
+        (Standing::Provisioned | Standing::Expiring | Standing::UnderScoped, _)
+            if !known.is_as_applied() =>
         {
             let action = if differs.is_empty() { "" } else { APPLY };
-            let all: Vec<String> = differs.into_iter().chain(notes).collect();
+            let all: Vec<String> = differs.iter().chain(notes).cloned().collect();
             Check::new("drifted", Verdict::Warn, all.join("; "), action)
         }
-        Standing::Provisioned => match facts.finding.as_ref().and_then(Finding::no_verdict) {
+        (Standing::Provisioned, _) => match facts.finding.as_ref().and_then(Finding::no_verdict) {
             Some(why) => {
                 let message = format!("its issuer gave no verdict when it was asked last: {why}");
                 Check::new("unverified", Verdict::Warn, message, "")
             }
             None => Check::pass("provisioned"),
         },
-        Standing::UnderScoped => {
-            let missing = facts.missing_scopes(&credential).join(", ");
+        (Standing::UnderScoped, _) => {
+            let missing = facts.missing_scopes(credential).join(", ");
             let message = format!("it lacks scopes: {missing}; {GIVE_SCOPES}");
             Check::new("under-scoped", Verdict::Warn, message, "")
         }
-        Standing::Missing => {
+        (Standing::Missing, _) => {
             let message = format!("it has no value; put one into {source}");
             Check::new("missing", Verdict::Fail, message, action)
         }
-        Standing::Expiring => {
+        (Standing::Expiring, _) => {
             let mut ends = (facts.expiry)
                 .map_or_else(String::new, |expiry| format!("it {}", ends(now, expiry)));
             if let Some(why) = facts.finding.as_ref().and_then(Finding::no_verdict) {
@@ -128,7 +172,7 @@ pub fn check(
             };
             Check::new("expiring", Verdict::Warn, message, action)
         }
-        Standing::Dead(status) => {
+        (Standing::Dead(status), _) => {
             let status = status.told();
             let message = format!("{status}; a new token is to come from {source}");
             Check::new("dead", Verdict::Fail, message, action)

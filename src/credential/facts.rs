@@ -16,6 +16,7 @@ use super::{
     key::Fingerprint,
     mint::{Issuer, Loss, policy},
     record::{Generation, Record},
+    setback::{Failed, Setback},
 };
 
 /// What a plan tells of a credential that is there. It holds no secret.
@@ -44,6 +45,9 @@ pub struct Facts {
     /// What its issuer last said of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
+    /// What stands in the way of the next value, where the last try brought none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setback: Option<Setback>,
 }
 
 /// Why a new value is to be obtained.
@@ -105,6 +109,9 @@ pub struct Noted {
     pub dead: u32,
     /// What was found.
     pub finding: Finding,
+    /// Why it was not renewed, where the last try failed and no issuer's record has that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
 }
 
 #[expect(
@@ -159,6 +166,8 @@ impl Noted {
                 Status::Live | Status::LiveUnderScoped | Status::NotImplemented => 0,
             },
             finding,
+            failed: (before.filter(|one| one.generation == generation))
+                .and_then(|one| one.failed.clone()),
         }
     }
 
@@ -215,9 +224,15 @@ pub fn expiry(
     finding: Option<&Finding>,
 ) -> Option<Expiry> {
     let found = finding.and_then(|finding| finding.expiry);
-    let given = generation.and_then(|one| one.expires_at).map(|at| Expiry {
-        at,
-        from: Provenance::Body,
+    let given = generation.and_then(|one| {
+        Some(Expiry {
+            at: one.expires_at?,
+            // What an issuer made for us it told the end of; else a command did.
+            from: match one.minted {
+                Some(_) => Provenance::Body,
+                None => Provenance::Source,
+            },
+        })
     });
     let declared = credential.ends_at.map(|at| Expiry {
         at,
@@ -265,6 +280,9 @@ impl Facts {
         now: Timestamp,
     ) -> Self {
         let current = record.current();
+        let failed = noted
+            .filter(|noted| Some(noted.generation) == current.map(|one| one.number))
+            .and_then(|noted| noted.failed.clone());
         let noted = noted.filter(|noted| {
             Some(noted.generation) == current.map(|one| one.number)
                 && noted.url == super::issuer::resolved_url(credential)
@@ -306,7 +324,22 @@ impl Facts {
             revoke_at: record.next_to_end(now).filter(|_| ends_tokens),
             due,
             finding: finding.cloned(),
+            setback: (failed.filter(|_| due.is_some())).map(Setback::of),
         }
+    }
+
+    /// The same with what is known of its issuer: why the last try brought no value, where one is
+    /// wanted, and that it is not asked for any, where its breaker is open.
+    #[must_use]
+    pub fn and(mut self, of_issuer: Option<Setback>) -> Self {
+        let is_wanted = self.due.is_some() || self.generation == 0;
+        let counts = |setback: &Setback| is_wanted || setback.is_open;
+        let counting = of_issuer.filter(counts);
+        self.setback = match self.setback.take() {
+            Some(own) => Some(own.or_later(counting)),
+            None => counting,
+        };
+        self
     }
 
     /// Whether the value in use can be used at `now`, as far as is known.
@@ -362,7 +395,8 @@ impl Facts {
     }
 }
 
-fn skewed(finding: &Finding) -> Option<policy::Skewed> {
+/// How far our clock and the issuer's were apart when it was asked, if they were too far.
+pub fn skewed(finding: &Finding) -> Option<policy::Skewed> {
     policy::skew(finding.issuer_time?, finding.probed_at).err()
 }
 
@@ -401,6 +435,32 @@ pub fn ends(now: Timestamp, expiry: Expiry) -> String {
     format!("{verb} {at} ({away}, says {})", told_by(expiry.from))
 }
 
+/// An instant as short as it is clear: `11:00 UTC` today, `Wed 02:30 UTC` within two days, else its date.
+pub fn shortly(now: Timestamp, at: Timestamp) -> String {
+    let is_far = at.seconds_since(now).unsigned_abs() >= 2 * 86_400;
+    let is_today = at.utc().date_naive() == now.utc().date_naive();
+    let format = match (is_far, is_today) {
+        (true, _) => "%Y-%m-%d",
+        (false, true) => "%H:%M UTC",
+        (false, false) => "%a %H:%M UTC",
+    };
+    at.utc().format(format).to_string()
+}
+
+/// That a value ends, or has ended, as short, with who says so in a word: `ends 2026-05-01, in 84 days (spec)`.
+pub fn ends_shortly(now: Timestamp, expiry: Expiry) -> String {
+    let verb = if expiry.at <= now { "ended" } else { "ends" };
+    let teller = match expiry.from {
+        Provenance::Header | Provenance::Body => "issuer",
+        Provenance::Source => "source",
+        Provenance::Jwt => "token",
+        Provenance::Certificate => "certificate",
+        Provenance::Declared => "spec",
+    };
+    let (at, away) = (shortly(now, expiry.at), away(now, expiry.at));
+    format!("{verb} {at}, {away} ({teller})")
+}
+
 /// What a reader needs of an instant.
 pub fn to_second(at: Timestamp) -> Timestamp {
     let millis = at.millis();
@@ -429,6 +489,7 @@ pub fn away(now: Timestamp, at: Timestamp) -> String {
 pub const fn told_by(from: Provenance) -> &'static str {
     match from {
         Provenance::Header | Provenance::Body => "the issuer's answer",
+        Provenance::Source => "its source",
         Provenance::Jwt => "the token itself",
         Provenance::Certificate => "the certificate",
         Provenance::Declared => "the spec",

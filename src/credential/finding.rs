@@ -48,7 +48,7 @@ impl Status {
     pub const fn told(self) -> &'static str {
         match self {
             Self::LiveUnderScoped => "live, but under-scoped",
-            Self::NotImplemented => "not implemented",
+            Self::NotImplemented => "not asked",
             Self::Live
             | Self::Expired
             | Self::Revoked
@@ -98,6 +98,8 @@ pub enum Provenance {
     Header,
     /// The body of the issuer's answer.
     Body,
+    /// Where the value came from: a command that printed its end beside it.
+    Source,
     /// The token's own `exp` (RFC 7519).
     Jwt,
     /// The certificate's `notAfter`.
@@ -112,6 +114,7 @@ impl Provenance {
         match self {
             Self::Header => "header",
             Self::Body => "body",
+            Self::Source => "source",
             Self::Jwt => "jwt",
             Self::Certificate => "certificate",
             Self::Declared => "declared",

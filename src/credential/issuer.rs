@@ -194,6 +194,21 @@ async fn ask(
     }
 }
 
+/// Why nobody can be asked about a value whose issuer the spec does not name.
+pub const NO_PROVIDER: &str = "no provider";
+
+/// Why nobody was asked what a value is worth; `None` where somebody was.
+pub fn unasked(credential: &Credential, finding: Option<&Finding>) -> Option<String> {
+    match finding {
+        Some(finding) if finding.status != Status::NotImplemented => None,
+        Some(Finding {
+            detail: Some(why), ..
+        }) => Some(why.clone()),
+        Some(_) | None if !tells(credential) => Some(NO_PROVIDER.to_owned()),
+        Some(_) | None => None,
+    }
+}
+
 /// What is said of an issuer whose word on tokens is worth nothing.
 pub const TAKES_ANY: &str = "the issuer takes any token";
 

@@ -14,12 +14,13 @@ use crate::{
 use super::{
     definition::{Credential, Delivery, Source, StoreKind},
     drift::is_held_by_the_host,
-    facts::{Due, Facts, Standing, ends, to_second, when},
+    facts::{Due, Facts, Standing, away, ends, ends_shortly, shortly, when},
     finding::{Expiry, Finding, Provenance, Status},
     image::{DUE, NEW_VALUE, SOURCE},
     issuer,
     key::Fingerprint,
     mint::Issuer,
+    rest::{Renewer, Renewers},
 };
 
 /// What a source holds, as far as a plan may know it.
@@ -174,6 +175,21 @@ pub fn revokes(definition: &Definition) -> Result<bool> {
 /// Why a mint that ends the old value is not undone.
 pub const OLD_ONE_ENDS: &str = "its issuer ends the old token when it makes the new one";
 
+/// The service before whose next run a value is renewed that nobody needs until then; `None` for others.
+///
+/// # Errors
+/// For a definition that cannot be read.
+pub fn rest<'r>(
+    definition: &Definition,
+    found: &Found,
+    renewers: &'r Renewers,
+) -> Result<Option<&'r Renewer>> {
+    let Some(facts) = facts(Some(found)) else {
+        return Ok(None);
+    };
+    Ok(renewers.of(&definition.read()?, &facts))
+}
+
 /// What a change to a credential disturbs.
 pub fn disruption(definition: &Definition) -> Result<Disruption> {
     let credential: Credential = definition.read()?;
@@ -190,10 +206,10 @@ fn facts(found: Option<&Found>) -> Option<Facts> {
     Facts::deserialize(found?.told.as_deref()?).ok()
 }
 
-/// Says what there is to say of one credential.
-pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
+/// Says what there is to say of one credential; `rest` has it renewed where that is all that is due.
+pub fn tell(sources: &dyn Sources, case: &Case<'_>, rest: Option<&Renewer>) -> Result<Told> {
     if case.action == Action::NoOp {
-        return tell_as_it_is(case);
+        return tell_as_it_is(case, rest);
     }
     let before: Option<Credential> = case.before.map(Definition::read).transpose()?;
     let after: Option<Credential> = match case.action {
@@ -249,14 +265,18 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>) -> Result<Told> {
         };
         told.notes.insert(0, why.to_owned());
     }
+    if let Some(setback) = facts.as_ref().and_then(|facts| facts.setback.as_ref()) {
+        let first = usize::from(facts.as_ref().is_some_and(|facts| facts.due.is_some()));
+        told.notes.splice(first..first, setback.notes(case.now));
+    }
     Ok(told)
 }
 
 /// What there is to say of one to which nothing is done.
-fn tell_as_it_is(case: &Case<'_>) -> Result<Told> {
+fn tell_as_it_is(case: &Case<'_>, rest: Option<&Renewer>) -> Result<Told> {
     let mut told = Told::default();
     if let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) {
-        told.notes = standing_in_use(&facts, &definition.read()?, case.now);
+        told.notes = stays(&facts, &definition.read()?, rest, case.now);
     }
     Ok(told)
 }
@@ -473,6 +493,59 @@ fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
     })
 }
 
+/// What is told of one to which nothing is done, a cell each: how it stands, when it ends, and then what
+/// else there is to know.
+fn stays(
+    facts: &Facts,
+    credential: &Credential,
+    rest: Option<&Renewer>,
+    now: Timestamp,
+) -> Vec<String> {
+    let its_now = facts.by_issuer(now);
+    let has_ended = facts.expiry.is_some_and(|expiry| expiry.at <= its_now);
+    let how = match &facts.finding {
+        _ if rest.is_some() => "resting".to_owned(),
+        Some(finding) if has_ended && !finding.status.is_dead() => "expired".to_owned(),
+        Some(finding) if finding.status == Status::LiveUnderScoped => "under-scoped".to_owned(),
+        Some(finding) => finding.status.told().to_owned(),
+        None => Status::NotImplemented.told().to_owned(),
+    };
+    let unasked = issuer::unasked(credential, facts.finding.as_ref());
+    let (ends, unasked) = match (facts.expiry, unasked) {
+        (Some(expiry), unasked) => (ends_shortly(its_now, expiry), unasked),
+        // Its own words are of more use than two cells that hold nothing.
+        (None, Some(why)) => (format!("no end known; {why}"), None),
+        (None, None) => ("no end known".to_owned(), None),
+    };
+    let mut told = vec![how, ends];
+    told.extend(unasked.filter(|why| why != issuer::NO_PROVIDER));
+    told.extend(facts.finding.as_ref().and_then(Finding::no_verdict));
+    if let Some(rest) = rest {
+        told.push(rest.told(now));
+    } else if let Some(at) = facts.renew_at.filter(|at| *at > its_now) {
+        told.push(format!("next value {}", shortly(its_now, at)));
+    }
+    if let Some(at) = facts.revoke_at.filter(|at| *at > its_now) {
+        let at = shortly(its_now, at);
+        told.push(format!("the value before it is revoked {at}"));
+    }
+    // What it lacks is warned of.
+    told.extend(excess(facts, credential));
+    told.extend(facts.setback.as_ref().map(|setback| setback.told(now)));
+    told
+}
+
+/// Which scopes it has that nobody asks for, where some are asked for.
+fn excess(facts: &Facts, credential: &Credential) -> Option<String> {
+    let excess = facts.finding.as_ref()?.excess(&credential.scopes);
+    (!excess.is_empty() && !credential.scopes.is_empty()).then(|| {
+        format!(
+            "it has more scopes than are asked for: {}",
+            excess.join(", ")
+        )
+    })
+}
+
 /// How what is there stands: its status, its end, its scopes, when the next value is due.
 pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
     let now = facts.by_issuer(now);
@@ -494,19 +567,11 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
     if !both.is_empty() {
         told.push(both.join(", "));
     }
-    if let Some(finding) = &facts.finding {
-        let missing = finding.missing(&credential.scopes);
-        if !missing.is_empty() {
-            told.push(format!("it lacks scopes: {}", missing.join(", ")));
-        }
-        let excess = finding.excess(&credential.scopes);
-        if !excess.is_empty() && !credential.scopes.is_empty() {
-            told.push(format!(
-                "it has more scopes than are asked for: {}",
-                excess.join(", ")
-            ));
-        }
+    let missing = facts.missing_scopes(credential);
+    if !missing.is_empty() {
+        told.push(format!("it lacks scopes: {}", missing.join(", ")));
     }
+    told.extend(excess(facts, credential));
     if let Some(at) = facts.revoke_at.filter(|at| *at > now) {
         told.push(format!("the value before it is revoked {}", when(now, at)));
     }
@@ -517,11 +582,15 @@ pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -
 }
 
 /// Where nobody is asked: when the issuer said what is told of a value.
-pub fn as_of(found: &Found) -> Option<String> {
+pub fn as_of(found: &Found, now: Timestamp) -> Option<String> {
     let finding = facts(Some(found))?.finding?;
     let is_said = finding.status != Status::NotImplemented;
-    let at = to_second(finding.probed_at);
-    is_said.then(|| format!("as of {at}, when its issuer was last asked"))
+    let asked = if finding.probed_at < now {
+        away(now, finding.probed_at)
+    } else {
+        "just now".to_owned()
+    };
+    is_said.then(|| format!("last asked {asked}"))
 }
 
 fn notes(
@@ -594,6 +663,17 @@ pub struct NextRun {
     pub at: Timestamp,
 }
 
+/// Why nothing is done to a credential of which it cannot be told whether it was rotated.
+pub const LOST: &str = "the answer to its last rotation was lost, and it must not be sent again";
+
+/// What lifts that.
+pub fn found_again(credential: &Credential) -> String {
+    format!(
+        "a new token, made by hand where it is issued, in {}, then `lorectl apply`",
+        credential.source.told()
+    )
+}
+
 /// What stands in the way of a credential, that no step of an apply lifts; `runs` are the next ones of
 /// the services that use it.
 pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
@@ -607,13 +687,9 @@ pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
     if facts.due == Some(Due::Lost) && !is_new {
         return Ok(Some(Hold {
             address: case.address.clone(),
-            reason: "the answer to its last rotation was lost, and it must not be sent again"
-                .to_owned(),
+            reason: LOST.to_owned(),
             lift: Lift::ByHand {
-                how: format!(
-                    "a new token, made by hand where it is issued, in {}, then `lorectl apply`",
-                    credential.source.told()
-                ),
+                how: found_again(&credential),
             },
             code: Some(Code::Held),
         }));
@@ -625,7 +701,13 @@ pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
         return Ok(too_early(case, &credential, &facts, runs));
     };
     let (code, reason) = match status {
-        Status::Expired => (Code::TokenExpired, "it has expired".to_owned()),
+        Status::Expired => {
+            let its_now = facts.by_issuer(case.now);
+            let ended = facts.expiry.filter(|expiry| expiry.at <= its_now);
+            let ended = ended.map(|expiry| format!(": it {}", ends(its_now, expiry)));
+            let reason = format!("it has expired{}", ended.unwrap_or_default());
+            (Code::TokenExpired, reason)
+        }
         Status::Revoked => (Code::TokenRevoked, "it was revoked".to_owned()),
         Status::Rejected
         | Status::Live
@@ -706,10 +788,7 @@ pub fn warnings(sources: &dyn Sources, case: &Case<'_>) -> Result<Vec<String>> {
         return Ok(warnings);
     }
     if let Some(apart) = facts.skewed() {
-        warnings.push(format!(
-            "{}: its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's",
-            case.address, apart.issuer, apart.ours
-        ));
+        warnings.push(format!("{}: {}", case.address, apart.told_with_help()));
     }
     let missing = facts.missing_scopes(&credential);
     if !missing.is_empty() && case.action == Action::NoOp {

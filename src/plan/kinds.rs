@@ -125,11 +125,11 @@ impl Kinds<'_> {
         }
     }
 
-    /// The change as its reader wants it, and the steps that carry it out.
-    pub fn change(&self, case: &Case<'_>) -> Result<(Change, Vec<Draft>)> {
+    /// The change as its reader wants it, and the steps that carry it out, given what the next runs need.
+    pub fn change(&self, case: &Case<'_>, needs: &Needs) -> Result<(Change, Vec<Draft>)> {
         match case.address.kind {
             Kind::Service => service_change(self.service, case),
-            Kind::Credential => credential::change(self.credential, case),
+            Kind::Credential => credential::change(self.credential, case, needs.renewers()),
             Kind::Deployment => Err(missing(case.address)),
             #[cfg(test)]
             Kind::Toy => Ok(super::toy::change(case)),

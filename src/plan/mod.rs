@@ -311,7 +311,7 @@ impl Drafting {
             self.holds.extend(hold);
             self.warnings.extend(warning);
         }
-        let (change, drafts) = kinds.change(&case)?;
+        let (change, drafts) = kinds.change(&case, &self.needs)?;
         self.changes.push(change);
         self.drafts.extend(drafts);
         Ok(())

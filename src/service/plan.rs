@@ -564,37 +564,52 @@ pub fn may_use_credentials(definition: &Definition) -> bool {
     definition.as_json().contains("\"credential\"")
 }
 
-/// Which credentials the next run of a service needs, and when it begins; `None` where it needs none, or
-/// where that cannot be told.
+/// What the runs of a service need of credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Those that it uses.
+    pub uses: BTreeSet<ResourceName>,
+    /// Those of them that are renewed before each run.
+    pub renews: BTreeSet<ResourceName>,
+    /// When its next run begins, UTC; `None` where that cannot be told.
+    pub at: Option<Timestamp>,
+}
+
+/// Which credentials the next run of a service needs, and when it begins; `None` where it needs none.
 ///
 /// # Errors
 /// For a definition that cannot be read.
-pub fn next_need(
+pub fn need(
     before: Option<&Definition>,
     after: &Definition,
     found: Option<&Found>,
     now: Timestamp,
-) -> Result<Option<(BTreeSet<ResourceName>, Timestamp)>> {
+) -> Result<Option<Need>> {
     if !may_use_credentials(after) {
         return Ok(None);
     }
     let after: Service = after.read()?;
+    let uses: BTreeSet<ResourceName> = after.uses().into_iter().cloned().collect();
+    if uses.is_empty() {
+        return Ok(None);
+    }
     let before: Option<Service> = before.map(Definition::read).transpose()?;
     let same = before.is_some_and(|before| before.schedule == after.schedule);
     let past = match (same, found.and_then(|found| found.counts_from)) {
-        (true, Some(from)) => Past {
+        (true, Some(from)) => Some(Past {
             since: from,
             last: Some(from),
-        },
-        (true, None) => return Ok(None),
+        }),
+        (true, None) => None,
         // It counts from this apply on.
-        (false, _) => Past::none(now),
+        (false, _) => Some(Past::none(now)),
     };
-    let uses: BTreeSet<ResourceName> = after.uses().into_iter().cloned().collect();
-    let due = schedule::next_due(&after.schedule, past, now);
-    Ok(due
-        .filter(|_| !uses.is_empty())
-        .map(|at| (uses, at.max(now))))
+    let due = past.and_then(|past| schedule::next_due(&after.schedule, past, now));
+    Ok(Some(Need {
+        uses,
+        renews: after.refreshes,
+        at: due.map(|at| at.max(now)),
+    }))
 }
 
 /// How many fire times a reader is shown.

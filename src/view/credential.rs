@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     canvas::{Canvas, Line},
     service::{Undelivered, undelivered},
-    state::State,
+    state::{Held, State},
     style::{Paint, Style},
     table::{Column, Table},
     text, time,
@@ -32,7 +32,8 @@ pub struct List {
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// `provisioned`, `expiring`, `under_scoped`, `dead`, `missing`, or `drifted`: that the host differs.
+    /// `provisioned`, `expiring`, `under_scoped`, `resting`, `dead`, `held`, `missing`, or `drifted`: that the
+    /// host differs.
     pub state: State,
     /// Who issued it.
     pub provider: Option<String>,
@@ -55,7 +56,7 @@ pub struct Row {
     /// When it ends, UTC.
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
-    /// Where that is known from: `header`, `body`, `jwt`, `certificate`, `declared`.
+    /// Where that is known from: `header`, `body`, `source`, `jwt`, `certificate`, `declared`.
     pub expiry_from: Option<String>,
     /// Scopes that are asked for and that its issuer does not list.
     pub missing_scopes: Vec<String>,
@@ -69,10 +70,50 @@ pub struct Row {
     pub revoke_at: Option<Timestamp>,
     /// Where it is delivered.
     pub delivered: Vec<String>,
+    /// Why nothing is done to it, and what lifts that, where a person must act.
+    pub held: Option<Held>,
+    /// Why the last try to have a new value brought none, where one is due, or where its issuer is not asked
+    /// for any for now.
+    pub last_failure: Option<LastFailure>,
+    /// `service.NAME`, before whose next run it is renewed, where it has ended or soon does, and nobody
+    /// needs it until then.
+    pub renewed_for: Option<String>,
+    /// What its issuer's clock said and what this host's did, where they were more than 5 minutes apart.
+    pub clocks: Option<Clocks>,
     /// What else should be known.
     pub why: Option<String>,
     /// Whom its last news has not reached.
     pub undelivered: Vec<Undelivered>,
+}
+
+/// Why there is no new value, in lorectl's words.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LastFailure {
+    /// When the last try failed, UTC; null where an older lorectl made it.
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+    /// Why.
+    pub why: Option<String>,
+    /// How many have failed in a row; 0 where they are not counted.
+    pub failures: u32,
+    /// Whether the issuer's breaker is open.
+    pub breaker_open: bool,
+    /// Before when the issuer is not asked again, UTC.
+    #[schemars(with = "Option<String>")]
+    pub not_before: Option<Timestamp>,
+    /// What the issuer refused the request for, and where that comes from.
+    pub put_right: Option<String>,
+}
+
+/// Two clocks at one moment.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct Clocks {
+    /// The issuer's, by the `Date` of its answer, UTC.
+    #[schemars(with = "String")]
+    pub issuer: Timestamp,
+    /// This host's, UTC.
+    #[schemars(with = "String")]
+    pub host: Timestamp,
 }
 
 /// The columns that a long name keeps where the window is narrow.
@@ -144,6 +185,9 @@ pub fn render(list: &List, style: &Style) -> String {
         ]);
         if cut.is_some() {
             table.note(Line::new().put(Paint::Strong, &row.name));
+        }
+        if let Some(held) = &row.held {
+            table.note(held.line(list.at));
         }
         if let Some(why) = &row.why {
             table.note(Line::new().plain(why));
@@ -263,6 +307,11 @@ pub struct Validated {
     /// When the issuer may be asked again, UTC, where it throttles.
     #[schemars(with = "Option<String>")]
     pub retry_at: Option<Timestamp>,
+    /// What its issuer's clock said and what this host's did, where they were more than 5 minutes apart.
+    pub clocks: Option<Clocks>,
+    /// The same for a reader.
+    #[serde(skip)]
+    pub clock: Option<String>,
     /// When it was asked, UTC.
     #[schemars(with = "String")]
     pub probed_at: Timestamp,
@@ -282,10 +331,10 @@ impl super::View for Validated {
             .plain(format!(", the {} value: ", self.value))
             .put(
                 paint,
-                if self.status == "live_under_scoped" {
-                    "live, but under-scoped".to_owned()
-                } else {
-                    self.status.replace('_', " ")
+                match self.status.as_str() {
+                    "live_under_scoped" => "live, but under-scoped",
+                    "not_implemented" => "not asked",
+                    status => status,
                 },
             );
         canvas.line(&line, 4);
@@ -321,6 +370,9 @@ impl super::View for Validated {
         if let Some(at) = self.retry_at {
             row("ask again", time::when(self.probed_at, at));
         }
+        if let Some(clock) = &self.clock {
+            row("clock", clock.clone());
+        }
         canvas.finish()
     }
 }
@@ -349,6 +401,10 @@ mod tests {
             renew_at: None,
             revoke_at: None,
             delivered: Vec::new(),
+            held: None,
+            last_failure: None,
+            renewed_for: None,
+            clocks: None,
             why: None,
             undelivered: Vec::new(),
         }

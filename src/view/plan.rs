@@ -103,7 +103,7 @@ fn write_with<'a>(
             change::draw(&mut canvas, &page, block, context.detail);
             out.write_all(canvas.take().as_bytes())?;
         }
-        watched(&mut canvas, plan, context.detail);
+        watched(&mut canvas, plan);
         change::draw_left_alone(&mut canvas, &page, context.detail);
         if context.detail == Detail::Full {
             steps(&mut canvas, plan);
@@ -158,42 +158,62 @@ fn section(canvas: &mut Canvas<'_>, paint: Paint, title: &str) {
     canvas.line(&Line::new().put(paint, title), 0);
 }
 
+/// The widest cell that columns are aligned by.
+const WIDEST_CELL: usize = 44;
+
 /// The width of the first column of a section's rows.
 fn name_column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
     names.map(text::width).max().unwrap_or(0).min(28)
 }
 
-/// What is known of credentials to which nothing is done.
-fn watched(canvas: &mut Canvas<'_>, plan: &Plan, detail: Detail) {
-    let unchanged = plan.changes.iter().filter(|change| {
-        let kind = change.address.kind == Kind::Credential;
+/// What is known of credentials to which nothing is done, a row each; what is held says so itself.
+fn watched(canvas: &mut Canvas<'_>, plan: &Plan) {
+    let stays = plan.changes.iter().filter(|change| {
         // Who plans for some wants to read of these.
         let is_asked_for = change.reason != ActionReason::NotTargeted;
-        let tells = detail == Detail::Full || !change.notes.is_empty();
-        kind && is_asked_for && change.action == Action::NoOp && tells
+        let is_held = plan.holds.iter().any(|hold| hold.address == change.address);
+        let of_kind = change.address.kind == Kind::Credential && change.action == Action::NoOp;
+        of_kind && is_asked_for && !is_held && !change.notes.is_empty()
     });
-    let nothing = ["nobody is asked about it, and no end is known".to_owned()];
-    let unchanged: Vec<(String, &[String])> = unchanged
-        .map(|change| {
-            let notes = change.notes.as_slice();
-            let notes = if notes.is_empty() { &nothing } else { notes };
-            (change.address.to_string(), notes)
-        })
+    let stays: Vec<(String, &[String])> = stays
+        .map(|change| (change.address.to_string(), change.notes.as_slice()))
         .collect();
-    if unchanged.is_empty() {
+    if stays.is_empty() {
         return;
     }
     section(canvas, Paint::Strong, "Credentials that stay");
-    let column = 4 + name_column(unchanged.iter().map(|(name, _)| name.as_str())) + 3;
-    for (name, notes) in unchanged {
+    let wide = |note: &str| text::width(&text::escape(note));
+    let widest = |at: usize| {
+        let cells = stays.iter().filter_map(|(_, notes)| notes.get(at));
+        let widths = cells.map(|note| wide(note));
+        widths
+            .filter(|width| *width <= WIDEST_CELL)
+            .max()
+            .unwrap_or(0)
+    };
+    let how = 4 + name_column(stays.iter().map(|(name, _)| name.as_str())) + 3;
+    let ends = how + widest(0) + 3;
+    let more = ends + widest(1) + 3;
+    let columns = canvas.style().columns();
+    for (address, notes) in &stays {
+        let mut line = Line::indented(4).put(Paint::Strong, address);
+        let mut below = Vec::new();
         for (at, note) in notes.iter().enumerate() {
-            let line = Line::indented(4);
-            let line = if at == 0 {
-                line.put(Paint::Strong, &name)
-            } else {
-                line
+            let start = match at {
+                0 => how,
+                1 => ends,
+                _more => more,
             };
-            canvas.line(&line.plain("   ").pad_to(column).plain(note), column);
+            let fits = start.max(line.width() + 3) + wide(note) <= columns;
+            if at == 0 || (fits && at < 3 && below.is_empty()) {
+                line = line.plain("   ").pad_to(start).plain(note);
+            } else {
+                below.push(note);
+            }
+        }
+        canvas.line(&line, how);
+        for note in below {
+            canvas.line(&Line::indented(how).plain(note), how + 2);
         }
     }
 }

@@ -83,6 +83,7 @@ fn summary(saved: &Saved) -> String {
         | ActionReason::SourceChanged
         | ActionReason::RenewalDue
         | ActionReason::RenewalAsked
+        | ActionReason::AtRest
         | ActionReason::RemovedFromSpec
         | ActionReason::NotForThisHost
         | ActionReason::BackendChanged

@@ -47,6 +47,8 @@ pub enum State {
     Degraded,
     /// A run is under way.
     Running,
+    /// It has ended, or soon does, and is renewed before the run that needs it.
+    Resting,
     /// Applied, and it has not run yet.
     New,
     /// It was not applied here.
@@ -76,6 +78,7 @@ impl State {
             Self::Held => "held",
             Self::Degraded => "degraded",
             Self::Running => "running",
+            Self::Resting => "resting",
             Self::New => "new",
             Self::NotInstalled => "not installed",
             Self::Idle => "idle",
@@ -96,7 +99,7 @@ impl State {
             | Self::UnderScoped => Paint::Warning,
             Self::Held => Paint::Held,
             Self::Running | Self::Idle | Self::Provisioned => Paint::Good,
-            Self::New | Self::NotInstalled => Paint::Dim,
+            Self::Resting | Self::New | Self::NotInstalled => Paint::Dim,
         }
     }
 
@@ -114,7 +117,7 @@ impl State {
             | Self::Degraded
             | Self::Expiring
             | Self::UnderScoped => "!",
-            Self::Held | Self::New | Self::NotInstalled => glyphs.dot,
+            Self::Held | Self::Resting | Self::New | Self::NotInstalled => glyphs.dot,
             Self::Running => glyphs.running,
             Self::Idle | Self::Provisioned => glyphs.done,
         }
@@ -137,6 +140,7 @@ impl State {
             | Self::Expiring
             | Self::UnderScoped => true,
             Self::Held
+            | Self::Resting
             | Self::Running
             | Self::New
             | Self::NotInstalled

@@ -124,6 +124,10 @@ fn table(status: &Status, style: &Style, full: bool) -> Table {
             None => (Line::new().put(Paint::Dim, "never"), Line::new()),
         };
         let next = match row.next_run {
+            // A run is never due for long; a value is until it was obtained.
+            Some(next) if row.address.kind == Kind::Credential && next <= status.at => {
+                Line::new().plain("due")
+            }
             Some(next) => Line::new().plain(when(status.at, next)),
             None => Line::new().put(Paint::Dim, "-"),
         };

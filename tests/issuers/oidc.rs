@@ -184,7 +184,7 @@ source = {{ env = "GIVEN" }}
             .exits(0)
             .says("live");
     }
-    home.run("plan").exits(0).says("says the issuer's answer");
+    home.run("plan").exits(0).says("(issuer)");
     // An old one is revoked by the same client, and looked at afterwards.
     let old = home.delivered("made");
     home.run("credential rotate made -y").exits(0);

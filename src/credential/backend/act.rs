@@ -7,7 +7,10 @@ use crate::{
 };
 
 use super::{
-    super::{definition::Delivery, delivery, image, key::Key, record::Record},
+    super::{
+        definition::Delivery, delivery, facts::Noted, image, key::Key, record::Record,
+        setback::Failed,
+    },
     Store,
     first::{First, Firsts},
     prepare::{Prepared, Stop},
@@ -83,6 +86,43 @@ impl Store {
     }
 
     pub(super) async fn make(&self, step: &Step) -> Made {
+        let made = self.make_now(step).await;
+        if step.verb == image::RENEW {
+            self.note(&step.address.name, &made);
+        }
+        made
+    }
+
+    /// Keeps why a value was not renewed, for whoever asks later how it stands; forgets it once it is.
+    fn note(&self, name: &ResourceName, made: &Made) {
+        let outcome = match made {
+            Made::Told(outcome) | Made::Failed(_, outcome) => outcome,
+            // Only a first value waits for others.
+            Made::Waits(_) => return,
+        };
+        let why = match outcome {
+            Outcome::Done => None,
+            Outcome::Failed { message: why, .. }
+            | Outcome::Held { reason: why, .. }
+            | Outcome::Unknown { reason: why } => Some(why),
+        };
+        let disk = self.disk.as_ref();
+        let Some(mut noted) = Noted::read(disk, &self.layout, name) else {
+            return;
+        };
+        let failed = why.map(|why| Failed {
+            at: self.now(),
+            why: why.clone(),
+            of_secret: false,
+        });
+        if noted.failed != failed {
+            noted.failed = failed;
+            // It is told now; who asks later only hears less.
+            let _ = noted.write_if_newest(disk, &self.layout, name);
+        }
+    }
+
+    async fn make_now(&self, step: &Step) -> Made {
         let prepared = match self.prepare(step).await {
             Ok(prepared) => prepared,
             Err(Stop::Held { reason, until }) => {

@@ -27,7 +27,9 @@ use super::{
         image::{self, DUE, SOURCE, STORED, TAKEN_IN, VALUE},
         key::Key,
         record::{Outline, Record},
+        rest::{Renewer, Renewers},
         seal::{FILE_LIMIT, Seal},
+        setback,
         source::{self, Look},
         spot::Claims,
     },
@@ -93,6 +95,18 @@ pub struct Known {
     pub notes: Vec<String>,
 }
 
+impl Known {
+    /// Whether its store and its deliveries are as applied, and nothing else is in the way.
+    pub const fn is_as_applied(&self) -> bool {
+        self.differs.is_empty() && self.notes.is_empty()
+    }
+
+    /// The service before whose next run it is renewed, where nobody needs it until then.
+    pub fn rest<'r>(&self, renewers: &'r Renewers) -> Option<&'r Renewer> {
+        renewers.of(&self.credential, &self.facts)
+    }
+}
+
 /// Looks at the files of one that was applied.
 ///
 /// # Errors
@@ -148,6 +162,7 @@ pub(super) fn read(
     let noted = Noted::read(disk, layout, name);
     let fingerprint = fingerprint(key.as_ref(), &record);
     let facts = Facts::of(&credential, &record, noted.as_ref(), fingerprint, now);
+    let facts = facts.and(setback::of_issuer(disk, layout, &credential, now));
     Ok(Some((record, credential, facts)))
 }
 
@@ -273,6 +288,8 @@ impl Reader<'_> {
         let noted = Noted::read(disk, self.layout, name);
         let print = fingerprint(key, &record);
         let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now);
+        let of_issuer = setback::of_issuer(disk, self.layout, &credential, self.now);
+        let facts = facts.and(of_issuer);
         let here = (&facts, self.now);
         let mut found = held(disk, self.layout, &credential, &record, here);
         let image = &mut found.image;

@@ -282,7 +282,11 @@ fn refuse_ended(
     let message = format!("the new token {}", facts::ends(its_now, expiry));
     let help = match expiry.from {
         Provenance::Declared => "say in `expiry.at` when the new one ends".to_owned(),
-        Provenance::Header | Provenance::Body | Provenance::Jwt | Provenance::Certificate => {
+        Provenance::Header
+        | Provenance::Body
+        | Provenance::Source
+        | Provenance::Jwt
+        | Provenance::Certificate => {
             let source = credential.source.told();
             format!("put one that lives into {source}; this host's clock says {now}")
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::Admission;
 use crate::{
+    credential::setback::{Failed, Setback},
     id::{Seconds, Timestamp},
     retry::{Breaker, Gate, Growing},
 };
@@ -43,6 +44,9 @@ pub struct Record {
     /// Since when the one probe of the half-open breaker is under way, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probing_since: Option<Timestamp>,
+    /// The last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Failed>,
 }
 
 impl Record {
@@ -61,6 +65,21 @@ impl Record {
             }
         };
         shut.map_or(Admission::Open, |until| Admission::Shut { until })
+    }
+
+    /// What of it is to be told at `now`; `None` where the last try did not fail.
+    pub fn setback(&self, now: Timestamp) -> Option<Setback> {
+        let until = match self.admission(now) {
+            Admission::Open => None,
+            Admission::Shut { until } => Some(until),
+        };
+        (self.failures > 0).then(|| Setback {
+            last: self.last.clone(),
+            failures: self.failures,
+            until,
+            is_open: until.is_some() && self.opened_at.is_some(),
+            secret: None,
+        })
     }
 
     /// The same once somebody was let through at `now`: the half-open breaker lets in nobody else.

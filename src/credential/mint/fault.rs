@@ -1,5 +1,6 @@
 //! Why there is no new token, and whether there may be one all the same.
 
+use super::issuer::oauth2;
 use crate::{
     credential::mint::Minted,
     effect::http::{self, Response},
@@ -108,6 +109,22 @@ impl MintFault {
             | Self::Unknown(_)
             | Self::Unusable { .. }
             | Self::BreakerOpen { .. } => None,
+        }
+    }
+
+    /// Whether it is what the request is made with that is to be put right.
+    pub(super) fn is_of_secret(&self) -> bool {
+        match self {
+            // A server may say the first with a 400 (RFC 6749, 5.2).
+            Self::Refused { status, why } => {
+                *why == oauth2::NOT_THE_CLIENT || matches!(*status, 401 | 403)
+            }
+            Self::Unsendable(_) => true,
+            Self::Throttled { .. }
+            | Self::Unreachable(_)
+            | Self::Unknown(_)
+            | Self::Unusable { .. }
+            | Self::BreakerOpen { .. } => false,
         }
     }
 

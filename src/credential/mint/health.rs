@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, MintFault, breaker::Record, policy::Admission};
 use crate::{
+    credential::setback::{Failed, Setback},
     effect::{
         disk::{Disk, Durability},
         lock::Lock,
@@ -55,6 +56,7 @@ impl Health {
                 opened_at: None,
                 next_try: None,
                 probing_since: None,
+                last: None,
             },
             credentials: BTreeMap::new(),
         }
@@ -99,18 +101,45 @@ impl Health {
         now: Timestamp,
         seed: u64,
     ) {
+        let last = Some(Failed {
+            at: now,
+            why: fault.to_string(),
+            of_secret: fault.is_of_secret(),
+        });
         match fault {
             MintFault::Refused { .. } | MintFault::Unusable { .. } => {
-                self.own(credential).failed(now, None, seed);
+                let own = self.own(credential);
+                own.failed(now, None, seed);
+                own.last = last;
                 self.issuer.succeeded();
             }
-            MintFault::Unsendable(_) => self.own(credential).failed(now, None, seed),
-            MintFault::Throttled { until } => self.issuer.failed(now, Some(*until), seed),
+            MintFault::Unsendable(_) => {
+                let own = self.own(credential);
+                own.failed(now, None, seed);
+                own.last = last;
+            }
+            MintFault::Throttled { until } => {
+                self.issuer.failed(now, Some(*until), seed);
+                self.issuer.last = last;
+            }
             MintFault::Unreachable(_) | MintFault::Unknown(_) => {
                 self.issuer.failed(now, None, seed);
+                self.issuer.last = last;
             }
             // It was not asked.
             MintFault::BreakerOpen { .. } => {}
+        }
+    }
+
+    /// What is to be told at `now` of the tries that failed, of the issuer's and of the credential's own
+    /// what came last; `None` where the last one brought a token.
+    pub fn setback(&self, credential: &ResourceName, now: Timestamp) -> Option<Setback> {
+        let own = self.credentials.get(credential);
+        let own = own.and_then(|own| own.setback(now));
+        let of_issuer = self.issuer.setback(now);
+        match own {
+            Some(own) => Some(own.or_later(of_issuer)),
+            None => of_issuer,
         }
     }
 }
@@ -371,6 +400,49 @@ mod tests {
             fail(records, "a", &REFUSED).await;
         }
         assert!(!is_open(records, "a", 59) && is_open(records, "b", 0));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_kept_in_words_until_a_token_is_brought() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records {
+            disk: &RealDisk,
+            dir: dir.path(),
+        };
+        fail(records, "a", &REFUSED).await;
+        let setback = |credential: &str, seconds| {
+            let (health, _) = records.read(&endpoint());
+            health.setback(&name(credential), now().plus_seconds(seconds))
+        };
+        let own = setback("a", 0).unwrap();
+        let last = own.last.unwrap();
+        assert_eq!(last.why, "the issuer refuses: x (HTTP 401)");
+        assert!(last.of_secret && own.until.is_some() && !own.is_open);
+        assert_eq!(setback("b", 0), None, "it is a's own");
+        // What an earlier build wrote has no words, and counts all the same.
+        let path = records.path(&endpoint());
+        let mut old: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        old["credentials"]["a"]
+            .as_object_mut()
+            .unwrap()
+            .remove("last");
+        std::fs::write(&path, old.to_string()).unwrap();
+        let own = setback("a", 0).unwrap();
+        assert_eq!((own.last, own.failures), (None, 1));
+        // The issuer's failure comes later, and is everyone's.
+        let later = |health: &mut Health| {
+            let fault = MintFault::Unreachable(http::Fault::Unresolved);
+            health.failed(&name("b"), &fault, now().plus_seconds(9), 1);
+        };
+        records.update(&endpoint(), now(), later).await;
+        for credential in ["a", "b"] {
+            let told = setback(credential, 9).unwrap().last.unwrap();
+            assert!(!told.of_secret, "{told:?}");
+        }
+        let change = |health: &mut Health| health.succeeded(&name("a"));
+        records.update(&endpoint(), now(), change).await;
+        assert_eq!((setback("a", 9), setback("b", 9)), (None, None));
     }
 
     #[tokio::test]

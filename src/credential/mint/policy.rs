@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    credential::facts::to_second,
     id::{Seconds, Timestamp},
     retry,
 };
@@ -145,6 +146,22 @@ pub struct Skewed {
     pub issuer: Timestamp,
     /// What our clock said then, UTC.
     pub ours: Timestamp,
+}
+
+impl Skewed {
+    /// What that means for a token's end.
+    pub fn told(&self) -> String {
+        format!(
+            "its issuer's clock says {} where this host's says {}: one of them is wrong, and its end is told by the issuer's",
+            to_second(self.issuer),
+            to_second(self.ours)
+        )
+    }
+
+    /// The same with what helps.
+    pub fn told_with_help(&self) -> String {
+        format!("{}; `timedatectl` shows this host's", self.told())
+    }
 }
 
 /// Compares an issuer's `Date` with our clock at the moment it came.

@@ -4,6 +4,7 @@ use crate::{
     credential::{
         image,
         plan::{self, Making, NextRun, Occasion, Sources},
+        rest::{Renewer, Renewers},
     },
     error::Result,
     id::Seconds,
@@ -47,9 +48,14 @@ pub fn outlook(
 }
 
 /// The change as its reader wants it, and the steps that carry it out.
-pub fn change(sources: &dyn Sources, case: &Case<'_>) -> Result<(Change, Vec<Draft>)> {
-    let case = &with_true_cause(case);
-    let told = plan::tell(sources, &told_case(case))?;
+pub fn change(
+    sources: &dyn Sources,
+    case: &Case<'_>,
+    renewers: &Renewers,
+) -> Result<(Change, Vec<Draft>)> {
+    let rest = rest(case, renewers)?;
+    let case = &with_true_cause(case, rest);
+    let told = plan::tell(sources, &told_case(case), rest)?;
     let change = Change {
         address: case.address.clone(),
         action: case.action,
@@ -65,9 +71,33 @@ pub fn change(sources: &dyn Sources, case: &Case<'_>) -> Result<(Change, Vec<Dra
     Ok((change, drafts(case)?))
 }
 
+/// The service before whose next run its value is renewed, where all that is due is that, and nobody needs
+/// it until then.
+fn rest<'r>(case: &Case<'_>, renewers: &'r Renewers) -> Result<Option<&'r Renewer>> {
+    let (Action::Update, ActionReason::Drifted, Some(desired), Some(found)) =
+        (case.action, case.reason, case.desired, case.found)
+    else {
+        return Ok(None);
+    };
+    let goal = decide::goal(desired, case.applied, case.found);
+    let differing = found.image.differences(&goal);
+    if differing.iter().any(|part| **part != image::DUE) {
+        return Ok(None);
+    }
+    plan::rest(&desired.definition, found, renewers)
+}
+
 /// The case with its true cause: a source with another value, and a value that is due, are no drift;
-/// and nothing is done to one of which it cannot be told whether it was rotated.
-fn with_true_cause<'a>(case: &Case<'a>) -> Case<'a> {
+/// and nothing is done to one of which it cannot be told whether it was rotated, or that a run has renewed.
+fn with_true_cause<'a>(case: &Case<'a>, rest: Option<&Renewer>) -> Case<'a> {
+    if rest.is_some() {
+        return Case {
+            action: Action::NoOp,
+            cause: None,
+            reason: ActionReason::AtRest,
+            ..*case
+        };
+    }
     if let (Action::Update, Some(found)) = (case.action, case.found)
         && plan::is_lost(found)
     {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    credential::plan::NextRun,
+    credential::{
+        plan::NextRun,
+        rest::{Renewer, Renewers},
+    },
     error::Result,
     id::{Kind, ResourceName},
     plan::Inputs,
@@ -11,9 +14,13 @@ use crate::{
     service,
 };
 
-/// When which credentials are needed next, by the services that the spec wants.
+/// When which credentials are needed next, by the services that the spec wants, and by whom they are
+/// renewed until then.
 #[derive(Debug, Default)]
-pub struct Needs(BTreeMap<ResourceName, Vec<NextRun>>);
+pub struct Needs {
+    runs: BTreeMap<ResourceName, Vec<NextRun>>,
+    renewers: Renewers,
+}
 
 impl Needs {
     /// Reads them off the definitions.
@@ -21,7 +28,7 @@ impl Needs {
     /// # Errors
     /// For a definition that cannot be read.
     pub fn of(inputs: &Inputs<'_>) -> Result<Self> {
-        let mut runs: BTreeMap<ResourceName, Vec<NextRun>> = BTreeMap::new();
+        let mut needs = Self::default();
         let services = inputs.desired.iter();
         for (address, desired) in services.filter(|(address, _)| address.kind == Kind::Service) {
             let found = match inputs.observed.resources.get(address) {
@@ -30,20 +37,38 @@ impl Needs {
             };
             let before = inputs.applied.get(address);
             let before = before.map(|applied| &applied.definition);
-            let need = service::plan::next_need(before, &desired.definition, found, inputs.now)?;
-            let Some((uses, at)) = need else { continue };
-            for name in uses {
-                runs.entry(name).or_default().push(NextRun {
+            let need = service::plan::need(before, &desired.definition, found, inputs.now)?;
+            let Some(need) = need else { continue };
+            let one = Renewer {
+                service: address.clone(),
+                at: need.at,
+            };
+            needs.renewers.add(&need.renews, &one);
+            let Some(at) = need.at else { continue };
+            for name in need.uses {
+                needs.runs.entry(name).or_default().push(NextRun {
                     service: address.clone(),
                     at,
                 });
             }
         }
-        Ok(Self(runs))
+        let credentials = inputs.desired.iter();
+        for (_, one) in credentials.filter(|(address, _)| address.kind == Kind::Credential) {
+            let needed = one.meta.depends_on.iter();
+            for one in needed.filter(|one| one.kind == Kind::Credential) {
+                needs.renewers.keep_from(&one.name);
+            }
+        }
+        Ok(needs)
     }
 
     /// The first run of each service that uses a credential.
     pub fn of_credential(&self, name: &ResourceName) -> &[NextRun] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.runs.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who has which credentials renewed.
+    pub const fn renewers(&self) -> &Renewers {
+        &self.renewers
     }
 }

@@ -100,6 +100,7 @@ const fn reason(reason: ActionReason) -> Option<&'static str> {
         | ActionReason::NotTargeted
         | ActionReason::NotApproved
         | ActionReason::DriftIgnored
+        | ActionReason::AtRest
         | ActionReason::Destroy
         | ActionReason::Held
         | ActionReason::Refused => None,

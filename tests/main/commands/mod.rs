@@ -32,6 +32,7 @@ mod remedies;
 mod repeat;
 mod runs;
 mod sealed;
+mod setbacks;
 mod show;
 mod standings;
 mod state;

@@ -349,8 +349,8 @@ fn a_state_from_another_host_is_refused_with_what_helps() {
     // The command that the message names.
     let refused = there("plan --json").exits(65);
     let told: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
-    let message = told["error"]["message"].as_str().unwrap();
-    let command = message
+    let help = told["error"]["suggestion"].as_str().unwrap();
+    let command = help
         .split('`')
         .find(|part| part.starts_with("rm -rf"))
         .unwrap();

@@ -65,10 +65,13 @@ struct Refusal {
     error: String,
 }
 
+/// What is said where the client's secret is to be put right.
+pub const NOT_THE_CLIENT: &str = "it does not know the client, or not with this secret";
+
 /// RFC 6749, 5.2, and RFC 7009, 2.2.1.
 fn why(error: &str) -> Option<&'static str> {
     Some(match error {
-        "invalid_client" => "it does not know the client, or not with this secret",
+        "invalid_client" => NOT_THE_CLIENT,
         "invalid_scope" => "a scope is unknown to it, or not for this client",
         "unauthorized_client" => "the client may not have tokens in this way",
         "unsupported_grant_type" => "it gives no tokens for client credentials",

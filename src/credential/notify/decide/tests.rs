@@ -77,6 +77,7 @@ impl World {
                 revoke_at: None,
                 due: None,
                 finding: None,
+                setback: None,
             },
             told: None,
             now: start(),
