@@ -328,16 +328,6 @@ impl Error {
     }
 }
 
-impl Error {
-    /// The same with what helps, on one line.
-    pub fn helpful(&self) -> String {
-        match &self.suggestion {
-            Some(help) => format!("{}; {help}", self.chain()),
-            None => self.chain(),
-        }
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -69,7 +69,7 @@ fn seen(disk: &dyn Disk, credential: &Credential, is_changed: bool) -> Vec<Strin
     if is_changed {
         let checked = credential.deliver.iter();
         let refused = checked.filter_map(|one| delivery::check(disk, one).err());
-        found.extend(refused.map(|error| error.helpful()));
+        found.extend(refused.map(|error| error.sentence()));
     }
     found
 }
@@ -79,7 +79,7 @@ fn untaken(disk: &dyn Disk, credential: &Credential) -> Option<String> {
     match source::look(disk, credential) {
         Look::Nothing(error) if source::holds_something(disk, credential, &error) => Some(format!(
             "nothing is taken from its source: {}",
-            error.helpful()
+            error.sentence()
         )),
         Look::Value(_) | Look::Nothing(_) | Look::Unasked => None,
     }

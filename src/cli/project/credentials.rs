@@ -214,7 +214,7 @@ fn glimpse_at(disk: &dyn Disk, credential: &Credential, key: Option<&Key>) -> Gl
 
 /// What there is where no value was found: something that is not taken, or nothing.
 fn unusable(disk: &dyn Disk, credential: &Credential, error: &Error) -> Glimpse {
-    let why = error.helpful();
+    let why = error.sentence();
     if source::holds_something(disk, credential, error) {
         Glimpse::Unusable(why)
     } else {
