@@ -55,12 +55,18 @@ fn what_someone_asked_for_is_on_no_schedule() {
             change.reason = ActionReason::RenewalAsked;
         }
     }
-    for text in [markdown::render(&saved(&plan)), page(&plan)] {
-        assert!(text.contains("asked"), "{text}");
-        assert!(
-            !text.contains("schedule<") && !text.contains("| schedule"),
-            "{text}"
-        );
+    let asked = plan
+        .changes
+        .iter()
+        .filter(|one| one.cause.is_some())
+        .count();
+    for (text, cell) in [
+        (markdown::render(&saved(&plan)), "| asked |"),
+        (page(&plan), "<span class=\"why\">asked</span>"),
+    ] {
+        assert_eq!(text.matches(cell).count(), asked, "{text}");
+        let scheduled = cell.replace("asked", "schedule");
+        assert!(!text.contains(&scheduled), "{text}");
     }
 }
 
