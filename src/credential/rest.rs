@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{Address, ResourceName, Timestamp};
+use crate::{
+    error::Result,
+    id::{Address, Kind, ResourceName, Timestamp},
+    notify::sink::Target,
+    resource::{Definition, Meta},
+};
 
 use super::{
     definition::Credential,
@@ -46,9 +51,27 @@ impl Renewers {
         }
     }
 
-    /// Drops what another credential needs at any time.
-    pub fn keep_from(&mut self, name: &ResourceName) {
-        self.0.remove(name);
+    /// Drops what a credential needs at any time: what its issuer is asked with, and where others are told
+    /// of it.
+    ///
+    /// # Errors
+    /// `STATE_CORRUPT` for a definition that cannot be read.
+    pub fn without_needs_of(&mut self, definition: &Definition, meta: &Meta) -> Result<()> {
+        let needed = meta.depends_on.iter();
+        for one in needed.filter(|one| one.kind == Kind::Credential) {
+            self.0.remove(&one.name);
+        }
+        if !self.0.is_empty() && definition.as_json().contains("\"notify\":") {
+            let credential: Credential = definition.read()?;
+            let sinks = credential.notify.iter().filter_map(|sink| match &sink.to {
+                Target::Webhook { url, .. } => url.credential(),
+                Target::Command(_) => None,
+            });
+            for name in sinks {
+                self.0.remove(name);
+            }
+        }
+        Ok(())
     }
 
     /// The service whose next run is the first before which a value is renewed that has come to its end,
@@ -209,7 +232,23 @@ mod tests {
         let mut given = credential();
         given.source = super::super::definition::Source::Env("X".to_owned());
         assert_eq!(rests(&given, &ended()), None);
-        renewers.keep_from(&hub);
-        assert_eq!(renewers.of(&credential(), &ended()), None);
+        // What another is signed with, or told by, is needed at any time.
+        let signed = Meta {
+            depends_on: vec!["credential.hub".parse().unwrap()],
+            ..Meta::default()
+        };
+        let nothing = Definition::of(&credential()).unwrap();
+        let mut told = serde_json::to_value(credential()).unwrap();
+        told["notify"] = serde_json::json!([{
+            "name": "ops", "events": ["failed"],
+            "to": {"webhook": {"credential": "hub", "format": "json"}},
+        }]);
+        let told = Definition::of(&told).unwrap();
+        for (definition, meta) in [(&nothing, &signed), (&told, &Meta::default())] {
+            let mut renewers = Renewers(renewers.0.clone());
+            let before = renewers.of(&credential(), &ended()).is_some();
+            renewers.without_needs_of(definition, meta).unwrap();
+            assert!(before && renewers.of(&credential(), &ended()).is_none());
+        }
     }
 }

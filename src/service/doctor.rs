@@ -309,6 +309,14 @@ impl Doctor<'_> {
         let wrong = used.into_iter().filter_map(|credential| {
             let path = self.layout.secret_value(credential);
             let sealed = self.service.sealed.contains(credential);
+            // One that has ended is kept from runs, each of which tries to have another first.
+            let renewed = |stat: &Option<Stat>| {
+                let is_withheld = match stat {
+                    Some(stat) => stat.kind == EntryKind::File && stat.size == 0,
+                    None => sealed,
+                };
+                is_withheld && self.service.refreshes.contains(credential)
+            };
             let what = match self.disk.stat(&path) {
                 Ok(Some(_))
                     if sealed && record::is_replaced(self.disk, self.layout, credential) =>
@@ -316,6 +324,13 @@ impl Doctor<'_> {
                     "is not as lorectl has encrypted it, so that systemd would not start a run"
                 }
                 Ok(Some(stat)) if stat.kind == EntryKind::File && stat.size > 0 => return None,
+                Ok(stat) if renewed(&stat) => {
+                    let message = format!(
+                        "credential.{credential} has no value that serves; its next run tries to have it renewed"
+                    );
+                    let action = format!("lorectl credential refresh {credential}");
+                    return Some(Check::new(name, Verdict::Warn, message, &action));
+                }
                 Ok(Some(stat)) if stat.kind == EntryKind::File => "has no value",
                 Ok(Some(_)) => "is not kept in a file",
                 Ok(None) if sealed => "is not in the store",

@@ -37,10 +37,7 @@ pub fn renewers(context: &Context, layout: &Layout, memory: &Memory) -> Result<R
     }
     let all = memory.state.resources.iter();
     for (_, applied) in all.filter(|(address, _)| address.kind == Kind::Credential) {
-        let needed = applied.meta.depends_on.iter();
-        for one in needed.filter(|one| one.kind == Kind::Credential) {
-            renewers.keep_from(&one.name);
-        }
+        renewers.without_needs_of(&applied.definition, &applied.meta)?;
     }
     Ok(renewers)
 }

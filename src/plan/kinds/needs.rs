@@ -54,10 +54,9 @@ impl Needs {
         }
         let credentials = inputs.desired.iter();
         for (_, one) in credentials.filter(|(address, _)| address.kind == Kind::Credential) {
-            let needed = one.meta.depends_on.iter();
-            for one in needed.filter(|one| one.kind == Kind::Credential) {
-                needs.renewers.keep_from(&one.name);
-            }
+            needs
+                .renewers
+                .without_needs_of(&one.definition, &one.meta)?;
         }
         Ok(needs)
     }

@@ -319,6 +319,11 @@ fn a_token_that_a_run_has_renewed_rests_between_runs() {
     at(&world, 21_600, "credential refresh api").exits(77);
     assert_eq!(row(&world, 21_600, "api")["state"], "dead");
     assert!(heard.exists());
+    at(&world, 21_600, "doctor --offline")
+        .exits(1)
+        .says("fail credential.api dead")
+        .says("warn service.nightly credentials: credential.api has no value that serves")
+        .says("help: `lorectl credential refresh api`");
     at(&world, 21_600, "plan --detailed-exitcode").exits(2);
 }
 
