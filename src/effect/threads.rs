@@ -2,7 +2,8 @@
 
 use std::{
     panic,
-    thread::{self, Builder, ScopedJoinHandle},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::{self, Builder},
 };
 
 /// More threads than this gain nothing for what a host has.
@@ -11,7 +12,8 @@ const MOST: usize = 8;
 /// What a thread may use of its stack, in bytes: as much as the first one.
 const STACK: usize = 8 << 20;
 
-/// `each` of all items, in their order, with the work spread over the cores.
+/// `each` of all items, in their order, with the work spread over the cores: whichever is free takes the
+/// next `least` items, so that none waits for another that was slower.
 ///
 /// No thread is started for fewer than twice `least` items, so that little work costs nothing. A
 /// thread that cannot be started is done without.
@@ -20,35 +22,47 @@ pub fn map<'t, T: Sync, R: Send>(
     least: usize,
     each: impl Fn(&'t T) -> R + Sync,
 ) -> Vec<R> {
-    let pieces = items.len() / least.max(1);
-    if pieces < 2 {
+    let pieces: Vec<&[T]> = items.chunks(least.max(1)).collect();
+    if items.len() / least.max(1) < 2 {
         return items.iter().map(each).collect();
     }
     // Asked only here: it reads the limits of the control group.
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let size = items.len().div_ceil(pieces.min(cores).min(MOST));
-    let each = &each;
-    thread::scope(|scope| {
-        let mut chunks = items.chunks(size);
-        let own = chunks.next().unwrap_or_default();
-        let others: Vec<_> = chunks
-            .map(|chunk| {
-                let work = move || chunk.iter().map(each).collect::<Vec<R>>();
-                let started = Builder::new().stack_size(STACK).spawn_scoped(scope, work);
-                (chunk, started.ok())
+    let (each, next) = (&each, &AtomicUsize::new(0));
+    let pieces = &pieces;
+    let work = move || {
+        let mut done: Vec<(usize, Vec<R>)> = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = pieces.get(at) else {
+                return done;
+            };
+            done.push((at, piece.iter().map(each).collect()));
+        }
+    };
+    let mut done = thread::scope(|scope| {
+        let helpers = cores.min(MOST).min(pieces.len()).saturating_sub(1);
+        let others: Vec<_> = (0..helpers)
+            .filter_map(|_| {
+                Builder::new()
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, work)
+                    .ok()
             })
             .collect();
-        let mut results: Vec<R> = Vec::with_capacity(items.len());
-        results.extend(own.iter().map(each));
-        for (chunk, thread) in others {
-            match thread.map(ScopedJoinHandle::join) {
-                Some(Ok(done)) => results.extend(done),
-                Some(Err(panicked)) => panic::resume_unwind(panicked),
-                None => results.extend(chunk.iter().map(each)),
+        let mut done = work();
+        for thread in others {
+            match thread.join() {
+                Ok(theirs) => done.extend(theirs),
+                Err(panicked) => panic::resume_unwind(panicked),
             }
         }
-        results
-    })
+        done
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    let mut all = Vec::with_capacity(items.len());
+    all.extend(done.into_iter().flat_map(|(_, results)| results));
+    all
 }
 
 #[cfg(test)]
