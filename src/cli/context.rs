@@ -258,6 +258,31 @@ impl Context {
         Ok(Done::Fine)
     }
 
+    /// The same for data whose text tells what is wrong: the command ends as that does, and so does its JSON.
+    pub fn show_with<T: View>(&self, data: &T, wrong: Option<&Error>) -> Result<Done> {
+        let Some(error) = wrong else {
+            return self.show(data);
+        };
+        if self.json() {
+            self.console
+                .print(|out| json::failure_with(out, error, Some(data), self.elapsed_ms()))?;
+        } else {
+            self.show(data)?;
+        }
+        Ok(Done::As(error.code))
+    }
+
+    /// The same for data of which some could not be read: that is told after the rest.
+    pub fn show_rest<T: View>(&self, data: &T, unread: Option<Error>) -> Result<Done> {
+        match unread {
+            Some(error) if !self.json() => {
+                self.show(data)?;
+                Err(error)
+            }
+            unread => self.show_with(data, unread.as_ref()),
+        }
+    }
+
     /// Prints data that has no text of its own.
     pub fn data<T: Serialize>(&self, data: &T) -> Result<Done> {
         self.console

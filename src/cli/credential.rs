@@ -28,7 +28,6 @@ use crate::{
     plan::Options,
     resource::Applied,
     view::{
-        self,
         credential::{Clocks, LastFailure, List, Row, Validated},
         state::{Held, State},
         status::Row as StatusRow,
@@ -67,12 +66,13 @@ fn list(context: &Context) -> Result<Done> {
     };
     let memory = memory(context, &layout)?;
     let renewers = renewers::renewers(context, &layout, &memory)?;
+    let mut damaged = None;
     for (address, record) in &memory.state.resources {
         if address.kind != Kind::Credential {
             continue;
         }
         let applied: Credential = record.definition.read()?;
-        let known = backend::look(context.disk.as_ref(), &layout, address, record, now)?;
+        let (known, unread) = look(context, &layout, (address, record), &mut damaged);
         let facts = known.as_ref().map(|known| &known.facts);
         let finding = facts.and_then(|facts| facts.finding.as_ref());
         let expiry = facts.and_then(|facts| facts.expiry);
@@ -86,7 +86,10 @@ fn list(context: &Context) -> Result<Done> {
         };
         list.credentials.push(Row {
             name: address.name.to_string(),
-            state: state(known.as_ref(), rest, now),
+            state: match &unread {
+                Some(_) => State::Unknown,
+                None => state(known.as_ref(), rest, now),
+            },
             provider: applied.provider.clone(),
             source: applied.source.told(),
             fingerprint: facts
@@ -114,7 +117,7 @@ fn list(context: &Context) -> Result<Done> {
             last_failure: facts.and_then(last_failure),
             renewed_for: rest.map(|rest| rest.service.to_string()),
             clocks: facts.and_then(Facts::skewed).map(clocks),
-            why: why(known.as_ref(), rest, now),
+            why: unread.or_else(|| why(known.as_ref(), rest, now)),
             undelivered: match tell::read(context.disk.as_ref(), &layout, &address.name) {
                 Stored::Good(outbox) => tidings::undelivered(&outbox, &applied.notify),
                 // The doctor says so.
@@ -122,7 +125,30 @@ fn list(context: &Context) -> Result<Done> {
             },
         });
     }
-    context.show(&list)
+    context.show_rest(&list, damaged)
+}
+
+/// What is known of one, or why that cannot be told; the first such reason is what a command ends with.
+fn look(
+    context: &Context,
+    layout: &Layout,
+    (address, applied): (&Address, &Applied),
+    damaged: &mut Option<Error>,
+) -> (Option<Known>, Option<String>) {
+    match backend::look(
+        context.disk.as_ref(),
+        layout,
+        address,
+        applied,
+        context.now(),
+    ) {
+        Ok(known) => (known, None),
+        Err(error) => {
+            let why = error.chain();
+            damaged.get_or_insert(error);
+            (None, Some(why))
+        }
+    }
 }
 
 /// Scopes of what its issuer last said.
@@ -253,15 +279,19 @@ pub(super) fn row(
     (address, applied): (&Address, &Applied),
     renewers: &Renewers,
     now: Timestamp,
-) -> Result<StatusRow> {
-    let known = backend::look(context.disk.as_ref(), layout, address, applied, now)?;
+    damaged: &mut Option<Error>,
+) -> StatusRow {
+    let (known, unread) = look(context, layout, (address, applied), damaged);
     let known = known.as_ref();
     let rest = known.and_then(|known| known.rest(renewers));
     let facts = known.map(|known| &known.facts);
     let not_before = facts.and_then(|facts| facts.setback.as_ref()?.until);
-    Ok(StatusRow {
+    StatusRow {
         address: address.clone(),
-        state: state(known, rest, now),
+        state: match &unread {
+            Some(_) => State::Unknown,
+            None => state(known, rest, now),
+        },
         next_run: match rest {
             Some(rest) => rest.at,
             // A person comes first.
@@ -270,8 +300,8 @@ pub(super) fn row(
         },
         last_run: None,
         held: known.and_then(held),
-        why: why(known, rest, now),
-    })
+        why: unread.or_else(|| why(known, rest, now)),
+    }
 }
 
 /// The credential of that name, as it was applied, else as the spec has it; and whether it was applied.
@@ -380,13 +410,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
         probed_at: finding.probed_at,
     };
     let error = verdict(&credential, status, &page);
-    match &error {
-        Some(error) if context.json() => context
-            .console
-            .print(|out| view::json::failure_with(out, error, Some(&page), context.elapsed_ms()))?,
-        Some(_) | None => drop(context.show(&page)?),
-    }
-    Ok(error.map_or(Done::Fine, |error| Done::As(error.code)))
+    context.show_with(&page, error.as_ref())
 }
 
 /// What a value ends the command with that does not serve, as an error.

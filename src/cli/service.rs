@@ -316,17 +316,8 @@ async fn trigger(context: &Context, name: &ResourceName, ignore_backoff: bool) -
         3 => Some(Code::ServicePaused),
         _ => Some(Code::RunSkipped),
     };
-    let page = triggered(&report, context.now());
-    match code {
-        Some(code) if context.json() => {
-            let error = fault(&report, code);
-            context.console.print(|out| {
-                view::json::failure_with(out, &error, Some(&page), context.elapsed_ms())
-            })?;
-        }
-        Some(_) | None => drop(context.show(&page)?),
-    }
-    Ok(code.map_or(Done::Fine, Done::As))
+    let wrong = code.map(|code| fault(&report, code));
+    context.show_with(&triggered(&report, context.now()), wrong.as_ref())
 }
 
 /// What became of a request that did not end well, as an error.

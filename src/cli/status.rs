@@ -22,7 +22,11 @@ use crate::{
     },
 };
 
-use super::{Done, context::Context, credential::renewers::renewers};
+use super::{
+    Done,
+    context::Context,
+    credential::{self, renewers::renewers},
+};
 
 /// Shows all of a project, or one resource.
 pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
@@ -52,9 +56,11 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
         );
     }
     let renewers = renewers(context, &layout, &memory)?;
+    let mut damaged = None;
     for (address, record) in chosen {
         if address.kind == Kind::Credential {
-            let row = super::credential::row(context, &layout, (address, record), &renewers, now)?;
+            let one = (address, record);
+            let row = credential::row(context, &layout, one, &renewers, now, &mut damaged);
             page.resources.push(row);
             continue;
         }
@@ -63,7 +69,7 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
         page.resources.push(known.row(address, &service, now));
     }
     page.sort();
-    context.show(&page)
+    context.show_rest(&page, damaged)
 }
 
 /// What a project remembers, without looking at the host.

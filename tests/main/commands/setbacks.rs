@@ -376,7 +376,9 @@ fn clocks_that_are_far_apart_are_told_of_everywhere() {
 #[test]
 fn a_record_that_cannot_be_read_is_told_in_the_same_words() {
     let server = Listener::issuer([gitlab("2027-02-01", "\"read_api\"")]);
-    let world = world(&gitlab_spec(&server.url("")));
+    let spec = gitlab_spec(&server.url(""));
+    let other = "\n[credentials.other]\nsource = { env = \"GL\" }\n";
+    let world = world(&format!("{spec}{other}"));
     with_token(&world, "apply -y").run().exits(0);
     fs::write(world.state().join("secrets/gl/record.json"), "{").unwrap();
     let what = "secrets/gl/record.json is damaged";
@@ -394,6 +396,16 @@ fn a_record_that_cannot_be_read_is_told_in_the_same_words() {
             .complains("STATE_CORRUPT");
         let ran = ran.says(what).says(help);
         assert!(!ran.stderr.contains("explain"), "{}", ran.stderr);
+    }
+    // What can be read is shown beside it.
+    for (words, rows) in [("credential list", "credentials"), ("status", "resources")] {
+        world.run(words).says("gl unknown").says("other");
+        let told = world.run(&format!("{words} --json")).exits(65).stdout;
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let rows = told["data"][rows].as_array().unwrap();
+        let unknown = rows.iter().filter(|row| row["state"] == "unknown");
+        assert_eq!((unknown.count(), rows.len() > 1), (1, true), "{told}");
+        assert_eq!(told["error"]["code"], "STATE_CORRUPT");
     }
     let doctor = world
         .run("doctor")
