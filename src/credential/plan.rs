@@ -1,27 +1,33 @@
 //! What a plan says of a credential: its fields, its value's fingerprint, how it stands.
 
+mod fields;
+mod outlook;
+mod standing;
+
 use serde::Deserialize as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    error::{Code, Result},
+    error::Result,
     id::{Address, Timestamp},
     notify::sink::Event,
-    resource::{Action, Definition, Disruption, FieldChange, Found, Hold, Image, Lift, Meta, Part},
+    resource::{Action, Definition, Disruption, FieldChange, Found, Image, Meta, Part},
     service::plan::sinks,
 };
 
 use super::{
-    definition::{Credential, Delivery, Source, StoreKind},
+    definition::{Credential, Source, StoreKind},
     drift::is_held_by_the_host,
-    facts::{Due, Facts, Standing, away, ends, ends_shortly, shortly, when},
-    finding::{Expiry, Finding, Provenance, Status},
+    facts::{Due, Facts},
     image::{DUE, NEW_VALUE, SOURCE},
     issuer,
     key::Fingerprint,
     mint::Issuer,
     rest::{Renewer, Renewers},
 };
+
+pub use outlook::{GIVE_SCOPES, LOST, NextRun, found_again, hold, warnings};
+pub use standing::{as_of, standing_in_use};
 
 /// What a source holds, as far as a plan may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,7 +230,7 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>, rest: Option<&Renewer>) -> R
         .as_ref()
         .map(|after| coming(sources, case, after, before.as_ref(), facts.as_ref()));
     let mut told = Told {
-        before: value(case.before, case.applied_image, case.meta.0, old.as_ref())?,
+        before: fields::value(case.before, case.applied_image, case.meta.0, old.as_ref())?,
         ..Told::default()
     };
     if let (Some(definition), Some(coming)) = (case.after, &coming) {
@@ -232,17 +238,17 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>, rest: Option<&Renewer>) -> R
             Coming::Kept => old.as_ref(),
             Coming::New(print) => print.as_ref(),
         };
-        told.after = value(Some(definition), case.desired_image, case.meta.1, print)?;
+        told.after = fields::value(Some(definition), case.desired_image, case.meta.1, print)?;
     }
-    told.fields = fields(before.as_ref(), after.as_ref());
+    told.fields = fields::of(before.as_ref(), after.as_ref());
     if let Some(after) = &after {
         let old = before.as_ref().map_or(&[][..], |before| &before.notify);
         told.fields
             .extend(sinks(old, &after.notify, &Event::OF_CREDENTIALS));
     }
-    told.fields.extend(meta_fields(case.meta));
+    told.fields.extend(fields::of_meta(case.meta));
     if let Some(coming) = &coming {
-        told.fields.extend(value_field(coming, facts.as_ref()));
+        told.fields.extend(fields::of_value(coming, facts.as_ref()));
     }
     if let (Some(facts), Some(credential)) = (&facts, after.as_ref().or(before.as_ref())) {
         told.notes = standing_in_use(facts, credential, case.now);
@@ -276,7 +282,7 @@ pub fn tell(sources: &dyn Sources, case: &Case<'_>, rest: Option<&Renewer>) -> R
 fn tell_as_it_is(case: &Case<'_>, rest: Option<&Renewer>) -> Result<Told> {
     let mut told = Told::default();
     if let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) {
-        told.notes = stays(&facts, &definition.read()?, rest, case.now);
+        told.notes = standing::stays(&facts, &definition.read()?, rest, case.now);
     }
     Ok(told)
 }
@@ -323,274 +329,6 @@ fn coming(
             Coming::Kept
         }
     }
-}
-
-/// The values that the document shows and an approval compares.
-fn value(
-    definition: Option<&Definition>,
-    image: Option<&Image>,
-    meta: Option<&Meta>,
-    print: Option<&Fingerprint>,
-) -> Result<Value> {
-    let Some(definition) = definition else {
-        return Ok(Value::Null);
-    };
-    let texts = image.into_iter().flat_map(Image::iter);
-    let parts: serde_json::Map<String, Value> = texts
-        .filter_map(|(name, part)| match part {
-            Part::Text(text) => Some((name.to_string(), json!(text))),
-            Part::File(_) | Part::Flag(_) => None,
-        })
-        .collect();
-    Ok(json!({
-        "definition": definition.read::<Value>()?,
-        "parts": parts,
-        "meta": meta,
-        "value": print.map_or_else(|| json!({"unknown": true}), |print| json!(print)),
-    }))
-}
-
-type Reader = (&'static str, fn(&Credential) -> Option<String>);
-
-const READERS: &[Reader] = &[
-    ("provider", |c| c.provider.clone()),
-    ("base_url", |c| c.base_url.clone()),
-    ("ca_file", |c| {
-        c.ca_file.as_ref().map(|path| path.display().to_string())
-    }),
-    ("with", |c| {
-        let with = c.with.iter().map(|(key, with)| format!("{key} = {with}"));
-        (!c.with.is_empty()).then(|| with.collect::<Vec<_>>().join(", "))
-    }),
-    ("source", |c| Some(source(&c.source))),
-    ("issuer", |c| {
-        c.issuer.as_ref().map(|one| one.endpoint().to_string())
-    }),
-    ("signed with", |c| {
-        c.signed_with
-            .as_ref()
-            .map(|name| format!("credential.{name}"))
-    }),
-    ("store", |c| Some(c.store.as_str().to_owned())),
-    ("scopes", |c| {
-        let scopes: Vec<&str> = c.scopes.iter().map(String::as_str).collect();
-        (!scopes.is_empty()).then(|| scopes.join(", "))
-    }),
-    ("expiry.warn", |c| Some(c.warn.to_string())),
-    ("expiry.at", |c| c.ends_at.map(|at| at.to_string())),
-    ("rotate.before", |c| {
-        c.rotate.before.map(|one| one.to_string())
-    }),
-    ("rotate.ttl", |c| c.rotate.ttl.map(|one| one.to_string())),
-    ("rotate.grace", |c| {
-        c.rotate.grace.map(|one| one.to_string())
-    }),
-];
-
-/// Fields that a new credential is shown with.
-const SHOWN_ON_CREATE: &[&str] = &[
-    "provider",
-    "base_url",
-    "with",
-    "source",
-    "issuer",
-    "signed with",
-    "scopes",
-    "expiry.at",
-];
-
-/// A source in one line, as the spec would say it.
-fn source(source: &Source) -> String {
-    match source {
-        Source::Env(name) => format!("env {name}"),
-        Source::File(path) => format!("file {}", path.display()),
-        Source::Command { argv, .. } => {
-            format!("command {}", crate::service::plan::argv(argv))
-        }
-        Source::Systemd(name) => format!("systemd {name}"),
-        Source::Minted => "its issuer".to_owned(),
-    }
-}
-
-fn change(field: String, before: Option<String>, after: Option<String>) -> Option<FieldChange> {
-    (before != after).then_some(FieldChange {
-        field,
-        before,
-        after,
-    })
-}
-
-fn fields(before: Option<&Credential>, after: Option<&Credential>) -> Vec<FieldChange> {
-    let both = before.is_some() && after.is_some();
-    let mut fields = Vec::new();
-    if after.is_none() {
-        return fields;
-    }
-    let sealed = after.is_some_and(|after| after.store == StoreKind::SystemdCreds);
-    for (name, read) in READERS {
-        if both || SHOWN_ON_CREATE.contains(name) || (*name == "store" && sealed) {
-            fields.extend(change(
-                (*name).to_owned(),
-                before.and_then(read),
-                after.and_then(read),
-            ));
-        }
-    }
-    let places = |credential: Option<&Credential>| {
-        let all = credential.into_iter().flat_map(|one| &one.deliver);
-        all.map(|one| (one.to.to_string(), delivery(one)))
-            .collect::<std::collections::BTreeMap<_, _>>()
-    };
-    let (old, new) = (places(before), places(after));
-    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for name in names {
-        fields.extend(change(
-            "deliver".to_owned(),
-            old.get(name).cloned(),
-            new.get(name).cloned(),
-        ));
-    }
-    fields
-}
-
-/// A delivery in one line: `/etc/acme/token   0640 0:0, reloads app.service`.
-fn delivery(one: &Delivery) -> String {
-    let mut of_file = Vec::new();
-    of_file.extend(one.mode.map(|mode| format!("{mode:04o}")));
-    of_file.extend(
-        one.owner
-            .map(|owner| format!("{}:{}", owner.uid, owner.gid)),
-    );
-    let mut text = one.to.to_string();
-    if !of_file.is_empty() {
-        text = format!("{text}   {}", of_file.join(" "));
-    }
-    match &one.reload {
-        Some(unit) => format!("{text}, reloads {unit}"),
-        None => text,
-    }
-}
-
-fn meta_fields((before, after): (Option<&Meta>, Option<&Meta>)) -> Vec<FieldChange> {
-    match (before, after) {
-        (Some(before), Some(after)) => crate::service::plan::meta_fields(Some(before), Some(after)),
-        (_, _) => Vec::new(),
-    }
-}
-
-fn value_field(coming: &Coming, facts: Option<&Facts>) -> Option<FieldChange> {
-    let Coming::New(print) = coming else {
-        return None;
-    };
-    let old = facts.filter(|facts| facts.generation > 0).map(|facts| {
-        (facts.fingerprint.as_ref()).map_or_else(|| "unknown".to_owned(), ToString::to_string)
-    });
-    let new = (print.as_ref()).map_or_else(|| "known at apply".to_owned(), ToString::to_string);
-    Some(FieldChange {
-        field: "value".to_owned(),
-        before: old,
-        after: Some(new),
-    })
-}
-
-/// What is told of one to which nothing is done, a cell each: how it stands, when it ends, and then what
-/// else there is to know.
-fn stays(
-    facts: &Facts,
-    credential: &Credential,
-    rest: Option<&Renewer>,
-    now: Timestamp,
-) -> Vec<String> {
-    let its_now = facts.by_issuer(now);
-    let has_ended = facts.expiry.is_some_and(|expiry| expiry.at <= its_now);
-    let how = match &facts.finding {
-        _ if rest.is_some() => "resting".to_owned(),
-        Some(finding) if has_ended && !finding.status.is_dead() => "expired".to_owned(),
-        Some(finding) if finding.status == Status::LiveUnderScoped => "under-scoped".to_owned(),
-        Some(finding) => finding.status.told().to_owned(),
-        None => Status::NotImplemented.told().to_owned(),
-    };
-    let unasked = issuer::unasked(credential, facts.finding.as_ref());
-    let (ends, unasked) = match (facts.expiry, unasked) {
-        (Some(expiry), unasked) => (ends_shortly(its_now, expiry), unasked),
-        // Its own words are of more use than two cells that hold nothing.
-        (None, Some(why)) => (format!("no end known; {why}"), None),
-        (None, None) => ("no end known".to_owned(), None),
-    };
-    let mut told = vec![how, ends];
-    told.extend(unasked.filter(|why| why != issuer::NO_PROVIDER));
-    told.extend(facts.finding.as_ref().and_then(Finding::no_verdict));
-    if let Some(rest) = rest {
-        told.push(rest.told(now));
-    } else if let Some(at) = facts.renew_at.filter(|at| *at > its_now) {
-        told.push(format!("next value {}", shortly(its_now, at)));
-    }
-    if let Some(at) = facts.revoke_at.filter(|at| *at > its_now) {
-        let at = shortly(its_now, at);
-        told.push(format!("the value before it is revoked {at}"));
-    }
-    // What it lacks is warned of.
-    told.extend(excess(facts, credential));
-    told.extend(facts.setback.as_ref().map(|setback| setback.told(now)));
-    told
-}
-
-/// Which scopes it has that nobody asks for, where some are asked for.
-fn excess(facts: &Facts, credential: &Credential) -> Option<String> {
-    let excess = facts.finding.as_ref()?.excess(&credential.scopes);
-    (!excess.is_empty() && !credential.scopes.is_empty()).then(|| {
-        format!(
-            "it has more scopes than are asked for: {}",
-            excess.join(", ")
-        )
-    })
-}
-
-/// How what is there stands: its status, its end, its scopes, when the next value is due.
-pub fn standing_in_use(facts: &Facts, credential: &Credential, now: Timestamp) -> Vec<String> {
-    let now = facts.by_issuer(now);
-    let mut told = Vec::new();
-    // What has ended is not live, also where its issuer took it when it was asked last.
-    let has_ended = facts.expiry.is_some_and(|expiry| expiry.at <= now);
-    let says = |finding: &&Finding| {
-        finding.status != Status::NotImplemented && !(has_ended && finding.status.is_live())
-    };
-    let finding = facts.finding.as_ref().filter(says);
-    let status = finding.map(|finding| match finding.no_verdict() {
-        Some(why) => why,
-        None => finding.status.told().to_owned(),
-    });
-    let both: Vec<String> = status
-        .into_iter()
-        .chain(facts.expiry.map(|expiry| ends(now, expiry)))
-        .collect();
-    if !both.is_empty() {
-        told.push(both.join(", "));
-    }
-    let missing = facts.missing_scopes(credential);
-    if !missing.is_empty() {
-        told.push(format!("it lacks scopes: {}", missing.join(", ")));
-    }
-    told.extend(excess(facts, credential));
-    if let Some(at) = facts.revoke_at.filter(|at| *at > now) {
-        told.push(format!("the value before it is revoked {}", when(now, at)));
-    }
-    if let Some(at) = facts.renew_at.filter(|at| *at > now) {
-        told.push(format!("the next value is obtained {}", when(now, at)));
-    }
-    told
-}
-
-/// Where nobody is asked: when the issuer said what is told of a value.
-pub fn as_of(found: &Found, now: Timestamp) -> Option<String> {
-    let finding = facts(Some(found))?.finding?;
-    let is_said = finding.status != Status::NotImplemented;
-    let asked = if finding.probed_at < now {
-        away(now, finding.probed_at)
-    } else {
-        "just now".to_owned()
-    };
-    is_said.then(|| format!("last asked {asked}"))
 }
 
 fn notes(
@@ -653,194 +391,6 @@ fn notes(
     }
     notes
 }
-
-/// The next run of a service that uses a credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NextRun {
-    /// The service.
-    pub service: Address,
-    /// When it begins, UTC.
-    pub at: Timestamp,
-}
-
-/// Why nothing is done to a credential of which it cannot be told whether it was rotated.
-pub const LOST: &str = "the answer to its last rotation was lost, and it must not be sent again";
-
-/// What lifts that.
-pub fn found_again(credential: &Credential) -> String {
-    format!(
-        "a new token, made by hand where it is issued, in {}, then `lorectl apply`",
-        credential.source.told()
-    )
-}
-
-/// What stands in the way of a credential, that no step of an apply lifts; `runs` are the next ones of
-/// the services that use it.
-pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
-    let (Some(facts), Some(definition)) = (facts(case.found), case.after.or(case.before)) else {
-        return Ok(None);
-    };
-    let is_new = case.found.is_some_and(|found| {
-        found.image.get(SOURCE.as_str()) == Some(&Part::Text(NEW_VALUE.to_owned()))
-    });
-    let credential: Credential = definition.read()?;
-    if facts.due == Some(Due::Lost) && !is_new {
-        return Ok(Some(Hold {
-            address: case.address.clone(),
-            reason: LOST.to_owned(),
-            lift: Lift::ByHand {
-                how: found_again(&credential),
-            },
-            code: Some(Code::Held),
-        }));
-    }
-    if facts.due.is_some() || is_new || case.action != Action::NoOp {
-        return Ok(None);
-    }
-    let Standing::Dead(status) = facts.standing(&credential, case.now) else {
-        return Ok(too_early(case, &credential, &facts, runs));
-    };
-    let (code, reason) = match status {
-        Status::Expired => {
-            let its_now = facts.by_issuer(case.now);
-            let ended = facts.expiry.filter(|expiry| expiry.at <= its_now);
-            let ended = ended.map(|expiry| format!(": it {}", ends(its_now, expiry)));
-            let reason = format!("it has expired{}", ended.unwrap_or_default());
-            (Code::TokenExpired, reason)
-        }
-        Status::Revoked => (Code::TokenRevoked, "it was revoked".to_owned()),
-        Status::Rejected
-        | Status::Live
-        | Status::LiveUnderScoped
-        | Status::Throttled
-        | Status::NotImplemented
-        | Status::Error => (Code::TokenRejected, "its issuer refuses it".to_owned()),
-    };
-    let is_declared = |expiry: Expiry| expiry.from == Provenance::Declared;
-    let says_end = status == Status::Expired && facts.expiry.is_some_and(is_declared);
-    let end = if says_end {
-        " and its end in `expiry.at`"
-    } else {
-        ""
-    };
-    Ok(Some(Hold {
-        address: case.address.clone(),
-        reason,
-        lift: Lift::ByHand {
-            how: format!(
-                "a new token in {}{end}, then `lorectl apply`",
-                credential.source.told()
-            ),
-        },
-        code: Some(code),
-    }))
-}
-
-/// That a value ends before a service needs it, and nothing renews it until then.
-fn too_early(
-    case: &Case<'_>,
-    credential: &Credential,
-    facts: &Facts,
-    runs: &[NextRun],
-) -> Option<Hold> {
-    let expiry = facts.expiry?;
-    if facts.renew_at.is_some() {
-        return None;
-    }
-    let late = runs.iter().filter(|run| expiry.at <= run.at);
-    let first = late.min_by_key(|run| (run.at, &run.service))?;
-    Some(Hold {
-        address: case.address.clone(),
-        reason: format!(
-            "it {}, before the next run of {} ({})",
-            ends(case.now, expiry),
-            first.service,
-            first.at
-        ),
-        lift: Lift::ByHand {
-            how: format!(
-                "a new token in {}, then `lorectl apply`",
-                credential.source.told()
-            ),
-        },
-        code: None,
-    })
-}
-
-/// What the reader of any plan should know of a credential: what an apply would meet, and how it stands
-/// where nothing is done to it.
-pub fn warnings(sources: &dyn Sources, case: &Case<'_>) -> Result<Vec<String>> {
-    let Some(definition) = case.after.or(case.before) else {
-        return Ok(Vec::new());
-    };
-    let credential: Credential = definition.read()?;
-    let facts = facts(case.found);
-    let mut warnings = ahead(sources, case, &credential, facts.as_ref())?;
-    let Some(facts) = facts else {
-        return Ok(warnings);
-    };
-    if facts.finding.as_ref().is_some_and(issuer::takes_any) {
-        warnings.push(format!(
-            "{}: {}, so nobody can tell whether this one is live",
-            case.address,
-            issuer::TAKES_ANY
-        ));
-        return Ok(warnings);
-    }
-    if let Some(apart) = facts.skewed() {
-        warnings.push(format!("{}: {}", case.address, apart.told_with_help()));
-    }
-    let missing = facts.missing_scopes(&credential);
-    if !missing.is_empty() && case.action == Action::NoOp {
-        warnings.push(format!(
-            "{}: it lacks scopes: {}; {}",
-            case.address,
-            missing.join(", "),
-            GIVE_SCOPES
-        ));
-    }
-    let ends_soon = facts.standing(&credential, case.now) == Standing::Expiring;
-    if let Some(expiry) = facts
-        .expiry
-        .filter(|_| ends_soon && facts.renew_at.is_none())
-    {
-        warnings.push(format!(
-            "{}: it {}; put a new one into {}",
-            case.address,
-            ends(case.now, expiry),
-            credential.source.told()
-        ));
-    }
-    Ok(warnings)
-}
-
-/// What an apply would meet: a source that gives no value where one is needed, or holds something that
-/// is not taken; a command that is not there; a place to which nothing can be delivered.
-fn ahead(
-    sources: &dyn Sources,
-    case: &Case<'_>,
-    after: &Credential,
-    facts: Option<&Facts>,
-) -> Result<Vec<String>> {
-    let before: Option<Credential> = case.before.map(Definition::read).transpose()?;
-    let coming = coming(sources, case, after, before.as_ref(), facts);
-    let is_needed = case.action != Action::NoOp && matches!(coming, Coming::New(_));
-    let source = match sources.glimpse(case.address) {
-        Glimpse::Nothing(why) => is_needed.then_some(why),
-        Glimpse::Unusable(why) if is_needed => Some(why),
-        Glimpse::Unusable(why) => Some(format!("nothing is taken from its source: {why}")),
-        Glimpse::Value(_) | Glimpse::AtApply => None,
-    };
-    let mut warnings: Vec<String> = source
-        .map(|why| format!("{}: {why}", case.address))
-        .into_iter()
-        .collect();
-    warnings.extend(sources.ahead(case.address));
-    Ok(warnings)
-}
-
-/// What helps a token that may do too little.
-pub const GIVE_SCOPES: &str = "have its issuer give it these, or ask for fewer in `scopes`";
 
 /// Whether a new value is due, as its part says.
 pub fn is_due(found: &Found) -> bool {
