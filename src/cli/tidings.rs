@@ -3,8 +3,6 @@
 //! Whoever obtains, delivers or looks after values does so when the state is committed: with [`post`]
 //! under the project's lock and [`deliver`] without it, or with [`tell`], which takes the lock.
 
-use std::time::Duration;
-
 use crate::{
     apply::events::Report,
     credential::notify::tell::{Looked, Posted, Teller},
@@ -24,12 +22,10 @@ use crate::{
 
 use super::context::Context;
 
-/// How long an apply is waited for that keeps others from hearing of a failure.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Tells others what is news of some credentials, and what waited to be told of them. Within some ten
 /// seconds; what is in the way is a warning, and no more. While another holds the project's lock nothing
-/// is told: that one does. A renewal that failed is known here alone, and so is waited for.
+/// is told: that one does,
+/// or the next renewal: a run never waits for an apply.
 ///
 /// This process must not hold that lock, and have no children.
 pub async fn tell(context: &Context, layout: &Layout, looked: &[Looked]) {
@@ -37,10 +33,7 @@ pub async fn tell(context: &Context, layout: &Layout, looked: &[Looked]) {
         return;
     }
     let holder = Holder::this_process(context.now());
-    let has_failed = looked.iter().any(|one| one.renewal.is_some());
-    let patience = if has_failed { PATIENCE } else { Duration::ZERO };
-    let path = layout.lock_file();
-    let Ok(lock) = ProjectLock::acquire_within(&path, &holder, patience).await else {
+    let Ok(lock) = ProjectLock::acquire(&layout.lock_file(), &holder) else {
         return;
     };
     let posted = post(context, layout, looked).await;

@@ -128,6 +128,8 @@ pub enum Making {
     Undoable,
     /// One is made, and the old one ends with it.
     Final,
+    /// One was made, and the old one ended with it: there is no way back to that.
+    WasFinal,
 }
 
 /// Whether its issuer makes a new value, given what was applied, is there and is wanted.
@@ -145,6 +147,7 @@ pub fn making(
         None => is_minted,
         Some(facts) => match facts.due {
             Some(Due::Asked | Due::Ends | Due::Dead) => true,
+            Some(Due::Pending) if !issuer.both_live() => return Ok(Making::WasFinal),
             Some(Due::Pending | Due::Lost) => false,
             Some(Due::Revoke | Due::Reload) | None => {
                 let before: Option<Credential> = before.map(Definition::read).transpose()?;

@@ -340,26 +340,6 @@ impl ProjectLock {
         let Some(lock) = taken else {
             return Err(held(path));
         };
-        Self::of(lock, path, who)
-    }
-
-    /// The same for who can wait a while.
-    ///
-    /// # Errors
-    /// As [`ProjectLock::acquire`], when it was held all the while.
-    pub async fn acquire_within(path: &Path, who: &Holder, patience: Duration) -> Result<Self> {
-        let watch = Stopwatch::start();
-        loop {
-            match Self::acquire(path, who) {
-                Err(error) if error.code == Code::LockHeld && watch.elapsed() < patience => {
-                    tokio::time::sleep(RETRY).await;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn of(lock: Lock, path: &Path, who: &Holder) -> Result<Self> {
         let text = serde_json::to_vec(who)
             .map_err(|error| Error::new(Code::Internal, "a holder is no JSON").because(error))?;
         lock.describe(&text)

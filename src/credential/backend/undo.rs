@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Whether a step that failed has put a value in use whose maker ended the one before: what is there
-    /// of it stays, and the next apply goes on from there. Nobody is given a dead value.
+    /// of it stays, and the next apply goes on from there.
     pub(super) fn is_past_return(&self, prepared: &Prepared) -> bool {
         let name = &prepared.credential.name;
         let number = |record: &Record| record.current().map(|one| one.number);

@@ -204,14 +204,19 @@ fn bring(
         ..step(case, desired, verb, put_back())
     };
     let applied: Option<&Definition> = case.applied.map(|applied| &applied.definition);
+    let no_way_back = || Undo::Never {
+        reason: plan::OLD_ONE_ENDS.to_owned(),
+    };
     let undo = match plan::making(applied, &desired.definition, before)? {
         Making::Nothing => return Ok(vec![rest]),
+        Making::WasFinal => {
+            rest.undo = no_way_back();
+            return Ok(vec![rest]);
+        }
         Making::Undoable => Undo::Verb {
             verb: image::WITHDRAW,
         },
-        Making::Final => Undo::Never {
-            reason: plan::OLD_ONE_ENDS.to_owned(),
-        },
+        Making::Final => no_way_back(),
     };
     let made = image::minted(there.as_ref(), &desired.definition);
     rest.before = Some(made.clone());

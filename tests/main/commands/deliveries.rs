@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     credentials::{mode, out, read, says, world},
-    listener::Listener,
-    world::{Ran, World},
+    listener::{Answer, Listener},
+    world::{NOW, Ran, World},
 };
 
 const SPEC: &str = r#"
@@ -266,4 +266,51 @@ fn a_state_directory_that_cannot_be_written_is_named() {
         let ran = ran.exits(77).complains("NOT_PERMITTED");
         ran.says("read-only").says("findmnt -T");
     }
+}
+
+/// What fails, after `credential.gl`.
+const FAILS: &str = "\n[credentials.late]\nsource = { command = [\"/bin/false\"] }\ndepends_on = [\"credential.gl\"]\n";
+
+#[test]
+fn an_undo_brings_back_no_token_that_its_successor_has_ended() {
+    let (old, new) = ("glpat-theFirstOfTheFamily", "glpat-theSecondOfTheFamily");
+    let json = "Content-Type: application/json\r\n";
+    let body = format!(
+        "{{\"id\":43,\"token\":\"{new}\",\"active\":true,\"revoked\":false,\"scopes\":[],\"expires_at\":\"2099-01-01\"}}"
+    );
+    let good = Answer::With(200, json, body);
+    let busy = Answer::With(429, "Retry-After: 1\r\n", String::new());
+    let server = Listener::issuer([good.clone()]);
+    let world = World::new();
+    fs::create_dir(out(&world, "")).unwrap();
+    let spec = |rest: &str| {
+        world.spec(&format!(
+            "[credentials.gl]\nprovider = \"gitlab\"\nbase_url = \"{}\"\nsource = {{ env = \"GL\" }}\nrotate = {{ before = \"1d\", ttl = \"30d\" }}\ndeliver = [{{ file = \"{}\" }}]\n{rest}",
+            server.url(""),
+            out(&world, "token").display()
+        ));
+    };
+    let lore = |words: &str, now: &str| {
+        let call = world.command(words.split(' '));
+        call.env("GL", old).env("LORECTL_NOW", now).run()
+    };
+    spec("");
+    lore("apply -y", NOW).exits(0);
+    assert_eq!(read(&out(&world, "token")), old);
+    // The new one is made, and what it is worth cannot be told yet.
+    server.answer([good.clone(), busy]);
+    lore("credential rotate gl -y", NOW).exits(75);
+    assert_eq!(read(&out(&world, "token")), old);
+    server.answer([good]);
+    spec(FAILS);
+    let later = "2026-02-03T05:05:06Z";
+    lore("plan", later).says("its issuer ends the old token when it makes the new one");
+    let failed = lore("apply -y", later);
+    assert!([1, 4].contains(&failed.status), "{failed:?}");
+    assert_eq!(read(&out(&world, "token")), new);
+    let rotations = server.seen();
+    let rotations = rotations
+        .iter()
+        .filter(|seen| seen.what.starts_with("POST"));
+    assert_eq!(rotations.count(), 1);
 }

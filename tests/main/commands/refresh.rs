@@ -278,20 +278,18 @@ fn told(hook: &Listener) -> Vec<String> {
 }
 
 #[test]
-fn a_renewal_that_fails_beside_an_apply_is_told_of_all_the_same() {
+fn a_renewal_beside_an_apply_waits_for_none_and_is_told_of_by_the_next() {
     let (hook, server, world) = heard();
     let events = || told(&hook);
     let refresh = |seconds| after(&world, seconds, "credential refresh api").exits(0);
-    // An apply on its way that knows nothing of it.
+    // A run never waits for an apply.
     let apply = fs::File::open(world.state().join("lock")).unwrap();
     apply.lock().unwrap();
     server.answer([Answer::status(401)]);
-    std::thread::scope(|scope| {
-        let failing = scope.spawn(|| refresh(2950).says("not renewed"));
-        server.wait_for(2);
-        apply.unlock().unwrap();
-        failing.join().unwrap();
-    });
+    refresh(2950).says("not renewed");
+    assert_eq!(events(), [""; 0]);
+    apply.unlock().unwrap();
+    refresh(2955).says("not renewed");
     assert_eq!(events(), ["failed"]);
     server.answer([given("one", 3600)]);
     refresh(2960).says("renewed");
