@@ -71,7 +71,6 @@ impl Past {
         if same {
             let changed = status.schedule_since.unwrap_or(status.created_at);
             let since = status.created_at.max(changed);
-            let last = last.filter(|last| *last >= since);
             return Self { since, last };
         }
         Self {
@@ -84,7 +83,18 @@ impl Past {
     pub fn latest(self) -> Timestamp {
         self.last.map_or(self.since, |last| last.max(self.since))
     }
+
+    /// The same as far as it is not after `most`: what lies ahead was noted before the clock was put back,
+    /// and counts for nothing, but what was dealt with since then does.
+    fn latest_until(self, most: Timestamp) -> Option<Timestamp> {
+        let all = [Some(self.latest()), self.last];
+        all.into_iter().flatten().find(|at| *at <= most)
+    }
 }
+
+/// How far back an occurrence is looked for where all that was noted lies ahead, in seconds: a wake-up
+/// comes a little after what it is for.
+const LOOK_BACK: i64 = 600;
 
 /// A cron expression and its zone, both valid.
 ///
@@ -117,11 +127,8 @@ pub fn next_due(schedule: &Schedule, past: Past, now: Timestamp) -> Option<Times
 
 /// A last start that lies ahead was noted before the clock was put back: the interval counts anew.
 fn every_due(every: Seconds, past: Past, now: Timestamp) -> Timestamp {
-    let latest = past.latest();
-    if latest > now.plus_seconds(lead(every).signed()) {
-        return now;
-    }
-    latest.plus_seconds(every.signed())
+    let latest = past.latest_until(now.plus_seconds(lead(every).signed()));
+    latest.map_or(now, |latest| latest.plus_seconds(every.signed()))
 }
 
 /// The instant after which occurrences have not been dealt with.
@@ -129,11 +136,8 @@ fn every_due(every: Seconds, past: Past, now: Timestamp) -> Timestamp {
 /// A clock put back by less than a day repeats none; one put back by more was wrong, and what was
 /// noted by it holds nothing up.
 fn cron_past(past: Past, now: Timestamp) -> Timestamp {
-    let latest = past.latest();
-    if latest.seconds_since(now) > 86_400 {
-        return now;
-    }
-    latest
+    let latest = past.latest_until(now.plus_seconds(86_400));
+    latest.unwrap_or_else(|| now.plus_seconds(-LOOK_BACK))
 }
 
 /// What a wake-up at an instant is.
@@ -415,6 +419,29 @@ mod tests {
                 missed: 53
             }
         );
+    }
+
+    #[test]
+    fn what_was_made_by_a_clock_ten_years_ahead_runs_as_often_as_it_should() {
+        let now = at("2026-02-09T10:00:00Z");
+        let ahead = |last: Option<&str>| Past {
+            since: at("2036-02-09T10:00:00Z"),
+            last: last.map(at),
+        };
+        let every = Schedule::Every(Seconds(300));
+        let due = |schedule: &Schedule, last| next_due(schedule, ahead(last), now);
+        for last in [None, Some("2036-02-09T10:00:00Z")] {
+            assert_eq!(due(&every, last), Some(now), "{last:?}");
+        }
+        let ran = Some("2026-02-09T09:59:00Z");
+        assert_eq!(due(&every, ran), Some(at("2026-02-09T10:04:00Z")));
+        // A wake-up a little after its time is for that.
+        let hourly = cron("0 * * * *", "UTC");
+        let now = at("2026-02-09T10:00:20Z");
+        let due = |last| next_due(&hourly, ahead(last), now);
+        assert_eq!(due(None), Some(at("2026-02-09T10:00:00Z")));
+        let next = Some(at("2026-02-09T11:00:00Z"));
+        assert_eq!(due(Some("2026-02-09T10:00:00Z")), next);
     }
 
     #[test]
