@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     effect::{
@@ -273,15 +274,14 @@ enum Unread {
 /// (client.authentication.k8s.io/v1, `ExecCredential`).
 fn read(output: &[u8]) -> Result<Obtained, Unread> {
     #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
     struct Exec {
         status: Given,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Given {
-        token: Option<String>,
-        expiration_timestamp: Option<String>,
+        token: Option<Value>,
+        expiration_timestamp: Option<Value>,
     }
     if !output.trim_ascii_start().starts_with(b"{") {
         let value = value::from_bytes(output.to_vec()).map_err(Unread::Malformed)?;
@@ -291,16 +291,23 @@ fn read(output: &[u8]) -> Result<Obtained, Unread> {
         });
     }
     // What serde says may quote it.
-    let exec: Exec = serde_json::from_slice(output)
-        .map_err(|_| Unread::Object("printed an object without `status.token`"))?;
-    let token = exec.status.token.unwrap_or_default();
-    let value = value::from_bytes(token.into_bytes()).map_err(Unread::Malformed)?;
-    let expires_at = exec.status.expiration_timestamp.map(|text| text.parse());
-    let expires_at = expires_at.transpose().map_err(|_| {
-        Unread::Object("printed a `status.expirationTimestamp` that is no RFC 3339 instant")
+    let Exec { status } = serde_json::from_slice(output).map_err(|_| {
+        Unread::Object("printed what begins as an object, and is no JSON with a `status`")
     })?;
+    let Some(Value::String(token)) = status.token else {
+        return Err(Unread::Object("printed an object without `status.token`"));
+    };
+    let value = value::from_bytes(token.into_bytes()).map_err(Unread::Malformed)?;
+    let expires_at = match status.expiration_timestamp {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => text.parse().ok().map(Some).ok_or(UNREADABLE_END)?,
+        Some(_) => return Err(UNREADABLE_END),
+    };
     Ok(Obtained { value, expires_at })
 }
+
+const UNREADABLE_END: Unread =
+    Unread::Object("printed a `status.expirationTimestamp` that is no RFC 3339 instant");
 
 #[cfg(test)]
 mod tests {
@@ -326,9 +333,19 @@ mod tests {
         for (output, part) in [
             (&b""[..], "empty"),
             (b"a\nb\n", "line feed"),
-            (b"{\"status\":{}}", "empty"),
-            (b"{\"secret\":1}", "status.token"),
-            (b"{", "status.token"),
+            (b"{\"status\":{}}", "without `status.token`"),
+            (b"{\"status\":{\"token\":7}}", "without `status.token`"),
+            (b"{\"status\":{\"token\":\"\"}}", "empty"),
+            (b"{\"secret\":1}", "no JSON with a `status`"),
+            (b"{", "no JSON with a `status`"),
+            (
+                br#"{"status":{"token":"abc","expirationTimestamp":1893456000}}"#,
+                "RFC 3339",
+            ),
+            (
+                br#"{"status":{"token":"abc","expirationTimestamp":""}}"#,
+                "RFC 3339",
+            ),
             (
                 br#"{"status":{"token":"abc","expirationTimestamp":"soon"}}"#,
                 "RFC 3339",

@@ -387,7 +387,9 @@ impl ExpiryRule {
         let Some(text) = text else {
             return Some(Err(place));
         };
-        if text.trim().is_empty() || self.never.iter().any(|never| never == text.trim()) {
+        // A header that says nothing is as good as none; a place of the body that does is no end.
+        let is_unsaid = self.header.is_some() && text.trim().is_empty();
+        if is_unsaid || self.never.iter().any(|never| never == text.trim()) {
             return None;
         }
         let at = self

@@ -89,6 +89,7 @@ fn an_end_that_is_none_is_not_an_unreadable_one() {
             "{\"ok\":1,\"end\":1767366245}",
             Err("the header `x-end`"),
         ),
+        (&[], "{\"ok\":1,\"end\":\"\"}", Err("`/end` of the answer")),
         (&[], "{\"ok\":1,\"end\":true}", Err("`/end` of the answer")),
         (&[], "{\"ok\":1,\"end\":-1}", Err("`/end` of the answer")),
     ] {
