@@ -248,6 +248,11 @@ fn jitter(credential: &Credential, generation: &Generation) -> policy::Jitter {
     policy::Jitter::draw(retry::derive(seed, generation.number))
 }
 
+/// Whether it was obtained by a clock that was ahead, and was put back since.
+fn is_ahead(generation: &Generation, now: Timestamp) -> bool {
+    policy::skew(generation.obtained_at, now).is_err() && now < generation.obtained_at
+}
+
 /// When a new value is to be obtained: `rotate.before` before the end, else a fifth of the life before it.
 fn renew_at(
     credential: &Credential,
@@ -289,7 +294,11 @@ impl Facts {
         });
         let finding = noted.map(|noted| &noted.finding);
         let expiry = expiry(credential, current, finding);
-        let renew_at = current.and_then(|one| renew_at(credential, one, expiry));
+        let renew_at = match current {
+            // What was told of its end was told by a clock that is not believed any more.
+            Some(one) if is_ahead(one, now) && credential.renews_for_runs() => expiry.map(|_| now),
+            current => current.and_then(|one| renew_at(credential, one, expiry)),
+        };
         let dead = finding.is_some_and(|finding| finding.status.is_dead());
         let fatal = |issuer: &Issuer| issuer.loss() == Loss::Fatal;
         let told = record.reload.is_empty();

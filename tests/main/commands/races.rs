@@ -15,17 +15,17 @@ const CLIENT: &str = "client-s3cret";
 /// When a token of the apply's is due.
 const LATER: &str = "2026-02-03T04:55:06Z";
 
-fn grant(token: &str) -> String {
-    format!("{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":3600}}")
+fn grant(token: &str, life: u32) -> String {
+    format!("{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":{life}}}")
 }
 
 fn given(token: &str) -> Answer {
-    Answer::With(200, "", grant(token))
+    Answer::With(200, "", grant(token, 3600))
 }
 
 /// One that takes long enough for others to come meanwhile.
 fn slowly(token: &str) -> Answer {
-    Answer::Late(Duration::from_secs(1), 200, grant(token))
+    Answer::Late(Duration::from_secs(1), 200, grant(token, 3600))
 }
 
 /// A token of an OAuth 2 server.
@@ -36,7 +36,12 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let server = Listener::start([given("one")]);
+        Self::living(3600)
+    }
+
+    /// A token that lives so many seconds.
+    fn living(life: u32) -> Self {
+        let server = Listener::start([Answer::With(200, "", grant("one", life))]);
         let world = World::new();
         fs::create_dir(world.path().join("out")).unwrap();
         let story = Self { world, server };
@@ -103,13 +108,15 @@ deliver = [{}]
 
 #[test]
 fn an_undo_keeps_the_value_that_a_run_has_had_renewed_meanwhile() {
-    let story = Story::new();
+    let story = Story::living(600);
+    // When it is not due yet, and when it is.
+    let (before, after) = ("2026-02-03T04:11:46Z", "2026-02-03T04:13:26Z");
     let lorectl = env!("CARGO_BIN_EXE_lorectl");
     let state = story.world.path().join("state");
     story.world.program(
         "fails",
         &format!(
-            "#!/bin/sh\nLORECTL_STATE_DIR={} LORECTL_NOW={LATER} {lorectl} credential refresh api --project acme >&2\nexit 1\n",
+            "#!/bin/sh\nLORECTL_STATE_DIR={} LORECTL_NOW={after} {lorectl} credential refresh api --project acme >&2\nexit 1\n",
             state.display()
         ),
     );
@@ -119,12 +126,12 @@ fn an_undo_keeps_the_value_that_a_run_has_had_renewed_meanwhile() {
         "[credentials.late]\nsource = { command = [\"./fails\"] }\ndepends_on = [\"credential.api\"]\n",
     );
     story.server.answer([given("two")]);
-    story.apply(super::world::NOW).run().exits(1);
+    story.apply(before).run().exits(1);
     // As it was before, but for the value: the old one is on its way out.
     assert_eq!(story.holds("token").as_deref(), Some("two"));
     assert_eq!(story.holds("another"), None);
     story.spec("acme", &["token"], "");
-    story.at(LATER, "plan --detailed-exitcode").run().exits(0);
+    story.at(after, "plan --detailed-exitcode").run().exits(0);
     assert_eq!(story.server.seen().len(), 2, "none is made for the undo");
 }
 

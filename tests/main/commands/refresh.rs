@@ -361,3 +361,20 @@ fn a_token_that_ended_before_it_was_put_in_use_is_made_anew() {
     assert_eq!(delivered(&world), "three");
     after(&world, 3000 + 3700, "plan --detailed-exitcode").exits(0);
 }
+
+#[test]
+fn a_token_of_a_clock_that_was_ahead_is_not_believed_to_live_for_years() {
+    let server = Listener::start([given("one", 3600)]);
+    let world = world(&server);
+    server.answer([given("two", 40)]);
+    after(&world, 10 * 365 * 86_400, "credential refresh api")
+        .exits(0)
+        .says("renewed");
+    server.answer([given("three", 3600)]);
+    after(&world, 60, "plan --detailed-exitcode").exits(2);
+    after(&world, 60, "credential refresh api")
+        .exits(0)
+        .says("renewed");
+    assert_eq!(delivered(&world), "three");
+    after(&world, 120, "plan --detailed-exitcode").exits(0);
+}
