@@ -48,6 +48,21 @@ pub fn check_format(credential: &Credential, value: &SecretString) -> Result<(),
     }
 }
 
+/// The same, said of where the value comes from.
+///
+/// # Errors
+/// `TOKEN_INVALID`.
+pub fn checked(credential: &Credential, value: &SecretString) -> Result<()> {
+    check_format(credential, value).map_err(|why| {
+        let (source, provider) = (credential.source.told(), credential.provider.as_deref());
+        let provider = provider.unwrap_or_default();
+        let message = format!("what {source} gives is no token of `{provider}`: {why}");
+        Error::new(Code::TokenInvalid, message).suggest(format!(
+            "look whether it is the one that was meant, and whether `{provider}` is its provider"
+        ))
+    })
+}
+
 /// Where a credential's provider is asked; `None` where there is nobody to ask.
 pub fn resolved_url(credential: &Credential) -> Option<String> {
     let provider = named(credential)?;

@@ -361,6 +361,14 @@ fn notes(
             "the store holds it encrypted; where it is delivered it is clear text".to_owned(),
         );
     }
+    let url = issuer::resolved_url(after);
+    if let (Some(Coming::Kept), Some(before), Some(url)) = (coming, before, &url)
+        && issuer::resolved_url(before).as_ref() != Some(url)
+    {
+        notes.push(format!(
+            "the value in use is sent to {url} by the apply, to ask what it is worth there"
+        ));
+    }
     let is_made = facts(case.found).is_some_and(|facts| facts.due == Some(Due::Pending));
     if let Some(Coming::New(_)) = coming
         && let Some(issuer) = &after.issuer
@@ -378,7 +386,7 @@ fn notes(
         });
     }
     if let Some(Coming::New(_)) = coming {
-        notes.push(match (&after.provider, issuer::resolved_url(after)) {
+        notes.push(match (&after.provider, url) {
             (Some(provider), Some(url)) => {
                 format!("{provider} is asked at {url} before it is stored")
             }

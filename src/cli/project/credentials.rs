@@ -5,7 +5,7 @@ use std::{borrow::Cow, path::PathBuf};
 use crate::{
     credential::{
         definition::{Credential, STORE, StoreKind, Target},
-        image,
+        image, issuer,
         key::Key,
         plan::{Glimpse, Sources},
         source::{self, Look},
@@ -206,7 +206,10 @@ impl Project<'_> {
 /// What a source holds. Nothing is run for it and nothing is sent.
 fn glimpse_at(disk: &dyn Disk, credential: &Credential, key: Option<&Key>) -> Glimpse {
     match source::look(disk, credential) {
-        Look::Value(value) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
+        Look::Value(value) => match issuer::checked(credential, &value) {
+            Ok(()) => Glimpse::Value(key.map(|key| key.fingerprint(&value))),
+            Err(error) => Glimpse::Unusable(error.sentence()),
+        },
         Look::Nothing(error) => unusable(disk, credential, &error),
         Look::Unasked => Glimpse::AtApply,
     }

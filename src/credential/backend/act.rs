@@ -254,7 +254,10 @@ impl Store {
         if let Some(record) = &memento.record {
             for one in record.generations.iter().filter(|one| one.minted.is_some()) {
                 if let Err(why) = self.end(&step.address, record, one).await {
-                    let reason = format!("its value cannot be revoked: {why}");
+                    let reason = format!(
+                        "its value cannot be revoked: {why}; `lorectl state rm {}` forgets it and leaves it alive",
+                        step.address
+                    );
                     return Outcome::held(reason);
                 }
             }

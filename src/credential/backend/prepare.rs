@@ -96,10 +96,7 @@ impl Store {
                 .current()
                 .is_some_and(|one| one.value.value().expose_secret() == value.expose_secret());
             if credential.source.renews() || !same {
-                issuer::check_format(&credential, &value).map_err(|why| {
-                    Error::new(Code::TokenInvalid, why)
-                        .suggest("look whether it is the token of that provider")
-                })?;
+                issuer::checked(&credential, &value)?;
             }
             if same {
                 // What gives the same again gives nothing new.
