@@ -118,9 +118,7 @@ fn table(status: &Status, style: &Style, full: bool) -> Table {
                     .plain(time::relative(status.at, last.ended_at)),
                 Line::new().put(Paint::Dim, time::elapsed(last.duration_ms)),
             ),
-            None if row.address.kind == Kind::Credential => {
-                (Line::new().put(Paint::Dim, "-"), Line::new())
-            }
+            None if row.address.kind == Kind::Credential => (Line::new(), Line::new()),
             None => (Line::new().put(Paint::Dim, "never"), Line::new()),
         };
         let next = match row.next_run {

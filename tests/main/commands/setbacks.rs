@@ -298,7 +298,7 @@ fn a_token_that_a_run_has_renewed_rests_between_runs() {
         .says("· api resting")
         .says(rest);
     at(&world, 7200, "status")
-        .says("· credential.api resting - Wed 04:05 UTC, in 22 h")
+        .says("· credential.api resting Wed 04:05 UTC, in 22 h")
         .says(rest);
     let doctor = at(&world, 7200, "doctor --offline");
     assert!(
