@@ -52,6 +52,8 @@ pub struct ApplyData<'a> {
     held: &'a [Holding],
     /// Where bytes of others that had to go were kept.
     backed_up: &'a [String],
+    /// What the plan warned of.
+    warnings: &'a [String],
 }
 
 impl<'a> ApplyData<'a> {
@@ -70,6 +72,7 @@ impl<'a> ApplyData<'a> {
             unmended: &report.unmended,
             held: &report.held,
             backed_up: &report.backed_up,
+            warnings: &plan.warnings,
         }
     }
 }
