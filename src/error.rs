@@ -166,6 +166,9 @@ codes! {
     /// The rights do not suffice.
     NotPermitted = "NOT_PERMITTED", NotPermitted,
         "This needs rights that the current user has not, or a place cannot be written by anybody: a mount that is read-only, a directory that is immutable. The message names what was tried.";
+    /// Ctrl-C, or SIGTERM, where a person was asked.
+    Interrupted = "INTERRUPTED", Failed,
+        "The command was told to end (by Ctrl-C, or a signal) while it waited for something to be typed. Nothing was sent, stored or changed. (An interrupted apply ends with `APPLY_FAILED`, and puts back what it was at.)";
     /// Apply failed and put back what it had changed.
     ApplyFailed = "APPLY_FAILED", Failed,
         "A step failed. Everything connected to it is as it was before; what has no connection to it was applied and stays. `lorectl plan` shows what is left to do.";

@@ -20,7 +20,12 @@ use crate::{
         rest::{Renewer, Renewers},
         value::{self, LONGEST},
     },
-    effect::{environment, http::Http, terminal, unseen},
+    effect::{
+        environment,
+        http::Http,
+        terminal,
+        unseen::{self, Typed},
+    },
     error::{Code, Error, Result},
     id::{Address, Kind, ResourceName, Timestamp},
     layout::Layout,
@@ -328,9 +333,7 @@ async fn validate(context: &Context, name: &ResourceName, value_stdin: bool) -> 
     let disk = context.disk.as_ref();
     let record = Record::read(disk, &layout, name)?;
     let value = if value_stdin {
-        let Some(bytes) = candidate(context, name).await? else {
-            return Ok(Done::Status(INTERRUPTED));
-        };
+        let bytes = candidate(context, name).await?;
         value::from_bytes(bytes).map_err(|why| {
             let message = format!("what was given for credential.{name} is no token: {why}");
             Error::new(Code::TokenInvalid, message).suggest(format!(
@@ -450,15 +453,11 @@ fn verdict(credential: &Credential, status: Status, page: &Validated) -> Option<
     Some(Error::new(code, message).suggest(help))
 }
 
-/// As a shell ends that was interrupted.
-const INTERRUPTED: u8 = 130;
-
 /// The value to be tried: all of standard input, or a line that nobody sees, where a person types it.
-/// `None` where that person would rather not.
-async fn candidate(context: &Context, name: &ResourceName) -> Result<Option<Vec<u8>>> {
+async fn candidate(context: &Context, name: &ResourceName) -> Result<Vec<u8>> {
     let most = LONGEST + 2;
     if !terminal::stdin_is_terminal() {
-        return environment::standard_input(most as u64).map(Some);
+        return environment::standard_input(most as u64);
     }
     let console = &context.console;
     console.complain(&format!(
@@ -466,7 +465,22 @@ async fn candidate(context: &Context, name: &ResourceName) -> Result<Option<Vec<
     ));
     let typed = unseen::read_line(most).await;
     console.complain("\n");
-    Ok(typed?.map(|mut line| std::mem::take(&mut *line)))
+    let from_file = format!("`lorectl credential validate {name} --value-stdin < FILE`");
+    match typed? {
+        Typed::Line(mut line) => Ok(std::mem::take(&mut *line)),
+        Typed::More => {
+            let message = format!(
+                "what was given for credential.{name} is more than one line of at most 64 KiB; none of it was taken"
+            );
+            let help = format!("give a token alone, in one line; {from_file} takes PEM");
+            Err(Error::new(Code::TokenInvalid, message).suggest(help))
+        }
+        Typed::Interrupted => {
+            let message = format!("interrupted, before a value for credential.{name} was given");
+            let help = format!("run it again; {from_file} asks for nothing");
+            Err(Error::new(Code::Interrupted, message).suggest(help))
+        }
+    }
 }
 
 /// What is to be said of a value: what its issuer says, but that it is dead when its end has passed,

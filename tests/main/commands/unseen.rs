@@ -1,7 +1,7 @@
 //! A value that is typed on a terminal: asked for, never shown, and the terminal as before afterwards.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Read, Write},
     os::fd::OwnedFd,
     process::{Child, Stdio},
@@ -67,6 +67,12 @@ impl OnTerminal {
         self.ours.write_all(text.as_bytes()).unwrap();
     }
 
+    /// What a terminal does with a clipboard: it goes on as fast as somebody reads, or nobody.
+    fn pastes(&self, text: String) {
+        let mut ours = self.ours.try_clone().unwrap();
+        thread::spawn(move || ours.write_all(text.as_bytes()));
+    }
+
     /// Its exit status and all that the terminal showed; the terminal is as it was.
     fn end(mut self) -> (Option<i32>, String) {
         let mut ours = self.ours.try_clone().unwrap();
@@ -116,7 +122,7 @@ fn a_typed_value_is_asked_for_and_not_shown() {
     for (typed, status, said) in [
         (format!("{TOKEN}\n"), 0, "candidate value"),
         ("\n".to_owned(), 77, "the value is empty"),
-        (format!("{TOKEN}\n{TOKEN}\n"), 77, "in one line"),
+        (format!("{TOKEN}\n{TOKEN}\n"), 77, "none of it was taken"),
     ] {
         let world = world();
         let mut terminal = OnTerminal::start(&world, words);
@@ -127,6 +133,40 @@ fn a_typed_value_is_asked_for_and_not_shown() {
         assert!(shown.contains(said), "{shown}");
         assert!(!shown.contains(TOKEN), "{shown}");
     }
+}
+
+#[test]
+fn a_paste_of_more_than_a_line_is_refused_whole_and_nobody_else_gets_it() {
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}",
+        format!("{TOKEN}\n").repeat(900)
+    );
+    for pasted in [pem, TOKEN.repeat(9000)] {
+        let world = world();
+        // Whatever is left would be read by who is next on the terminal.
+        let terminal = OnTerminal::start(&world, "credential validate app --value-stdin");
+        terminal.pastes(format!("{pasted}\n"));
+        let (ended, shown) = terminal.end();
+        assert_eq!(ended, Some(77), "{shown}");
+        assert!(shown.contains("none of it was taken"), "{shown}");
+        let help = "`lorectl credential validate app --value-stdin < FILE` takes PEM";
+        assert!(shown.contains(help), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[test]
+fn an_interrupted_prompt_is_an_error_of_its_own() {
+    let world = world();
+    let words = "credential validate app --value-stdin --json > envelope";
+    let mut terminal = OnTerminal::start(&world, words);
+    terminal.types("\x03");
+    let (ended, shown) = terminal.end();
+    assert_eq!(ended, Some(1), "{shown}");
+    let envelope = fs::read(world.spec_dir().join("envelope")).unwrap();
+    let envelope: serde_json::Value = serde_json::from_slice(&envelope).unwrap();
+    assert_eq!(envelope["ok"], false);
+    assert_eq!(envelope["error"]["code"], "INTERRUPTED");
 }
 
 #[test]
@@ -141,7 +181,8 @@ fn an_interrupted_prompt_leaves_the_terminal_as_it_was() {
             kill(pid, Signal::SIGTERM).unwrap();
         }
         let (ended, shown) = terminal.end();
-        assert_eq!(ended, Some(130), "{shown}");
+        assert_eq!(ended, Some(1), "{shown}");
+        assert!(shown.contains("error[INTERRUPTED]"), "{shown}");
         assert!(!shown.contains(TOKEN), "{shown}");
     }
 }
