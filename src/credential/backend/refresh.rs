@@ -16,6 +16,7 @@ use crate::{
         },
         record::Record,
         seal::FILE_LIMIT,
+        setback::Issuers,
     },
     effect::lock::Lock,
     error::{Code, Error, Result},
@@ -178,7 +179,10 @@ impl Store {
     }
 
     fn known(&self, name: &ResourceName) -> Result<Known> {
-        let read = observe::read(self.disk.as_ref(), &self.layout, name, self.now())?;
+        let (disk, layout) = (self.disk.as_ref(), &self.layout);
+        // Others ask meanwhile.
+        let issuers = Issuers::new(disk, layout);
+        let read = observe::read(disk, layout, &issuers, name, self.now())?;
         let Some((record, credential, facts)) = read else {
             let message = format!("credential.{name} was not applied here");
             return Err(Error::new(Code::NoSuchResource, message)
