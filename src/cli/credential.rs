@@ -162,10 +162,15 @@ fn state(known: Option<&Known>, rest: Option<&Renewer>, now: Timestamp) -> State
     let Some(known) = known.filter(|known| known.is_stored) else {
         return State::Missing;
     };
-    if known.facts.due == Some(Due::Lost) {
-        return State::Held;
-    }
+    let is_held = known.facts.due == Some(Due::Lost);
     match known.facts.standing(&known.credential, now) {
+        // What nobody takes any more is no less dead for that.
+        Standing::Dead(_) if is_held => State::Dead,
+        Standing::Missing | Standing::Provisioned | Standing::Expiring | Standing::UnderScoped
+            if is_held =>
+        {
+            State::Held
+        }
         Standing::Missing => State::Missing,
         Standing::Dead(_) | Standing::Expiring if rest.is_some() && known.is_as_applied() => {
             State::Resting

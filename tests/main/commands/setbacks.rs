@@ -5,7 +5,7 @@
 use std::fs;
 
 use super::{
-    credentials::{TOKEN, gitlab, gitlab_spec, out, read, says, with_token, world},
+    credentials::{REVOKED, TOKEN, gitlab, gitlab_spec, out, read, says, with_token, world},
     listener::{Answer, Listener},
     remedies::CERTIFICATE,
     world::{Ran, World},
@@ -233,6 +233,21 @@ fn a_rotation_whose_answer_was_lost_is_held_everywhere() {
         "{}",
         plan.stdout
     );
+    // One that its issuer takes no more is dead besides.
+    server.answer([says(401, REVOKED)]);
+    run("credential validate gl", now).exits(77);
+    let told = data(&run("credential list --json", now).exits(0));
+    let gl = &told["credentials"][0];
+    assert_eq!(gl["state"], "dead");
+    assert_eq!(gl["held"]["reason"], lost);
+    for words in ["credential list", "status", "doctor --offline"] {
+        run(words, now).says(lost).says(how);
+    }
+    run("credential list", now).says("✗ gl dead");
+    run("status", now).says("✗ credential.gl dead");
+    run("doctor --offline", now)
+        .exits(1)
+        .says("fail credential.gl held");
 }
 
 #[test]
