@@ -420,6 +420,31 @@ fn a_renewal_that_fails_before_its_issuer_is_asked_is_told_of_until_one_succeeds
 }
 
 #[test]
+fn a_service_that_is_not_there_lets_nothing_rest() {
+    let server = Listener::start([given("one")]);
+    let spec = daily(&server, "");
+    let (credentials, _) = spec.split_once("[services.nightly]").unwrap();
+    let world = world(credentials);
+    let dir = world.path().join("out");
+    let wants = |spec: &str| world.spec(&spec.replace("OUT", dir.to_str().unwrap()));
+    at(&world, 0, "apply -y").exits(0);
+    wants(&spec);
+    // The plan that makes it leaves the token to its run, and one that makes it not does not.
+    let rest = "credential.api resting";
+    let alone = "plan --target credential.api --detailed-exitcode";
+    at(&world, 7200, "plan").exits(0).says(rest);
+    let due = at(&world, 7200, alone).exits(2);
+    assert!(!due.stdout.contains("resting"), "{}", due.stdout);
+    assert_eq!(row(&world, 7200, "api")["state"], "dead");
+    at(&world, 7200, "apply -y").exits(0);
+    at(&world, 7200, alone).exits(0).says(rest);
+    // One that the spec has no more is there until it is deleted.
+    wants(credentials);
+    at(&world, 7200, alone).exits(0).says(rest);
+    at(&world, 7200, "plan").exits(0).says("~ credential.api");
+}
+
+#[test]
 fn a_token_that_somebody_reads_between_runs_does_not_rest() {
     let server = Listener::start([given("one")]);
     let world = rare(&server, "deliver = [{ file = \"OUT/token\" }]");
