@@ -18,6 +18,7 @@ use crate::{
         plan::{GIVE_SCOPES, LOST, found_again},
         record::Record,
         rest::{Renewer, Renewers},
+        setback::Issuers,
         value::{self, LONGEST},
     },
     effect::{
@@ -71,13 +72,14 @@ fn list(context: &Context) -> Result<Done> {
     };
     let memory = memory(context, &layout)?;
     let renewers = renewers::renewers(context, &layout, &memory)?;
+    let issuers = Issuers::new(context.disk.as_ref(), &layout);
     let mut damaged = None;
     for (address, record) in &memory.state.resources {
         if address.kind != Kind::Credential {
             continue;
         }
         let applied: Credential = record.definition.read()?;
-        let (known, unread) = look(context, &layout, (address, record), &mut damaged);
+        let (known, unread) = look(context, &layout, &issuers, (address, record), &mut damaged);
         let facts = known.as_ref().map(|known| &known.facts);
         let finding = facts.and_then(|facts| facts.finding.as_ref());
         let expiry = facts.and_then(|facts| facts.expiry);
@@ -137,16 +139,11 @@ fn list(context: &Context) -> Result<Done> {
 fn look(
     context: &Context,
     layout: &Layout,
-    (address, applied): (&Address, &Applied),
+    issuers: &Issuers<'_>,
+    one: (&Address, &Applied),
     damaged: &mut Option<Error>,
 ) -> (Option<Known>, Option<String>) {
-    match backend::look(
-        context.disk.as_ref(),
-        layout,
-        address,
-        applied,
-        context.now(),
-    ) {
+    match backend::look(context.disk.as_ref(), layout, issuers, one, context.now()) {
         Ok(known) => (known, None),
         Err(error) => {
             let why = error.chain();
@@ -170,10 +167,15 @@ fn state(known: Option<&Known>, rest: Option<&Renewer>, now: Timestamp) -> State
     let Some(known) = known.filter(|known| known.is_stored) else {
         return State::Missing;
     };
-    if known.facts.due == Some(Due::Lost) {
-        return State::Held;
-    }
+    let is_held = known.facts.due == Some(Due::Lost);
     match known.facts.standing(&known.credential, now) {
+        // What nobody takes any more is no less dead for that.
+        Standing::Dead(_) if is_held => State::Dead,
+        Standing::Missing | Standing::Provisioned | Standing::Expiring | Standing::UnderScoped
+            if is_held =>
+        {
+            State::Held
+        }
         Standing::Missing => State::Missing,
         Standing::Dead(_) | Standing::Expiring if rest.is_some() && known.is_as_applied() => {
             State::Resting
@@ -281,18 +283,19 @@ fn why(known: Option<&Known>, rest: Option<&Renewer>, now: Timestamp) -> Option<
 pub(super) fn row(
     context: &Context,
     layout: &Layout,
-    (address, applied): (&Address, &Applied),
+    issuers: &Issuers<'_>,
+    one: (&Address, &Applied),
     renewers: &Renewers,
-    now: Timestamp,
     damaged: &mut Option<Error>,
 ) -> StatusRow {
-    let (known, unread) = look(context, layout, (address, applied), damaged);
+    let now = context.now();
+    let (known, unread) = look(context, layout, issuers, one, damaged);
     let known = known.as_ref();
     let rest = known.and_then(|known| known.rest(renewers));
     let facts = known.map(|known| &known.facts);
     let not_before = facts.and_then(|facts| facts.setback.as_ref()?.until);
     StatusRow {
-        address: address.clone(),
+        address: one.0.clone(),
         state: match &unread {
             Some(_) => State::Unknown,
             None => state(known, rest, now),

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use crate::{
     apply::session::sweep,
-    credential::{self, outlook::Subject},
+    credential::{self, outlook::Subject, setback::Issuers},
     effect::{
         disk::EntryKind,
         executable, host,
@@ -477,9 +477,11 @@ impl Doctor<'_> {
         let all = memory.state.resources.iter();
         // A service that cannot be read is told of by its own check.
         let renewers = renewers(self.context, &self.layout, memory).unwrap_or_default();
+        let issuers = Issuers::new(disk, &self.layout);
         for one in all.filter(|(address, _)| address.kind == Kind::Credential) {
             let (address, applied) = one;
-            let checks = credential::doctor::checks(disk, &self.layout, one, &renewers, now);
+            let layout = &self.layout;
+            let checks = credential::doctor::checks(disk, layout, &issuers, one, &renewers, now);
             for check in checks {
                 if check.status != Verdict::Pass || self.page.verbose {
                     let finding = Finding::of(Some(address.to_string()), check);

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    credential,
+    credential::{self, setback::Issuers},
     error::{Code, Error, Result},
-    id::Kind,
+    id::{Kind, Timestamp},
     plan::{Options, document},
     resource::{Action, Definition, Hold, Lift, Plan, Seen},
     view::{self, plan::Observation},
@@ -74,11 +74,12 @@ async fn here(context: &Context, options: Options, offline: bool) -> Result<Plan
         }
     }
     leave(situation);
+    let issuers = Issuers::new(context.disk.as_ref(), &project.layout);
     for change in &mut plan.changes {
         if change.address.kind == Kind::Credential && change.action == Action::Create {
             let wanted = change.record.as_ref().map(|record| &record.definition);
             let met = wanted
-                .map(|wanted| met(context, &project, wanted))
+                .map(|wanted| met(&issuers, wanted, context.now()))
                 .transpose()?;
             change.notes.extend(met.into_iter().flatten());
         }
@@ -87,10 +88,8 @@ async fn here(context: &Context, options: Options, offline: bool) -> Result<Plan
 }
 
 /// What an earlier try to have a first value met, of which no record tells.
-fn met(context: &Context, project: &Project<'_>, wanted: &Definition) -> Result<Vec<String>> {
-    let (disk, now) = (context.disk.as_ref(), context.now());
-    let wanted = wanted.read()?;
-    let setback = credential::setback::of_issuer(disk, &project.layout, &wanted, now);
+fn met(issuers: &Issuers<'_>, wanted: &Definition, now: Timestamp) -> Result<Vec<String>> {
+    let setback = issuers.setback(&wanted.read()?, now);
     Ok(setback.map_or_else(Vec::new, |setback| setback.notes(now)))
 }
 

@@ -2,6 +2,7 @@
 //! scheduler, so that it is quick and works where none answers; `drift` asks.
 
 use crate::{
+    credential::setback::Issuers,
     error::{Code, Error, Result},
     id::{Address, Kind, Timestamp},
     layout::Layout,
@@ -56,11 +57,12 @@ pub fn run(context: &Context, only: Option<&Address>) -> Result<Done> {
         );
     }
     let renewers = renewers(context, &layout, &memory)?;
+    let issuers = Issuers::new(context.disk.as_ref(), &layout);
     let mut damaged = None;
     for (address, record) in chosen {
         if address.kind == Kind::Credential {
             let one = (address, record);
-            let row = credential::row(context, &layout, one, &renewers, now, &mut damaged);
+            let row = credential::row(context, &layout, &issuers, one, &renewers, &mut damaged);
             page.resources.push(row);
             continue;
         }

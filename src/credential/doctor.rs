@@ -19,6 +19,7 @@ use super::{
     plan::{GIVE_SCOPES, LOST, found_again},
     record::Record,
     rest::{Renewer, Renewers},
+    setback::Issuers,
 };
 
 const APPLY: &str = "lorectl apply";
@@ -61,12 +62,13 @@ pub fn untold(disk: &dyn Disk, layout: &Layout, name: &ResourceName) -> Vec<Chec
 pub fn checks(
     disk: &dyn Disk,
     layout: &Layout,
-    (address, applied): (&Address, &Applied),
+    issuers: &Issuers<'_>,
+    one: (&Address, &Applied),
     renewers: &Renewers,
     now: Timestamp,
 ) -> Vec<Check> {
-    let name = &address.name;
-    let known = match backend::look(disk, layout, address, applied, now) {
+    let name = &one.0.name;
+    let known = match backend::look(disk, layout, issuers, one, now) {
         Ok(known) => known,
         Err(error) => {
             let help = error.suggestion.iter().map(|help| format!("; {help}"));

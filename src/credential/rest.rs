@@ -75,11 +75,13 @@ impl Renewers {
     }
 
     /// The service whose next run is the first before which a value is renewed that has come to its end,
-    /// or soon does; `None` for one that somebody reads between runs, whose last renewal failed, or that
-    /// ended before its time.
+    /// or soon does; `None` for one that somebody reads between runs, whose last renewal failed or whose
+    /// next one would, since its issuer's clock and this host's are far apart, or that ended before its
+    /// time.
     pub fn of(&self, credential: &Credential, facts: &Facts) -> Option<&Renewer> {
-        let is_read = !credential.deliver.is_empty() || facts.setback.is_some();
-        if is_read || !credential.renews_for_runs() || !ends_by_itself(facts) {
+        let is_read = !credential.deliver.is_empty();
+        let is_stuck = facts.setback.is_some() || facts.skewed().is_some();
+        if is_read || is_stuck || !credential.renews_for_runs() || !ends_by_itself(facts) {
             return None;
         }
         let all = self.0.get(&credential.name)?.iter();
@@ -226,6 +228,15 @@ mod tests {
             ..ended()
         };
         assert_eq!(rests(&credential(), &stuck), None);
+        let apart = |issuer: &str| Facts {
+            finding: Some(Finding {
+                issuer_time: Some(at(issuer)),
+                ..Finding::new(Status::Live, at(early))
+            }),
+            ..ended()
+        };
+        assert!(rests(&credential(), &apart("2026-02-03T04:04:00Z")).is_some());
+        assert_eq!(rests(&credential(), &apart("2026-02-03T04:10:00Z")), None);
         let mut read = credential();
         read.deliver = serde_json::from_value(serde_json::json!([{"to": {"file": "/x"}}])).unwrap();
         assert_eq!(rests(&read, &ended()), None);

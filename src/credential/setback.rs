@@ -1,5 +1,10 @@
 //! What the last try to have a new value came to, where it brought none.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{effect::disk::Disk, id::Timestamp, layout::Layout};
@@ -7,7 +12,10 @@ use crate::{effect::disk::Disk, id::Timestamp, layout::Layout};
 use super::{
     definition::Credential,
     facts::{away, when},
-    mint::health::Records,
+    mint::{
+        Endpoint,
+        health::{Health, Records},
+    },
     record::Outline,
 };
 
@@ -108,22 +116,48 @@ impl Setback {
     }
 }
 
-/// What the record of a credential's issuer says of the tries that failed; `None` where it has none, or
-/// where the last one brought a token.
-pub fn of_issuer(
-    disk: &dyn Disk,
-    layout: &Layout,
-    credential: &Credential,
-    now: Timestamp,
-) -> Option<Setback> {
-    let issuer = credential.issuer.as_ref()?;
-    let dir = layout.breakers();
-    let (health, _) = Records { disk, dir: &dir }.read(issuer.endpoint());
-    let mut setback = health.setback(&credential.name, now)?;
-    if setback.last.as_ref().is_some_and(|last| last.of_secret) {
-        setback.secret = Some(signed_with(disk, layout, credential));
+/// What the records of a project's issuers say. Each is read once, when it is first asked about, since
+/// many credentials share one, and all that failed are in it.
+pub struct Issuers<'a> {
+    disk: &'a dyn Disk,
+    layout: &'a Layout,
+    read: Mutex<BTreeMap<Endpoint, Arc<Health>>>,
+}
+
+impl<'a> Issuers<'a> {
+    /// Of which none was read yet.
+    pub const fn new(disk: &'a dyn Disk, layout: &'a Layout) -> Self {
+        Self {
+            disk,
+            layout,
+            read: Mutex::new(BTreeMap::new()),
+        }
     }
-    Some(setback)
+
+    fn health(&self, endpoint: &Endpoint) -> Arc<Health> {
+        // Held while one is read: whoever else wants that one would only read it too.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(health) = read.get(endpoint) {
+            return Arc::clone(health);
+        }
+        let (disk, dir) = (self.disk, self.layout.breakers());
+        let (health, _) = Records { disk, dir: &dir }.read(endpoint);
+        let health = Arc::new(health);
+        read.insert(endpoint.clone(), Arc::clone(&health));
+        health
+    }
+
+    /// What the record of a credential's issuer says of the tries that failed; `None` where it has none,
+    /// or where the last one brought a token.
+    pub fn setback(&self, credential: &Credential, now: Timestamp) -> Option<Setback> {
+        let issuer = credential.issuer.as_ref()?;
+        let health = self.health(issuer.endpoint());
+        let mut setback = health.setback(&credential.name, now)?;
+        if setback.last.as_ref().is_some_and(|last| last.of_secret) {
+            setback.secret = Some(signed_with(self.disk, self.layout, credential));
+        }
+        Some(setback)
+    }
 }
 
 /// What its issuer is asked with, and where that comes from.
@@ -139,5 +173,56 @@ fn signed_with(disk: &dyn Disk, layout: &Layout, credential: &Credential) -> Str
             signing.source.told()
         ),
         None => format!("the secret of credential.{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests look at files")]
+
+    use super::*;
+    use crate::{credential::mint::MintFault, effect::disk::RealDisk};
+
+    #[tokio::test]
+    async fn the_record_of_an_issuer_is_read_once_for_all_its_credentials() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().to_owned(), "acme".parse().unwrap());
+        std::fs::create_dir(dir.path().join("acme")).unwrap();
+        let credential = |name: &str| -> Credential {
+            serde_json::from_value(serde_json::json!({
+                "project": "acme", "name": name, "id": "0123456789ab", "warn": "60s",
+                "source": "minted", "signed_with": "client",
+                "issuer": {
+                    "kind": "oauth2", "token_url": "https://issuer.example/token", "client_id": "acme",
+                },
+            }))
+            .unwrap()
+        };
+        let (one, other) = (credential("one"), credential("other"));
+        let endpoint = one.issuer.as_ref().unwrap().endpoint();
+        let breakers = layout.breakers();
+        let records = Records {
+            disk: &RealDisk,
+            dir: &breakers,
+        };
+        let now: Timestamp = "2026-02-09T10:00:00Z".parse().unwrap();
+        let refused = MintFault::Refused {
+            status: 401,
+            why: "x",
+        };
+        let fail = |health: &mut Health| {
+            for credential in [&one, &other] {
+                health.failed(&credential.name, &refused, now, 1);
+            }
+        };
+        records.update(endpoint, now, fail).await;
+        let issuers = Issuers::new(&RealDisk, &layout);
+        let first = issuers.setback(&one, now).unwrap();
+        assert_eq!(first.secret.unwrap(), "the secret of credential.client");
+        // Who reads it again finds none.
+        std::fs::remove_file(records.path(endpoint)).unwrap();
+        assert_eq!(issuers.setback(&other, now).unwrap().failures, 1);
+        let anew = Issuers::new(&RealDisk, &layout);
+        assert_eq!(anew.setback(&other, now), None);
     }
 }

@@ -106,14 +106,15 @@ pub fn plan(inputs: &Inputs<'_>, kinds: &Kinds<'_>) -> Result<Plan> {
     let addresses: BTreeSet<&Address> =
         inputs.desired.keys().chain(inputs.applied.keys()).collect();
     let targeted = targeted(inputs, &addresses)?;
+    let in_scope = |address: &Address| {
+        !inputs.options.drift_only && targeted.as_ref().is_none_or(|set| set.contains(address))
+    };
     let mut drafting = Drafting {
-        needs: Needs::of(inputs)?,
+        needs: Needs::of(inputs, in_scope)?,
         ..Drafting::default()
     };
     for &address in &addresses {
-        let in_scope =
-            !inputs.options.drift_only && targeted.as_ref().is_none_or(|set| set.contains(address));
-        drafting.consider(inputs, kinds, address, in_scope)?;
+        drafting.consider(inputs, kinds, address, in_scope(address))?;
     }
     if inputs.options.destroy == Some(Destroy::Purge) {
         let left = inputs.left.iter();

@@ -7,6 +7,7 @@ use crate::{
         backend::{self, Refreshed, Renewal, Store},
         facts::to_second,
         notify::tell::Looked,
+        setback::Issuers,
     },
     error::{Error, Exit, Result},
     id::{ResourceName, Timestamp},
@@ -80,13 +81,15 @@ async fn all(context: &Context, layout: &Layout, names: &[ResourceName]) -> Vec<
     for (name, refreshed) in names.iter().zip(&all) {
         trace(name, refreshed);
     }
+    let issuers = Issuers::new(context.disk.as_ref(), layout);
     let looked = names.iter().zip(&all).filter_map(|(name, refreshed)| {
         let renewal = match refreshed.as_ref().map(|refreshed| &refreshed.how) {
             Ok(Renewal::Served) => return None,
             Ok(Renewal::Renewed) => None,
             Ok(Renewal::NotRenewed(error)) | Err(error) => is_failure(error).then(|| error.chain()),
         };
-        let known = backend::facts(context.disk.as_ref(), layout, name, context.now());
+        let (disk, now) = (context.disk.as_ref(), context.now());
+        let known = backend::facts(disk, layout, &issuers, name, now);
         // Where nobody hears of it, no apply is kept from its lock.
         let heard = known
             .ok()

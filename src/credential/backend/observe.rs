@@ -29,7 +29,7 @@ use super::{
         record::{Outline, Record},
         rest::{Renewer, Renewers},
         seal::{FILE_LIMIT, Seal},
-        setback,
+        setback::Issuers,
         source::{self, Look},
         spot::Claims,
     },
@@ -51,6 +51,7 @@ struct Reader<'a> {
     asked: Option<ResourceName>,
     /// What opens sealed records, once one was read.
     seal: OnceLock<Seal>,
+    issuers: Issuers<'a>,
 }
 
 #[async_trait::async_trait(?Send)]
@@ -65,6 +66,7 @@ impl Observe for Store {
             now: self.now(),
             asked: self.asked.borrow().clone(),
             seal: OnceLock::new(),
+            issuers: Issuers::new(disk, &self.layout),
         };
         let mut resources = BTreeMap::new();
         let entries = scope.entries.iter().filter(|entry| *entry.backend == STORE);
@@ -114,11 +116,11 @@ impl Known {
 pub fn look(
     disk: &dyn Disk,
     layout: &Layout,
-    address: &Address,
-    applied: &Applied,
+    issuers: &Issuers<'_>,
+    (address, applied): (&Address, &Applied),
     now: Timestamp,
 ) -> Result<Option<Known>> {
-    let Some((record, credential, facts)) = read(disk, layout, &address.name, now)? else {
+    let Some((record, credential, facts)) = read(disk, layout, issuers, &address.name, now)? else {
         return Ok(None);
     };
     let found = held(disk, layout, &credential, &record, (&facts, now));
@@ -140,10 +142,11 @@ pub fn look(
 pub fn facts(
     disk: &dyn Disk,
     layout: &Layout,
+    issuers: &Issuers<'_>,
     name: &ResourceName,
     now: Timestamp,
 ) -> Result<Option<(Credential, Facts)>> {
-    let known = read(disk, layout, name, now)?;
+    let known = read(disk, layout, issuers, name, now)?;
     Ok(known.map(|(_, credential, facts)| (credential, facts)))
 }
 
@@ -151,6 +154,7 @@ pub fn facts(
 pub(super) fn read(
     disk: &dyn Disk,
     layout: &Layout,
+    issuers: &Issuers<'_>,
     name: &ResourceName,
     now: Timestamp,
 ) -> Result<Option<(Record, Credential, Facts)>> {
@@ -162,7 +166,7 @@ pub(super) fn read(
     let noted = Noted::read(disk, layout, name);
     let fingerprint = fingerprint(key.as_ref(), &record);
     let facts = Facts::of(&credential, &record, noted.as_ref(), fingerprint, now);
-    let facts = facts.and(setback::of_issuer(disk, layout, &credential, now));
+    let facts = facts.and(issuers.setback(&credential, now));
     Ok(Some((record, credential, facts)))
 }
 
@@ -289,8 +293,7 @@ impl Reader<'_> {
         let noted = Noted::read(disk, self.layout, name);
         let print = fingerprint(key, &record);
         let facts = Facts::of(&credential, &record, noted.as_ref(), print, self.now);
-        let of_issuer = setback::of_issuer(disk, self.layout, &credential, self.now);
-        let facts = facts.and(of_issuer);
+        let facts = facts.and(self.issuers.setback(&credential, self.now));
         let here = (&facts, self.now);
         let mut found = held(disk, self.layout, &credential, &record, here);
         let image = &mut found.image;

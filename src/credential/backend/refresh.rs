@@ -8,7 +8,7 @@ use std::cell::Cell;
 use crate::{
     credential::{
         definition::{Credential, STORE, Source, StoreKind},
-        facts::{Due, Facts, ends},
+        facts::{Due, Facts, Noted, ends},
         image,
         mint::{
             MintFault,
@@ -16,6 +16,7 @@ use crate::{
         },
         record::Record,
         seal::FILE_LIMIT,
+        setback::{Failed, Issuers},
     },
     effect::lock::Lock,
     error::{Code, Error, Result},
@@ -23,7 +24,13 @@ use crate::{
     resource::{Definition, Disruption, Outcome, Step, StepId, Undo, Verb},
 };
 
-use super::{Store, act::Made, mint::Pending, observe, stored::file};
+use super::{
+    Store,
+    act::Made,
+    mint::{Asking, Pending},
+    observe,
+    stored::file,
+};
 
 /// How often a renewal begins anew, where an apply came before it.
 const ANEW: usize = 3;
@@ -178,7 +185,10 @@ impl Store {
     }
 
     fn known(&self, name: &ResourceName) -> Result<Known> {
-        let read = observe::read(self.disk.as_ref(), &self.layout, name, self.now())?;
+        let (disk, layout) = (self.disk.as_ref(), &self.layout);
+        // Others ask meanwhile.
+        let issuers = Issuers::new(disk, layout);
+        let read = observe::read(disk, layout, &issuers, name, self.now())?;
         let Some((record, credential, facts)) = read else {
             let message = format!("credential.{name} was not applied here");
             return Err(Error::new(Code::NoSuchResource, message)
@@ -235,19 +245,14 @@ impl Store {
             credential,
             facts,
         } = known;
-        if let Some(skewed) = facts.skewed() {
-            return Err(
-                Error::new(Code::IssuerUnavailable, format!("{address}: {skewed}"))
-                    .suggest("set this host's clock, or look at the issuer's"),
-            );
-        }
-        // What cannot be delivered is not made.
-        let places = self.can_deliver(&credential, |_| true).await;
-        places.map_err(|error| Error {
-            message: format!("{address}: {}", error.message),
-            ..error
-        })?;
-        let asking = self.asking(&address, credential, &record)?;
+        let known = (&credential, &facts, &record);
+        let asking = match self.ready(&address, known).await {
+            Ok(asking) => asking,
+            Err(error) => {
+                self.remember(name, facts.generation, &error).await;
+                return Err(error);
+            }
+        };
         let pending = Pending {
             store: self,
             credential: &asking.credential,
@@ -278,7 +283,70 @@ impl Store {
         if let Failure::NotKept { minted, .. } = &failure {
             self.end_unless_kept(&asking, minted).await;
         }
-        Err(no_value(&address, failure))
+        let is_told = match &failure {
+            // Unless that record could not be written.
+            Failure::Mint(_) => {
+                let issuers = Issuers::new(self.disk.as_ref(), &self.layout);
+                issuers.setback(&asking.credential, self.now()).is_some()
+            }
+            // Who holds the lock tells what came of it.
+            Failure::Busy => true,
+            Failure::Store(_) | Failure::NotKept { .. } => false,
+        };
+        let error = no_value(&address, failure);
+        if !is_told {
+            self.remember(name, facts.generation, &error).await;
+        }
+        Err(error)
+    }
+
+    /// What its issuer is asked with, where it may be asked and what it makes could be delivered.
+    async fn ready(
+        &self,
+        address: &Address,
+        (credential, facts, record): (&Credential, &Facts, &Record),
+    ) -> Result<Asking> {
+        if let Some(skewed) = facts.skewed() {
+            return Err(
+                Error::new(Code::IssuerUnavailable, format!("{address}: {skewed}"))
+                    .suggest("set this host's clock, or look at the issuer's"),
+            );
+        }
+        // What cannot be delivered is not made.
+        let places = self.can_deliver(credential, |_| true).await;
+        places.map_err(|error| Error {
+            message: format!("{address}: {}", error.message),
+            ..error
+        })?;
+        self.asking(address, credential.clone(), record)
+    }
+
+    /// Keeps why the value of that number was not renewed, where no issuer's record has that, for whoever
+    /// asks later how it stands; the next value forgets it.
+    async fn remember(&self, name: &ResourceName, generation: u64, error: &Error) {
+        // Whoever holds the lock keeps what comes of their own try.
+        let Ok(Some(_lock)) = self.alone_with(name, true).await else {
+            return;
+        };
+        let disk = self.disk.as_ref();
+        let record = Record::read(disk, &self.layout, name).ok().flatten();
+        let is_current = record
+            .and_then(|record| Some(record.current()?.number))
+            .is_some_and(|number| number == generation);
+        let noted = Noted::read(disk, &self.layout, name);
+        let Some(mut noted) = noted.filter(|one| is_current && one.generation == generation) else {
+            return;
+        };
+        let sentence = error.sentence();
+        // It is told in the line of its credential.
+        let own = format!("credential.{name}: ");
+        noted.failed = Some(Failed {
+            at: self.now(),
+            why: sentence.strip_prefix(&own).unwrap_or(&sentence).to_owned(),
+            of_secret: false,
+        });
+        // It is told now; who asks later only hears less.
+        let _ = noted.write(disk, &self.layout, name);
     }
 
     /// Has a source give another value, which it does whenever it is asked.

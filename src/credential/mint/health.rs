@@ -26,8 +26,9 @@ use crate::{
 /// The version that this build writes.
 const VERSION: u32 = 1;
 
-/// The largest file that is read.
-const LIMIT: u64 = 1 << 20;
+/// The largest file that is read: what is written of a credential that fails is some 300 bytes, and no
+/// project that can be planned at all has enough of them to fill this.
+const LIMIT: u64 = 1 << 26;
 
 /// How long the file's lock is waited for; it is held while a page is written.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -443,6 +444,31 @@ mod tests {
         let change = |health: &mut Health| health.succeeded(&name("a"));
         records.update(&endpoint(), now(), change).await;
         assert_eq!((setback("a", 9), setback("b", 9)), (None, None));
+    }
+
+    #[tokio::test]
+    async fn as_many_as_fail_are_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records {
+            disk: &RealDisk,
+            dir: dir.path(),
+        };
+        let names: Vec<ResourceName> = (0..5000).map(|at| name(&format!("c{at}"))).collect();
+        let all = |health: &mut Health| {
+            for one in &names {
+                health.failed(one, &REFUSED, now(), 1);
+            }
+        };
+        assert_eq!(records.update(&endpoint(), now(), all).await.1, []);
+        let size = std::fs::metadata(records.path(&endpoint())).unwrap().len();
+        assert!(size > 1 << 20, "{size}");
+        let (health, trouble) = records.read(&endpoint());
+        assert_eq!(trouble, None);
+        for one in &names {
+            assert!(health.setback(one, now()).is_some(), "{one}");
+        }
+        // One more goes beside them.
+        assert_eq!(fail(records, "other", &REFUSED).await, []);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use super::{
     message::{Case, Message},
 };
 use crate::{
-    credential::{backend, record::Record, source::foreign_program},
+    credential::{backend, record::Record, setback::Issuers, source::foreign_program},
     effect::{
         clock::Clock,
         disk::{Disk, Durability, EntryKind},
@@ -131,9 +131,11 @@ impl Teller<'_> {
     pub async fn post(&self, looked: &[Looked]) -> Posted {
         let mut posted = Posted::default();
         let (mut scrubber, mut is_any_quiet) = (None, false);
+        let issuers = Issuers::new(self.disk, self.layout);
         for one in looked {
             // One that cannot be read is told of by whoever observes it.
-            let known = backend::facts(self.disk, self.layout, &one.name, self.clock.now());
+            let now = self.clock.now();
+            let known = backend::facts(self.disk, self.layout, &issuers, &one.name, now);
             let Ok(Some((credential, facts))) = known else {
                 continue;
             };

@@ -8,14 +8,14 @@ use crate::{
         rest::{Renewer, Renewers},
     },
     error::Result,
-    id::{Kind, ResourceName},
+    id::{Address, Kind, ResourceName},
     plan::Inputs,
     resource::Seen,
     service,
 };
 
-/// When which credentials are needed next, by the services that the spec wants, and by whom they are
-/// renewed until then.
+/// When which credentials are needed next, by the services that are there once the plan is carried out,
+/// and by whom they are renewed until then.
 #[derive(Debug, Default)]
 pub struct Needs {
     runs: BTreeMap<ResourceName, Vec<NextRun>>,
@@ -23,21 +23,33 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Reads them off the definitions.
+    /// Reads them off the definitions: the wanted ones of what is in the plan's scope, the applied ones of
+    /// what is not.
     ///
     /// # Errors
     /// For a definition that cannot be read.
-    pub fn of(inputs: &Inputs<'_>) -> Result<Self> {
+    pub fn of(inputs: &Inputs<'_>, in_scope: impl Fn(&Address) -> bool) -> Result<Self> {
         let mut needs = Self::default();
-        let services = inputs.desired.iter();
-        for (address, desired) in services.filter(|(address, _)| address.kind == Kind::Service) {
+        let wanted = inputs
+            .desired
+            .iter()
+            .filter(|(address, _)| in_scope(address));
+        let wanted = wanted.map(|(address, one)| (address, &one.definition, &one.meta));
+        let stays = inputs
+            .applied
+            .iter()
+            .filter(|(address, _)| !in_scope(address));
+        let stays = stays.map(|(address, one)| (address, &one.definition, &one.meta));
+        let all: Vec<_> = wanted.chain(stays).collect();
+        let of_kind = |kind| all.iter().filter(move |(address, ..)| address.kind == kind);
+        for &(address, definition, _) in of_kind(Kind::Service) {
             let found = match inputs.observed.resources.get(address) {
                 Some(Seen::Ours(found)) => Some(found),
                 Some(Seen::Foreign { .. } | Seen::Unknown { .. }) | None => None,
             };
             let before = inputs.applied.get(address);
             let before = before.map(|applied| &applied.definition);
-            let need = service::plan::need(before, &desired.definition, found, inputs.now)?;
+            let need = service::plan::need(before, definition, found, inputs.now)?;
             let Some(need) = need else { continue };
             let one = Renewer {
                 service: address.clone(),
@@ -52,11 +64,8 @@ impl Needs {
                 });
             }
         }
-        let credentials = inputs.desired.iter();
-        for (_, one) in credentials.filter(|(address, _)| address.kind == Kind::Credential) {
-            needs
-                .renewers
-                .without_needs_of(&one.definition, &one.meta)?;
+        for (_, definition, meta) in of_kind(Kind::Credential) {
+            needs.renewers.without_needs_of(definition, meta)?;
         }
         Ok(needs)
     }

@@ -429,7 +429,7 @@ pub(super) fn says(status: u16, body: &str) -> Answer {
     )
 }
 
-const REVOKED: &str = "{\"error\":\"invalid_token\",\"error_description\":\"Token was revoked. You have to re-authorize from the user.\"}";
+pub(super) const REVOKED: &str = "{\"error\":\"invalid_token\",\"error_description\":\"Token was revoked. You have to re-authorize from the user.\"}";
 const EXPIRED: &str = "{\"error\":\"invalid_token\",\"error_description\":\"Token is expired.\"}";
 pub(super) const TOKEN: &str = "glpat-canary7f3aValueThatNeverShows";
 

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Version 1, to the first of January 2055.
-const CERTIFICATE: &str = "\
+pub(super) const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBHTCBxAIBAjAKBggqhkjOPQQDAjAaMRgwFgYDVQQDDA9sb3JlY3RsLmV4YW1w
 bGUwIBcNMjUxMjAxMDAwMDAwWhgPMjA1NTAxMDEwMDAwMDBaMBoxGDAWBgNVBAMM

@@ -5,8 +5,9 @@
 use std::fs;
 
 use super::{
-    credentials::{TOKEN, gitlab, gitlab_spec, out, read, says, with_token, world},
+    credentials::{REVOKED, TOKEN, gitlab, gitlab_spec, out, read, says, with_token, world},
     listener::{Answer, Listener},
+    remedies::CERTIFICATE,
     world::{Ran, World},
 };
 
@@ -231,6 +232,21 @@ fn a_rotation_whose_answer_was_lost_is_held_everywhere() {
         "{}",
         plan.stdout
     );
+    // One that its issuer takes no more is dead besides.
+    server.answer([says(401, REVOKED)]);
+    run("credential validate gl", now).exits(77);
+    let told = data(&run("credential list --json", now).exits(0));
+    let gl = &told["credentials"][0];
+    assert_eq!(gl["state"], "dead");
+    assert_eq!(gl["held"]["reason"], lost);
+    for words in ["credential list", "status", "doctor --offline"] {
+        run(words, now).says(lost).says(how);
+    }
+    run("credential list", now).says("✗ gl dead");
+    run("status", now).says("✗ credential.gl dead");
+    run("doctor --offline", now)
+        .exits(1)
+        .says("fail credential.gl held");
 }
 
 #[test]
@@ -253,8 +269,14 @@ fn a_first_value_that_was_not_had_is_told_by_the_plan() {
 }
 
 /// A token of an hour that a job of the worker's uses once a day, and one that the same server gives.
-fn rare(server: &Listener, deliver: &str) -> World {
-    let world = world(&format!(
+fn rare(server: &Listener, more: &str) -> World {
+    let world = world(&daily(server, more));
+    at(&world, 0, "apply -y").exits(0);
+    world
+}
+
+fn daily(server: &Listener, more: &str) -> String {
+    format!(
         r#"
 [credentials.client]
 source = {{ env = "CLIENT" }}
@@ -262,7 +284,7 @@ source = {{ env = "CLIENT" }}
 [credentials.api]
 source = {{ oauth2 = {{ token_url = "{}", client_id = "acme", secret = "client" }} }}
 notify = ["ops"]
-{deliver}
+{more}
 
 [notify.ops]
 command = ["/bin/sh", "-c", "echo $LORECTL_EVENT >>OUT/heard"]
@@ -274,9 +296,7 @@ run = ["true"]
 env = {{ TOKEN = {{ credential = "api" }} }}
 "#,
         server.url("/token")
-    ));
-    at(&world, 0, "apply -y").exits(0);
-    world
+    )
 }
 
 #[test]
@@ -324,6 +344,103 @@ fn a_token_that_a_run_has_renewed_rests_between_runs() {
         .says("warn service.nightly credentials: credential.api has no value that serves")
         .says("help: `lorectl credential refresh api`");
     at(&world, 21_600, "plan --detailed-exitcode").exits(2);
+}
+
+/// That a renewal which failed before its issuer was asked is told of everywhere, and its value does not rest.
+fn stuck(world: &World, seconds: i64, why: &str) {
+    let api = row(world, seconds, "api");
+    assert_eq!(api["state"], "dead");
+    assert!(api["renewed_for"].is_null());
+    let told = api["last_failure"]["why"].as_str().unwrap();
+    assert!(told.starts_with(why), "{told}");
+    for words in ["credential list", "status", "plan"] {
+        at(world, seconds, words)
+            .exits(0)
+            .says(&format!("the last try, 60 seconds ago: {why}"));
+    }
+    at(world, seconds, "plan --detailed-exitcode").exits(2);
+    at(world, seconds, "doctor --offline")
+        .exits(1)
+        .says("fail credential.api dead")
+        .says(why);
+}
+
+/// A token of the server, what the server says of it, when it ends so long after the start, and that the
+/// server knows no other.
+fn introspected(token: &str, headers: &'static str, ends: i64) -> [Answer; 3] {
+    let start: chrono::DateTime<chrono::Utc> = super::world::NOW.parse().unwrap();
+    let live = format!("{{\"active\":true,\"exp\":{}}}", start.timestamp() + ends);
+    let dead = says(200, "{\"active\":false}");
+    [given(token), Answer::With(200, headers, live), dead]
+}
+
+fn introspects(server: &Listener) -> String {
+    let url = server.url("/introspect");
+    format!("provider = \"oauth2\"\nbase_url = \"{url}\"")
+}
+
+#[test]
+fn clocks_that_are_far_apart_let_nothing_rest() {
+    let far = "Content-Type: application/json\r\nDate: Tue, 03 Feb 2026 04:15:06 GMT\r\n";
+    let server = Listener::start(introspected("one", far, 3600));
+    let world = rare(&server, &introspects(&server));
+    let asked = server.seen().len();
+    // Every run would do without.
+    assert_eq!(row(&world, 7200, "api")["state"], "dead");
+    at(&world, 7200, "credential refresh api").exits(69);
+    assert_eq!(server.seen().len(), asked);
+    stuck(
+        &world,
+        7260,
+        "the issuer's clock says 2026-02-03T04:15:06Z and this host's 2026-02-03T04:05:06Z",
+    );
+}
+
+#[test]
+fn a_renewal_that_fails_before_its_issuer_is_asked_is_told_of_until_one_succeeds() {
+    let near = "Content-Type: application/json\r\n";
+    let server = Listener::start(introspected("one", near, 3600));
+    let ca = |world: &World| out(world, "ca.pem");
+    let more = format!("{}\nca_file = \"OUT/ca.pem\"", introspects(&server));
+    let world = world(&daily(&server, &more));
+    fs::write(ca(&world), CERTIFICATE).unwrap();
+    at(&world, 0, "apply -y").exits(0);
+    assert_eq!(row(&world, 7200, "api")["state"], "resting");
+    fs::remove_file(ca(&world)).unwrap();
+    at(&world, 7200, "credential refresh api").exits(1);
+    stuck(&world, 7260, "there is no file /");
+    fs::write(ca(&world), CERTIFICATE).unwrap();
+    server.answer(introspected("two", near, 7320 + 3600));
+    at(&world, 7320, "credential refresh api").exits(0);
+    assert!(row(&world, 7320, "api")["last_failure"].is_null());
+    assert_eq!(row(&world, 14_400, "api")["state"], "resting");
+    let finding = read(&world.state().join("secrets/api/finding.json"));
+    assert!(!finding.contains("ca.pem"), "{finding}");
+}
+
+#[test]
+fn a_service_that_is_not_there_lets_nothing_rest() {
+    let server = Listener::start([given("one")]);
+    let spec = daily(&server, "");
+    let (credentials, _) = spec.split_once("[services.nightly]").unwrap();
+    let world = world(credentials);
+    let dir = world.path().join("out");
+    let wants = |spec: &str| world.spec(&spec.replace("OUT", dir.to_str().unwrap()));
+    at(&world, 0, "apply -y").exits(0);
+    wants(&spec);
+    // The plan that makes it leaves the token to its run, and one that makes it not does not.
+    let rest = "credential.api resting";
+    let alone = "plan --target credential.api --detailed-exitcode";
+    at(&world, 7200, "plan").exits(0).says(rest);
+    let due = at(&world, 7200, alone).exits(2);
+    assert!(!due.stdout.contains("resting"), "{}", due.stdout);
+    assert_eq!(row(&world, 7200, "api")["state"], "dead");
+    at(&world, 7200, "apply -y").exits(0);
+    at(&world, 7200, alone).exits(0).says(rest);
+    // One that the spec has no more is there until it is deleted.
+    wants(credentials);
+    at(&world, 7200, alone).exits(0).says(rest);
+    at(&world, 7200, "plan").exits(0).says("~ credential.api");
 }
 
 #[test]
