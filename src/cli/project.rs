@@ -45,7 +45,7 @@ use crate::{
 };
 
 use self::elsewhere::Elsewhere;
-use super::context::Context;
+use super::{context::Context, status::Known};
 
 /// Where a plan assumes lorectl when the running one is not fit to be called by units.
 const ASSUMED_BINARY: &str = "/usr/local/bin/lorectl";
@@ -386,7 +386,7 @@ impl<'a> Project<'a> {
 
     /// Reads the status of each service whose definition changes, or of `all`: from when its schedule
     /// counts, and whether it runs. The first also of those that use a credential, which must not end
-    /// before their next run.
+    /// before their next run, and when that is as their runs so far have it.
     fn look_up_schedules(&self, situation: &mut Situation, all: bool) {
         let disk = self.context.disk.as_ref();
         for (address, seen) in &mut situation.observed.resources {
@@ -394,7 +394,8 @@ impl<'a> Project<'a> {
             let applied = situation.applied.get(address).map(|a| &a.definition);
             let Seen::Ours(found) = seen else { continue };
             let changes = wanted != applied || all;
-            let uses = wanted.is_some_and(service::plan::may_use_credentials);
+            let (may_use, now) = (service::plan::may_use_credentials, self.context.now());
+            let uses = wanted.is_some_and(may_use) || applied.is_some_and(may_use);
             if address.kind != Kind::Service || !(changes || uses) {
                 continue;
             }
@@ -402,6 +403,15 @@ impl<'a> Project<'a> {
             if let Stored::Good(status) = status {
                 let last = status.last_scheduled_start.or(status.last_occurrence);
                 found.counts_from = Some(last.unwrap_or(status.created_at));
+            }
+            // What cannot be read is told of by whoever reads it.
+            if let Some(applied) = situation.applied.get(address)
+                && may_use(&applied.definition)
+                && let Ok(service) = applied.definition.read::<Service>()
+            {
+                let created_at = applied.created_at;
+                let known = Known::read(self.context, &self.layout, &service, created_at);
+                found.told = service::plan::told(known.next_run(&service, now));
             }
             if changes {
                 found.running_since = status::running_since(disk, &self.layout, &address.name);

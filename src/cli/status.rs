@@ -134,6 +134,12 @@ impl Known {
         }
     }
 
+    /// When the next run begins, as far as that can be told, UTC; none while a person must act.
+    pub fn next_run(&self, service: &Service, now: Timestamp) -> Option<Timestamp> {
+        let runs = self.next_runs(service, now, 1);
+        runs.first().map(|fire| fire.at)
+    }
+
     /// The next runs, as far as time alone decides; none while a person must act.
     pub fn next_runs(&self, service: &Service, now: Timestamp, count: usize) -> Vec<Fire> {
         if self.status.paused.is_some() {

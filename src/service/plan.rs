@@ -571,8 +571,20 @@ pub struct Need {
     pub uses: BTreeSet<ResourceName>,
     /// Those of them that are renewed before each run.
     pub renews: BTreeSet<ResourceName>,
-    /// When its next run begins, UTC; `None` where that cannot be told.
+    /// When its next run begins, UTC; `None` where that cannot be told, or while a person must act.
     pub at: Option<Timestamp>,
+}
+
+const NEXT_RUN: &str = "next_run";
+
+/// What is told of a service that is there: when its next run begins, as its runs so far have it.
+pub fn told(next_run: Option<Timestamp>) -> Option<Box<Value>> {
+    next_run.map(|at| Box::new(json!({ NEXT_RUN: at })))
+}
+
+/// The same, as it was found.
+fn next_run(found: &Found) -> Option<Timestamp> {
+    found.told.as_ref()?.get(NEXT_RUN)?.as_str()?.parse().ok()
 }
 
 /// Which credentials the next run of a service needs, and when it begins; `None` where it needs none.
@@ -595,16 +607,12 @@ pub fn need(
     }
     let before: Option<Service> = before.map(Definition::read).transpose()?;
     let same = before.is_some_and(|before| before.schedule == after.schedule);
-    let past = match (same, found.and_then(|found| found.counts_from)) {
-        (true, Some(from)) => Some(Past {
-            since: from,
-            last: Some(from),
-        }),
-        (true, None) => None,
+    let due = if same {
+        found.and_then(next_run)
+    } else {
         // It counts from this apply on.
-        (false, _) => Some(Past::none(now)),
+        schedule::next_due(&after.schedule, Past::none(now), now)
     };
-    let due = past.and_then(|past| schedule::next_due(&after.schedule, past, now));
     Ok(Some(Need {
         uses,
         renews: after.refreshes,

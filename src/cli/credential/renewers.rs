@@ -28,10 +28,7 @@ pub fn renewers(context: &Context, layout: &Layout, memory: &Memory) -> Result<R
         let known = Known::read(context, layout, &service, applied.created_at);
         let one = Renewer {
             service: address.clone(),
-            at: known
-                .next_runs(&service, now, 1)
-                .first()
-                .map(|fire| fire.at),
+            at: known.next_run(&service, now),
         };
         renewers.add(&service.refreshes, &one);
     }

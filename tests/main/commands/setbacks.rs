@@ -419,6 +419,27 @@ fn a_renewal_that_fails_before_its_issuer_is_asked_is_told_of_until_one_succeeds
 }
 
 #[test]
+fn a_plan_says_as_a_list_does_when_what_rests_is_renewed() {
+    let server = Listener::start([given("one")]);
+    let world = rare(&server, "");
+    let day = 86_400;
+    let renewed = |seconds, rest: &str| {
+        let rest = format!("renewed before the next run of service.nightly{rest}");
+        for words in ["credential list", "plan"] {
+            let ran = at(&world, seconds, words).exits(0).says(&rest);
+            let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+            let is_due = words.join(" ").contains("which is due");
+            assert_eq!(is_due, rest.ends_with("which is due"), "{}", ran.stdout);
+        }
+    };
+    renewed(day + 60, ", which is due");
+    at(&world, day + 60, "service pause nightly").exits(0);
+    renewed(day + 60, "");
+    at(&world, day + 60, "service resume nightly").exits(0);
+    renewed(day + 60, ", which is due");
+}
+
+#[test]
 fn a_service_that_is_not_there_lets_nothing_rest() {
     let server = Listener::start([given("one")]);
     let spec = daily(&server, "");
