@@ -199,9 +199,9 @@ pub fn check_value(delivery: &Delivery, value: &SecretString) -> Result<()> {
             .suggest("deliver it to a `file` of its own"));
     }
     if delivery.mode.is_some_and(|mode| mode & 0o004 != 0) && !value::is_public(value) {
-        let what = "everyone on the host could read it, and it is not a certificate alone: a private key, or something else, is with it";
+        let what = "everyone on the host could read it, and it is not a certificate alone: a private key, or other text, is with it";
         return Err(refused(&delivery.to, Code::SpecInvalid, what).suggest(
-            "write `mode = \"0640\"`, or deliver the certificate from a source of its own",
+            "write `mode = \"0640\"`, or deliver the certificate from a source of its own, that holds PEM blocks and no text around them",
         ));
     }
     Ok(())

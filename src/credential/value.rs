@@ -101,8 +101,8 @@ fn check(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// Whether everyone may see a value: PEM certificates and nothing that has a name of its own in PEM besides
-/// (RFC 7468, and OpenSSL's older names).
+/// Whether everyone may see a value: PEM certificates (RFC 7468, and OpenSSL's older names) and nothing else,
+/// neither around them nor within.
 pub fn is_public(value: &SecretString) -> bool {
     const PUBLIC: [&str; 4] = [
         "CERTIFICATE",
@@ -110,16 +110,34 @@ pub fn is_public(value: &SecretString) -> bool {
         "TRUSTED CERTIFICATE",
         "X509 CRL",
     ];
-    let mut blocks = value
-        .expose_secret()
-        .split("-----BEGIN ")
-        .skip(1)
-        .peekable();
-    blocks.peek().is_some()
-        && blocks.all(|block| {
-            let label = block.split_once("-----").map(|(label, _)| label);
-            label.is_some_and(|label| PUBLIC.contains(&label))
-        })
+    /// What comes after the certificate that a text begins with.
+    fn after_first(text: &str) -> Option<&str> {
+        let (label, rest) = text.strip_prefix("-----BEGIN ")?.split_once("-----")?;
+        let (body, after) = rest.split_once(&format!("-----END {label}-----"))?;
+        (PUBLIC.contains(&label) && is_base64(body)).then_some(after)
+    }
+    let mut rest = Some(value.expose_secret().trim());
+    let mut is_some = false;
+    while let Some(text) = rest.filter(|text| !text.is_empty()) {
+        rest = after_first(text).map(str::trim_start);
+        is_some = true;
+    }
+    is_some && rest.is_some()
+}
+
+/// Whether a text is base64 with white space anywhere (RFC 7468, section 3), and not empty.
+fn is_base64(text: &str) -> bool {
+    let mut digits = 0_usize;
+    let mut padding = 0_usize;
+    for c in text.chars().filter(|c| !c.is_ascii_whitespace()) {
+        match c {
+            '=' => padding += 1,
+            _ if padding > 0 => return false,
+            c if c.is_ascii_alphanumeric() || matches!(c, '+' | '/') => digits += 1,
+            _ => return false,
+        }
+    }
+    digits > 0 && padding <= 2 && (digits + padding).is_multiple_of(4)
 }
 
 /// Whether a text is what systemd-creds makes of a value: lines of base64, of which no value has several.
@@ -211,6 +229,29 @@ mod tests {
             (certificate.clone(), true),
             (certificate.repeat(2), true),
             (block("TRUSTED CERTIFICATE"), true),
+            (block("X509 CRL"), true),
+            (format!("\r\n {certificate}\n\n{certificate}\t\n"), true),
+            (certificate.replace("YQ==", "YWJj\r\nYWI=\r\n"), true),
+            (format!("{certificate}passphrase: canary\n"), false),
+            (format!("passphrase: canary\n{certificate}"), false),
+            (format!("{certificate}\nY2FuYXJ5\n{certificate}"), false),
+            (
+                format!(
+                    "{certificate}---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nYQ==\n---- END SSH2 ENCRYPTED PRIVATE KEY ----\n"
+                ),
+                false,
+            ),
+            (
+                format!("{certificate}PuTTY-User-Key-File-3: ssh-rsa\n"),
+                false,
+            ),
+            (certificate.replace("YQ==", "Key: canary\n\nYQ=="), false),
+            (certificate.replace("YQ==", "YQ==YQ=="), false),
+            (certificate.replace("YQ==", "YQ="), false),
+            (certificate.replace("YQ==", ""), false),
+            (certificate.replace("-----END CERTIFICATE-----", ""), false),
+            (certificate.replace("END CERT", "END PRIVATE CERT"), false),
+            (String::new(), false),
             (format!("{certificate}{}", block("PRIVATE KEY")), false),
             (format!("{}{certificate}", block("RSA PRIVATE KEY")), false),
             (block("EC PRIVATE KEY"), false),
