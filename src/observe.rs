@@ -417,17 +417,13 @@ fn refuse_unknown(
 ) -> Result<()> {
     for (address, seen) in &observed.resources {
         let asked_for = targets.is_empty() || targets.contains(address);
-        if let Seen::Unknown { reason, code } = seen
+        if let Seen::Unknown { reason, help, code } = seen
             && asked_for
         {
-            let (what, help) = match (code, reason.split_once("; ")) {
-                // The reason says what helps, too.
-                (crate::resource::UnknownCode::StateCorrupt, Some((what, help))) => {
-                    (what, Some(help))
-                }
-                (_, _) => (reason.as_str(), None),
-            };
-            let error = Error::new(code.code(), format!("{address}: {what}"));
+            let error = Error::new(code.code(), format!("{address}: {reason}"));
+            if let Some(help) = help {
+                return Err(error.suggest(help));
+            }
             return Err(match code {
                 crate::resource::UnknownCode::UserManagerMissing => error.suggest(format!(
                     "run `loginctl enable-linger {}` as root, then try again",
@@ -437,10 +433,7 @@ fn refuse_unknown(
                     error.suggest("`systemctl is-system-running` tells whether systemd answers")
                 }
                 crate::resource::UnknownCode::NotPermitted => error.suggest("try as root"),
-                crate::resource::UnknownCode::StateCorrupt => match help {
-                    Some(help) => error.suggest(help),
-                    None => error,
-                },
+                crate::resource::UnknownCode::StateCorrupt => error,
             });
         }
     }
@@ -489,4 +482,42 @@ pub fn backends_of(wish: &Wish, memory: &Memory) -> BTreeSet<BackendId> {
         .cloned()
         .chain(left)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_told_whole_and_its_help_apart() {
+        let reason = "cannot read /srv/a; b/record.json: it is damaged; or worse";
+        for (help, code, expected) in [
+            (
+                Some("bring it back; then apply"),
+                "state_corrupt",
+                Some("bring it back; then apply"),
+            ),
+            (None, "state_corrupt", None),
+            (Some("as root"), "not_permitted", Some("as root")),
+            // As older builds wrote it.
+            (None, "not_permitted", Some("try as root")),
+        ] {
+            let mut seen = json!({"is": "unknown", "reason": reason, "code": code});
+            if let Some(help) = help {
+                seen["help"] = json!(help);
+            }
+            let read: Seen = serde_json::from_value(seen.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), seen);
+            let address: Address = "credential.app".parse().unwrap();
+            let observed = Observed {
+                resources: [(address, read)].into(),
+                strays: Vec::new(),
+            };
+            let error = refuse_unknown(&observed, &[], &|_| "root".to_owned()).unwrap_err();
+            assert_eq!(error.message, format!("credential.app: {reason}"));
+            assert_eq!(error.suggestion.as_deref(), expected);
+        }
+    }
 }

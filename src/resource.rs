@@ -407,6 +407,9 @@ pub enum Seen {
     Unknown {
         /// Why not.
         reason: String,
+        /// What helps, where that is known; older builds had it in the reason, after a semicolon.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        help: Option<String>,
         /// The error that a command ends with when this stops it.
         code: UnknownCode,
     },

@@ -176,7 +176,17 @@ pub(super) fn image_of<'o>(
     match observed.resources.get(address) {
         None => Ok(None),
         Some(Seen::Ours(found)) => Ok(Some(found)),
-        Some(Seen::Foreign { reason } | Seen::Unknown { reason, .. }) => Err(reason.clone()),
+        Some(
+            Seen::Foreign { reason }
+            | Seen::Unknown {
+                reason, help: None, ..
+            },
+        ) => Err(reason.clone()),
+        Some(Seen::Unknown {
+            reason,
+            help: Some(help),
+            ..
+        }) => Err(format!("{reason}; {help}")),
     }
 }
 

@@ -108,12 +108,15 @@ impl Three<'_> {
         let found = match self.seen {
             None => None,
             Some(Seen::Ours(found)) => Some(found),
-            Some(Seen::Unknown { reason, code }) => {
+            Some(Seen::Unknown { reason, help, code }) => {
                 return Err(Stop::Hold(Box::new(Hold {
                     address: self.address.clone(),
                     reason: reason.clone(),
-                    lift: Lift::Later {
-                        what: "the backend answers".to_owned(),
+                    lift: match help {
+                        Some(how) => Lift::ByHand { how: how.clone() },
+                        None => Lift::Later {
+                            what: "the backend answers".to_owned(),
+                        },
                     },
                     code: Some(code.code()),
                 })));

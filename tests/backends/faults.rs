@@ -410,7 +410,7 @@ fn no_bus() {
     run("systemctl", &["start", "dbus.socket", "dbus.service"]);
     for seen in seen {
         match seen {
-            Some(Seen::Unknown { code, reason }) => {
+            Some(Seen::Unknown { code, reason, .. }) => {
                 assert_eq!(code, UnknownCode::BackendUnavailable, "{reason}");
             }
             other => panic!("{other:?}"),
@@ -478,7 +478,7 @@ fn no_manager() {
     };
     let service = machine.service("x");
     match wait(observe(&machine, &[&service], false)).remove(0) {
-        Some(Seen::Unknown { code, reason }) => {
+        Some(Seen::Unknown { code, reason, .. }) => {
             assert_eq!(code, UnknownCode::UserManagerMissing);
             assert!(reason.contains("nobody-at-home"), "{reason}");
         }

@@ -246,7 +246,8 @@ impl Reader<'_> {
         let disk = self.disk;
         let name = &entry.address.name;
         let unknown = |error: &crate::error::Error| Seen::Unknown {
-            reason: error.sentence(),
+            reason: error.chain(),
+            help: error.suggestion.clone(),
             code: match error.code {
                 Code::NotPermitted => UnknownCode::NotPermitted,
                 Code::StateCorrupt => UnknownCode::StateCorrupt,

@@ -403,6 +403,7 @@ impl Observe for Retiring {
 fn unknown(error: &Error) -> Seen {
     Seen::Unknown {
         reason: format!("cannot tell how what it replaces stands: {}", error.chain()),
+        help: None,
         code: match error.code {
             Code::NotPermitted => UnknownCode::NotPermitted,
             Code::UserManagerMissing => UnknownCode::UserManagerMissing,

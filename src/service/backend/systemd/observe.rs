@@ -137,6 +137,7 @@ fn unknown(entries: &[&ScopeEntry<'_>], error: &Error) -> Observed {
     };
     let seen = Seen::Unknown {
         reason: error.chain(),
+        help: None,
         code,
     };
     let resources = entries
@@ -160,6 +161,7 @@ fn listing(error: io::Error) -> Error {
 fn unreadable(path: &Path, error: &io::Error) -> Seen {
     Seen::Unknown {
         reason: format!("cannot read {}: {error}", path.display()),
+        help: None,
         code: match error.kind() {
             io::ErrorKind::PermissionDenied => UnknownCode::NotPermitted,
             _other => UnknownCode::BackendUnavailable,

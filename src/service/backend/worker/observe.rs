@@ -55,10 +55,12 @@ fn unreadable(path: &std::path::Path, error: &io::Error) -> Seen {
         _other if is_link => Seen::Foreign { reason },
         io::ErrorKind::PermissionDenied => Seen::Unknown {
             reason,
+            help: None,
             code: UnknownCode::NotPermitted,
         },
         _other => Seen::Unknown {
             reason,
+            help: None,
             code: UnknownCode::BackendUnavailable,
         },
     }
