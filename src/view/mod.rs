@@ -16,6 +16,7 @@ pub mod graph;
 pub mod history;
 pub mod init;
 pub mod json;
+pub mod lift;
 pub mod plan;
 pub mod report;
 pub mod service;

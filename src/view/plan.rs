@@ -14,6 +14,7 @@ pub use saved::write_saved;
 
 use super::{
     canvas::{Canvas, Line},
+    lift,
     style::{Paint, Style},
     text, time,
 };
@@ -239,13 +240,11 @@ fn holds(canvas: &mut Canvas<'_>, holds: &[Hold], now: Timestamp) {
 
 /// What lifts a hold, to follow its reason.
 fn lifted(lift: &Lift, now: Timestamp) -> Line {
-    let line = Line::new();
+    let (words, what) = lift::words(lift, |at| time::when(now, at));
+    let line = Line::new().put(Paint::Held, words);
     match lift {
-        Lift::At { at } => line
-            .put(Paint::Held, "lifts ")
-            .whole(Paint::Held, time::when(now, *at)),
-        Lift::Later { what } => line.put(Paint::Held, format!("lifts after {what}")),
-        Lift::ByHand { how } => line.put(Paint::Held, format!("to lift it: {how}")),
+        Lift::At { .. } => line.whole(Paint::Held, what),
+        Lift::Later { .. } | Lift::ByHand { .. } => line.put(Paint::Held, what),
     }
 }
 

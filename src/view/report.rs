@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::lift;
 use crate::{
     id::Address,
     plan::saved::{Saved, SavedChange, SavedStep},
@@ -154,11 +155,8 @@ fn disturbs(step: &SavedStep) -> &'static str {
 
 /// What lifts a hold, to follow its reason.
 fn lifted(lift: &Lift) -> String {
-    match lift {
-        Lift::At { at } => format!("lifts {at}"),
-        Lift::Later { what } => format!("lifts after {what}"),
-        Lift::ByHand { how } => format!("to lift it: {how}"),
-    }
+    let (words, what) = lift::words(lift, |at| at.to_string());
+    format!("{words}{what}")
 }
 
 /// The first characters of a text, and a sign that there were more.

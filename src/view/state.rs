@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     canvas::Line,
+    lift,
     style::{Paint, Style},
     time,
 };
@@ -239,7 +240,7 @@ impl Held {
         if let Some(lifted_by) = &self.lifted_by {
             line = line
                 .plain("; ")
-                .put(Paint::Held, format!("lifted by {lifted_by}"));
+                .put(Paint::Held, format!("{}{lifted_by}", lift::BY_HAND));
         }
         line
     }

@@ -30,7 +30,7 @@ pub const LOST: &str = "the answer to its last rotation was lost, and it must no
 /// What lifts that.
 pub fn found_again(credential: &Credential) -> String {
     format!(
-        "a new token, made by hand where it is issued, in {}, then `lorectl apply`",
+        "a new token, made by hand where it is issued, in {}; the next apply takes it in",
         credential.source.told()
     )
 }
@@ -89,7 +89,7 @@ pub fn hold(case: &Case<'_>, runs: &[NextRun]) -> Result<Option<Hold>> {
         reason,
         lift: Lift::ByHand {
             how: format!(
-                "a new token in {}{end}, then `lorectl apply`",
+                "a new token in {}{end}; the next apply takes it in",
                 credential.source.told()
             ),
         },
@@ -120,7 +120,7 @@ fn too_early(
         ),
         lift: Lift::ByHand {
             how: format!(
-                "a new token in {}, then `lorectl apply`",
+                "a new token in {}; the next apply takes it in",
                 credential.source.told()
             ),
         },

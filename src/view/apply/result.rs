@@ -2,6 +2,7 @@
 
 use super::super::{
     canvas::{Canvas, Line},
+    lift,
     style::{Paint, Style},
     text, time,
 };
@@ -82,17 +83,12 @@ pub fn held(plan: &Plan, report: &Report, code: Code) -> Error {
     if let ([hold], []) = (plan.holds.as_slice(), report.held.as_slice()) {
         let message = format!("nothing was done: {}: {}", hold.address, hold.reason);
         return Error::new(code, message).suggest(match &hold.lift {
-            Lift::At { at } => format!("that lifts {}", time::when(plan.created_at, *at)),
-            Lift::Later { what } => format!("that is lifted by {what}"),
+            Lift::At { .. } | Lift::Later { .. } => format!("it {}", lifted(&hold.lift, plan)),
             Lift::ByHand { how } => how.clone(),
         });
     }
     let planned = plan.holds.iter().map(|hold| {
-        let lifted = match &hold.lift {
-            Lift::At { at } => format!("lifts {}", time::when(plan.created_at, *at)),
-            Lift::Later { what } => format!("lifted by {what}"),
-            Lift::ByHand { how } => format!("lifted by {how}"),
-        };
+        let lifted = lifted(&hold.lift, plan);
         format!("{}: {}; {lifted}", hold.address, hold.reason)
     });
     let met = report.held.iter();
@@ -108,6 +104,12 @@ pub fn held(plan: &Plan, report: &Report, code: Code) -> Error {
     } else {
         "do what lifts each, then run it again"
     })
+}
+
+/// What lifts a hold, to follow its reason.
+fn lifted(lift: &Lift, plan: &Plan) -> String {
+    let (words, what) = lift::words(lift, |at| time::when(plan.created_at, at));
+    format!("{words}{what}")
 }
 
 /// The code that such a report ends a command with; `None` for a success.
@@ -296,8 +298,11 @@ mod tests {
         let all = held(&plan, &Report::default(), Code::Held);
         assert_eq!(all.message, "nothing was done: 3 are held");
         assert_eq!(
-            all.details[2],
-            "service.job05: backing off; lifts Fri 09:12 UTC, in 24 h"
+            all.details[1..],
+            [
+                "service.job04: a run is in flight since 09:10 UTC; lifts after that run, by 09:26 UTC at the latest",
+                "service.job05: backing off; lifts Fri 09:12 UTC, in 24 h"
+            ]
         );
         plan.holds.truncate(1);
         let one = held(&plan, &Report::default(), Code::Held);
@@ -306,6 +311,19 @@ mod tests {
             Some("`lorectl service resume job03`")
         );
         assert!(one.details.is_empty());
+        let by_itself = |at: usize| {
+            let mut plan = fixture::held_plan();
+            plan.holds = vec![plan.holds.swap_remove(at)];
+            held(&plan, &Report::default(), Code::HeldForNow).suggestion
+        };
+        assert_eq!(
+            by_itself(1).as_deref(),
+            Some("it lifts after that run, by 09:26 UTC at the latest")
+        );
+        assert_eq!(
+            by_itself(2).as_deref(),
+            Some("it lifts Fri 09:12 UTC, in 24 h")
+        );
         plan.holds.clear();
         let met = held(&plan, &fixture::failed_report(), Code::HeldForNow);
         assert_eq!(

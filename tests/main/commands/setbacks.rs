@@ -210,8 +210,7 @@ fn a_rotation_whose_answer_was_lost_is_held_everywhere() {
     run("apply -y", "2026-02-25T00:00:00Z").exits(1);
     server.answer([live()]);
     let lost = "the answer to its last rotation was lost, and it must not be sent again";
-    let how =
-        "a new token, made by hand where it is issued, in the variable GL, then `lorectl apply`";
+    let how = "a new token, made by hand where it is issued, in the variable GL; the next apply takes it in";
     let now = "2026-02-25T01:00:00Z";
     for words in ["plan", "credential list", "status", "doctor --offline"] {
         run(words, now).says(lost).says(how);
