@@ -12,6 +12,7 @@ use crate::{
         disk::{Disk, EntryKind},
         user::Account,
     },
+    error::Error,
     id::Address,
     service::doctor::{Check, Verdict},
 };
@@ -120,6 +121,19 @@ fn unfit(disk: &dyn Disk, program: &Path) -> Option<String> {
     })
 }
 
+/// That systemd does not answer, and what comes of it for those that have units reloaded: an apply asks it
+/// for the places that it writes, and for no others.
+fn unanswered(error: &Error, users: &[&Subject]) -> String {
+    let changed = users.iter().filter(|one| one.is_changed);
+    let names: Vec<String> = changed.map(|one| one.address.to_string()).collect();
+    let what = format!("no unit can be told to reload: {}", error.chain());
+    if names.is_empty() {
+        return what;
+    }
+    let names = names.join(", ");
+    format!("{what}; until it answers, an apply delivers nothing of {names}")
+}
+
 /// What systemd says of the units that deliveries have reload.
 pub async fn reloads(account: &Account, subjects: &[Subject]) -> Vec<(Address, Vec<String>)> {
     let wanted = |subject: &Subject| -> BTreeSet<String> {
@@ -145,17 +159,11 @@ pub async fn reloads(account: &Account, subjects: &[Subject]) -> Vec<(Address, V
         Ok(states) => states,
         Err(error) => {
             let users = subjects.iter().filter(|one| !wanted(one).is_empty());
-            let names: Vec<String> = users.clone().map(|one| one.address.to_string()).collect();
-            let whole = format!(
-                "no unit can be told to reload: {}; until it answers, an apply delivers nothing of {}",
-                error.chain(),
-                names.join(", ")
-            );
+            let users: Vec<&Subject> = users.collect();
+            let whole = unanswered(&error, &users);
             // One line, however many it is about.
-            let first = users.take(1);
-            return first
-                .map(|one| (one.address.clone(), vec![whole.clone()]))
-                .collect();
+            let first = users.first().map(|one| (one.address.clone(), vec![whole]));
+            return first.into_iter().collect();
         }
     };
     let broken: BTreeMap<&String, String> = all
@@ -179,4 +187,40 @@ pub async fn reloads(account: &Account, subjects: &[Subject]) -> Vec<(Address, V
     };
     let told = subjects.iter().map(|one| (one.address.clone(), told(one)));
     told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn only_what_an_apply_writes_is_said_to_be_held_up() {
+        let subject = |name: &str, is_changed| Subject {
+            address: format!("credential.{name}").parse().unwrap(),
+            credential: serde_json::from_value(json!({
+                "name": name,
+                "project": "acme",
+                "id": "0123456789ab",
+                "warn": "60s",
+                "source": { "command": { "argv": ["/bin/mint"], "timeout": "30s", "dir": "/" } },
+            }))
+            .unwrap(),
+            is_changed,
+        };
+        let (stays, goes) = (subject("stays", false), subject("goes", true));
+        let error = Error::new(Code::BackendUnavailable, "systemd does not answer");
+        let what = "no unit can be told to reload: systemd does not answer";
+        for (users, expected) in [
+            (vec![&stays], what.to_owned()),
+            (
+                vec![&stays, &goes],
+                format!("{what}; until it answers, an apply delivers nothing of credential.goes"),
+            ),
+        ] {
+            assert_eq!(unanswered(&error, &users), expected);
+        }
+    }
 }
