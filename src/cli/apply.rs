@@ -168,7 +168,19 @@ fn purge_replaced(context: &Context, layout: &Layout) -> Result<()> {
     let kept: BTreeSet<ResourceName> = credentials.map(|address| address.name.clone()).collect();
     credential::purge_replaced(disk, layout, &kept)?;
     if kept.is_empty() && memory.open_journals.is_empty() {
-        credential::purge_empty_store(disk, layout)?;
+        let in_the_way = credential::purge_empty_store(disk, layout)?;
+        if !in_the_way.is_empty() {
+            let secrets = layout.secrets();
+            let warning = format!(
+                "{} and the keys and issuers' records beside it are left: {}; see to that, then `lorectl destroy --purge` removes them",
+                secrets.display(),
+                in_the_way.join("; ")
+            );
+            let style = &context.console.stderr;
+            context
+                .console
+                .complain(&view::error::warning(&warning, style));
+        }
     }
     Ok(())
 }

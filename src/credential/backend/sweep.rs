@@ -123,9 +123,11 @@ pub fn purge_replaced(
 /// Removes what only credentials need, where the project has none any more: what is known of issuers, the
 /// keys, and the store, which must be empty. Only under the project's lock, and with no journal open.
 ///
+/// Gives back why all of that was left, where it was: each sentence names a path.
+///
 /// # Errors
 /// What the disk says.
-pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<Vec<String>> {
     let removing = |path: &Path, error| Error::io("remove", path, error);
     let (secrets, breakers) = (layout.secrets(), layout.breakers());
     let listed = |dir: &Path| {
@@ -133,7 +135,7 @@ pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
         listed.map_err(|error| Error::io("list", dir, error))
     };
     // Whoever holds a lock still has to do with a value, or with an issuer.
-    let (mut held, mut locks) = (Vec::new(), Vec::new());
+    let (mut held, mut locks, mut in_the_way) = (Vec::new(), Vec::new(), Vec::new());
     for dir in [&secrets, &breakers] {
         for (file, kind) in listed(dir)? {
             let path = dir.join(&file);
@@ -141,16 +143,22 @@ pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
                 .extension()
                 .is_some_and(|extension| extension == "lock");
             if kind == EntryKind::File && is_lock {
+                let shown = path.display();
                 match Lock::try_take_existing(&path) {
                     Ok(Some(lock)) => held.push(lock),
-                    Ok(None) | Err(_) => return Ok(()),
+                    Ok(None) => in_the_way.push(format!("{shown} is held by another process")),
+                    Err(error) => in_the_way.push(format!("cannot lock {shown}: {error}")),
                 }
                 locks.push(path);
             } else if dir == &secrets {
-                // A value that no record of the state names: its keys stay with it.
-                return Ok(());
+                // What it holds may be a value, and the keys stay with it.
+                let shown = path.display();
+                in_the_way.push(format!("{shown} is no credential's of this project"));
             }
         }
+    }
+    if !in_the_way.is_empty() {
+        return Ok(in_the_way);
     }
     for path in locks {
         disk.remove(&path).map_err(|error| removing(&path, error))?;
@@ -160,7 +168,7 @@ pub fn purge_empty_store(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     for path in [layout.key_file(), layout.seal_file()] {
         disk.remove(&path).map_err(|error| removing(&path, error))?;
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 fn failed((path, error): (PathBuf, std::io::Error)) -> Error {
