@@ -201,7 +201,7 @@ pub fn check_value(delivery: &Delivery, value: &SecretString) -> Result<()> {
     if delivery.mode.is_some_and(|mode| mode & 0o004 != 0) && !value::is_public(value) {
         let what = "everyone on the host could read it, and it is not a certificate alone: a private key, or other text, is with it";
         return Err(refused(&delivery.to, Code::SpecInvalid, what).suggest(
-            "write `mode = \"0640\"`, or deliver the certificate from a source of its own",
+            "write `mode = \"0640\"`, or deliver the certificate from a source of its own, that holds PEM blocks and no text around them",
         ));
     }
     Ok(())

@@ -100,8 +100,8 @@ fn holds_that_left_nothing_to_do_are_the_error_that_the_status_is() {
     for words in ["apply -y --json", "apply --json", "reconcile --json"] {
         let value = held(lore(words, at), 77, "TOKEN_REVOKED");
         assert_eq!(value["data"]["holds"][0]["code"], "TOKEN_REVOKED");
-        let help = "a new token in the variable GL; the next apply takes it in";
-        assert_eq!(value["error"]["suggestion"], help);
+        let lifting = "a new token in the variable GL; the next apply takes it in";
+        assert_eq!(value["error"]["suggestion"], lifting);
         // An apply as things are would fail again.
         assert_eq!(value["error"]["actions"], serde_json::json!([]));
     }
