@@ -19,7 +19,7 @@ use crate::{
             self, Doomed, Issuer, Loss, MintFault, Minted, Revocation, Wire,
             flight::{self, Failure, Flight, Stored, Vault},
             health::{Health, Records},
-            policy::{Admission, Life},
+            policy::{Admission, Life, Skewed},
         },
         record::{Generation, Intent, Phase, Record},
         value::Kept,
@@ -344,13 +344,39 @@ impl Store {
         let _ = mint::revoke(wire, &asking.issuer, &asking.secret, doomed, self.now()).await;
     }
 
+    /// How far the issuer's clock and ours are apart, where they were when it was last asked, and are: it is
+    /// asked once more, as they may have been put right.
+    pub(super) async fn still_apart(
+        &self,
+        credential: &Credential,
+        record: &Record,
+        facts: &Facts,
+    ) -> Option<Skewed> {
+        let (apart, current) = (facts.skewed()?, record.current()?);
+        let Ok(finding) = self.probe(credential, current.value.value()).await else {
+            return Some(apart);
+        };
+        let now_apart = match finding.issuer_time {
+            Some(_) => facts::skewed(&finding),
+            None => Some(apart),
+        };
+        if now_apart.is_none() {
+            let name = &credential.name;
+            let before = Noted::read(self.disk.as_ref(), &self.layout, name);
+            let noted = Noted::next(before.as_ref(), current.number, credential, finding);
+            // Where it cannot be kept, it is asked once more.
+            let _ = noted.write_if_newest(self.disk.as_ref(), &self.layout, name);
+        }
+        now_apart
+    }
+
     /// Why the issuer is not asked now, if it is not. Whoever may ask is let through, as the only one
     /// where the breaker is half open.
     async fn not_now(&self, asking: &Asking, record: &Record) -> Option<Outcome> {
         let (name, now) = (&asking.credential.name, self.now());
         let noted = Noted::read(self.disk.as_ref(), &self.layout, name);
         let facts = Facts::of(&asking.credential, record, noted.as_ref(), None, now);
-        if let Some(skewed) = facts.skewed() {
+        if let Some(skewed) = self.still_apart(&asking.credential, record, &facts).await {
             return Some(Outcome::held(skewed.to_string()));
         }
         let dir = self.layout.breakers();

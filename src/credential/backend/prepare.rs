@@ -206,7 +206,11 @@ impl Store {
     }
 
     /// Asks the issuer what a value is worth.
-    async fn probe(&self, credential: &Credential, value: &SecretString) -> Result<Finding> {
+    pub(super) async fn probe(
+        &self,
+        credential: &Credential,
+        value: &SecretString,
+    ) -> Result<Finding> {
         let means = Means::of(self.disk.as_ref(), &self.layout, credential)?;
         let (http, now) = (&self.http, self.now());
         let controls = &self.controls;

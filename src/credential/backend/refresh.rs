@@ -306,7 +306,7 @@ impl Store {
         address: &Address,
         (credential, facts, record): (&Credential, &Facts, &Record),
     ) -> Result<Asking> {
-        if let Some(skewed) = facts.skewed() {
+        if let Some(skewed) = self.still_apart(credential, record, facts).await {
             return Err(
                 Error::new(Code::IssuerUnavailable, format!("{address}: {skewed}"))
                     .suggest("set this host's clock, or look at the issuer's"),

@@ -388,12 +388,29 @@ fn clocks_that_are_far_apart_let_nothing_rest() {
     // Every run would do without.
     assert_eq!(row(&world, 7200, "api")["state"], "dead");
     at(&world, 7200, "credential refresh api").exits(69);
-    assert_eq!(server.seen().len(), asked);
+    // It is asked whether they still are, and for no token.
+    assert_eq!(server.seen().len(), asked + 1);
     stuck(
         &world,
         7260,
         "the issuer's clock says 2026-02-03T04:15:06Z and this host's 2026-02-03T04:05:06Z",
     );
+}
+
+#[test]
+fn whoever_sets_a_clock_right_need_not_say_so() {
+    let far = "Content-Type: application/json\r\nDate: Tue, 03 Feb 2026 04:15:06 GMT\r\n";
+    let right = "Content-Type: application/json\r\nDate: Tue, 03 Feb 2026 06:07:06 GMT\r\n";
+    let server = Listener::start(introspected("one", far, 3600));
+    let world = rare(&server, &introspects(&server));
+    let [grant, live, dead] = introspected("two", right, 7320 + 3600);
+    let ended = Answer::With(200, right, "{\"active\":false}".to_owned());
+    let asked = server.seen().len();
+    server.answer([ended, grant, live, dead]);
+    at(&world, 7320, "credential refresh api").exits(0);
+    let seen = server.seen();
+    let what: Vec<&str> = seen[asked..].iter().map(|one| one.what.as_str()).collect();
+    assert_eq!(what[..2], ["POST /introspect", "POST /token"], "{what:?}");
 }
 
 #[test]
