@@ -116,7 +116,7 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<Done> {
         ServiceCommand::Trigger {
             name,
             ignore_backoff,
-        } => trigger(context, &name, ignore_backoff).await,
+        } => Box::pin(trigger(context, &name, ignore_backoff)).await,
         ServiceCommand::Run { name, only_notify } => scheduled(context, &name, only_notify).await,
     }
 }

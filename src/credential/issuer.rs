@@ -197,7 +197,7 @@ async fn ask(
         return finding;
     }
     let url = resolved_url(credential).unwrap_or_default();
-    match HttpUrl::parse(&url) {
+    match http.url(&url) {
         Ok(base) => {
             let endpoint = means.endpoint(http, &base);
             provider
@@ -262,7 +262,7 @@ impl Controls {
         let (Some(provider), Some(url)) = (named(credential), resolved_url(credential)) else {
             return false;
         };
-        let Ok(base) = HttpUrl::parse(&url) else {
+        let Ok(base) = http.url(&url) else {
             return false;
         };
         let key = (credential.provider.clone(), url.clone());

@@ -9,7 +9,7 @@ mod fault;
 mod url;
 
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     fmt, mem,
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -187,6 +187,8 @@ pub struct Http {
     idle: usize,
     plain: OnceCell<Client>,
     tls: OnceCell<Client>,
+    /// The URL that was read last: many questions go to one issuer.
+    read: RefCell<Option<Box<(SecretString, HttpUrl)>>>,
 }
 
 fn built(builder: ClientBuilder) -> Result<Client, Fault> {
@@ -212,6 +214,22 @@ impl Http {
             proxy: Some(proxy),
             ..Self::default()
         }
+    }
+
+    /// As [`HttpUrl::parse`], which is done once for a URL that comes again and again.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn url(&self, text: &str) -> Result<HttpUrl, UrlFault> {
+        if let Some((known, url)) = self.read.borrow().as_deref()
+            && known.expose_secret() == text
+        {
+            return Ok(url.clone());
+        }
+        let url = HttpUrl::parse(text)?;
+        self.read
+            .replace(Some(Box::new((text.into(), url.clone()))));
+        Ok(url)
     }
 
     fn client(&self, request: &Request<'_>) -> Result<Client, Fault> {

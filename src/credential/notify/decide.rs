@@ -92,16 +92,17 @@ const SAME_END: u64 = 300;
 impl Wrong {
     /// Whether whoever was told of one knows the other.
     fn is_same(self, other: Self) -> bool {
-        match (self, other) {
-            (
-                Self::Ends { generation, at },
-                Self::Ends {
-                    generation: of,
-                    at: then,
-                },
-            ) => generation == of && at.seconds_since(then).unsigned_abs() <= SAME_END,
-            _ => self == other,
+        if let (
+            Self::Ends { generation, at },
+            Self::Ends {
+                generation: of,
+                at: then,
+            },
+        ) = (self, other)
+        {
+            return generation == of && at.seconds_since(then).unsigned_abs() <= SAME_END;
         }
+        self == other
     }
 }
 

@@ -1,6 +1,9 @@
 //! What an answer means: a pure function of the table, the answer, what is wanted, and the time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -365,27 +368,24 @@ impl ExpiryRule {
                 JwtEnd::Unreadable => Some(Err("its own `exp`".to_owned())),
             };
         }
-        let (text, from, place) = match (&self.header, &self.json) {
-            (Some(name), _) => {
-                let text = answer.header(name)?.to_owned();
-                (
-                    Some(text),
-                    Provenance::Header,
-                    format!("the header `{name}`"),
-                )
-            }
+        let (text, from) = match (&self.header, &self.json) {
+            (Some(name), _) => (Some(answer.header(name)?.into()), Provenance::Header),
             (None, Some(at)) => {
-                let text = match there(json?, at)? {
-                    Value::String(text) => Some(text.clone()),
-                    Value::Number(number) => Some(number.to_string()),
+                let text: Option<Cow<'_, str>> = match there(json?, at)? {
+                    Value::String(text) => Some(text.into()),
+                    Value::Number(number) => Some(number.to_string().into()),
                     _ => None,
                 };
-                (text, Provenance::Body, format!("`{at}` of the answer"))
+                (text, Provenance::Body)
             }
             (None, None) => return None,
         };
+        let place = || match (&self.header, &self.json) {
+            (Some(name), _) => format!("the header `{name}`"),
+            (None, at) => format!("`{}` of the answer", at.as_deref().unwrap_or_default()),
+        };
         let Some(text) = text else {
-            return Some(Err(place));
+            return Some(Err(place()));
         };
         // A header that says nothing is as good as none; a place of the body that does is no end.
         let is_unsaid = self.header.is_some() && text.trim().is_empty();
@@ -396,7 +396,7 @@ impl ExpiryRule {
             .formats
             .iter()
             .find_map(|format| format.read(&text, now));
-        Some(at.map(|at| Expiry { at, from }).ok_or(place))
+        Some(at.map(|at| Expiry { at, from }).ok_or_else(place))
     }
 }
 
