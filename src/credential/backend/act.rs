@@ -106,19 +106,22 @@ impl Store {
             | Outcome::Held { reason: why, .. }
             | Outcome::Unknown { reason: why } => Some(why),
         };
-        let disk = self.disk.as_ref();
-        let Some(mut noted) = Noted::read(disk, &self.layout, name) else {
-            return;
-        };
+        if let Some(noted) = Noted::read(self.disk.as_ref(), &self.layout, name) {
+            self.keep_failure(name, noted, why.cloned());
+        }
+    }
+
+    /// Keeps why a value was not renewed beside what was found of it, or that it was.
+    pub(super) fn keep_failure(&self, name: &ResourceName, mut noted: Noted, why: Option<String>) {
         let failed = why.map(|why| Failed {
             at: self.now(),
-            why: why.clone(),
+            why,
             of_secret: false,
         });
         if noted.failed != failed {
             noted.failed = failed;
             // It is told now; who asks later only hears less.
-            let _ = noted.write_if_newest(disk, &self.layout, name);
+            let _ = noted.write_if_newest(self.disk.as_ref(), &self.layout, name);
         }
     }
 

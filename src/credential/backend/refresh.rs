@@ -16,7 +16,7 @@ use crate::{
         },
         record::Record,
         seal::FILE_LIMIT,
-        setback::{Failed, Issuers},
+        setback::Issuers,
     },
     effect::lock::Lock,
     error::{Code, Error, Result},
@@ -334,19 +334,14 @@ impl Store {
             .and_then(|record| Some(record.current()?.number))
             .is_some_and(|number| number == generation);
         let noted = Noted::read(disk, &self.layout, name);
-        let Some(mut noted) = noted.filter(|one| is_current && one.generation == generation) else {
+        let Some(noted) = noted.filter(|one| is_current && one.generation == generation) else {
             return;
         };
         let sentence = error.sentence();
         // It is told in the line of its credential.
         let own = format!("credential.{name}: ");
-        noted.failed = Some(Failed {
-            at: self.now(),
-            why: sentence.strip_prefix(&own).unwrap_or(&sentence).to_owned(),
-            of_secret: false,
-        });
-        // It is told now; who asks later only hears less.
-        let _ = noted.write(disk, &self.layout, name);
+        let why = sentence.strip_prefix(&own).unwrap_or(&sentence);
+        self.keep_failure(name, noted, Some(why.to_owned()));
     }
 
     /// Has a source give another value, which it does whenever it is asked.
